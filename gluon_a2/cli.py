@@ -1,0 +1,38 @@
+"""What every script shares: one place where a mistake becomes a sentence and an exit code."""
+import argparse
+import errno
+import functools
+import sys
+
+from .errors import UserError
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the script's docstring as it is written and adds each flag's default."""
+
+
+def parser(doc):
+    """An `ArgumentParser` described by a script's docstring; abbreviated flags are refused."""
+    return argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter, allow_abbrev=False)
+
+
+def entry(main):
+    """Decorate a script's `main`: user errors and full disks end in one sentence, exit code 2.
+
+    Every other exception is a defect of ours and keeps its traceback.
+    """
+    @functools.wraps(main)
+    def run(argv=None):
+        try:
+            return main(argv)
+        except UserError as error:
+            sentence = str(error)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            sentence = f'no space left on the disk while writing {error.filename or "a file"}: free some and run again'
+        except KeyboardInterrupt:
+            sentence = 'interrupted'
+        print(f'error: {sentence}', file=sys.stderr)
+        sys.exit(2)
+    return run
