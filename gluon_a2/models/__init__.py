@@ -1,0 +1,5 @@
+"""The paper's networks, and ways to put its block into others."""
+from .table import BACKBONES, ZOO, UnknownModel, list_models
+from .zoo import get_model
+
+__all__ = ['BACKBONES', 'ZOO', 'UnknownModel', 'get_model', 'list_models']

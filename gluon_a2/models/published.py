@@ -1,0 +1,90 @@
+"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, as data: where it stands, and the network it is of.
+
+`scripts/count_cost.py` and `tests/test_paper.py` count the same networks and hold them to these figures.
+"""
+from typing import Dict, NamedTuple, Optional, Tuple
+
+MILLION, GIGA = 1e6, 1e9
+
+
+class Figure(NamedTuple):
+    """One network as the paper prints it: figures in units, `None` where it prints none.
+
+    Each figure is (value, place): the printed value and what one step of its last printed digit is worth.
+    """
+    where: str
+    label: str
+    model: str
+    blocks: Optional[Dict[str, Tuple[int, ...]]]  # placement; None is the row's own
+    params: Optional[Tuple[float, float]] = None
+    flops: Optional[Tuple[float, float]] = None
+    delta: Optional[Tuple[float, float]] = None  # FLOPs more than ResNet-26
+
+
+class Rival(NamedTuple):
+    """Another system whose FLOPs the paper prints, and the GluonCV network nearest to it."""
+    where: str
+    label: str
+    flops: Tuple[float, float]
+    gluoncv: Optional[str]
+    input_size: Tuple[int, ...]
+    note: str
+
+
+def _m(value, digits=3):
+    return value * MILLION, MILLION / 10 ** digits
+
+
+def _g(value, digits=1):
+    return value * GIGA, GIGA / 10 ** digits
+
+
+def _ablation(where, kind, count, at, blocks, params, flops, delta):
+    label = f'ResNet-26 + {count} {"A²" if kind == "a2" else "NL"} @ {at}'
+    return Figure(where, label, f'{kind}_resnet26_3d', blocks, _m(params), _g(flops), delta)
+
+
+_SINGLE = [  # "placed after the second residual unit of a certain stage"
+    ('nl', 'Conv2', 7.061, 49.0, _g(40.69, 2)), ('nl', 'Conv3', 7.112, 13.7, _g(5.45, 2)),
+    ('nl', 'Conv4', 7.312, 9.3, _g(1.04, 2)), ('a2', 'Conv2', 7.061, 8.7, _m(463, 0)),
+    ('a2', 'Conv3', 7.112, 8.7, _m(463, 0)), ('a2', 'Conv4', 7.312, 8.7, _m(463, 0))]
+
+_MULTIPLE = [
+    ('nl', 1, 'Conv4', {'conv4': (2,)}, 7.312, 9.3, _g(1.04, 2)),
+    ('nl', 2, 'Conv4', {'conv4': (1, 2)}, 7.581, 10.4, _g(2.08, 2)),
+    ('nl', 4, 'Conv3&4', None, 7.719, 21.3, _g(12.97, 2)),
+    ('a2', 1, 'Conv4', {'conv4': (2,)}, 7.312, 8.7, _m(463, 0)),
+    ('a2', 2, 'Conv4', {'conv4': (1, 2)}, 7.581, 9.2, _m(925, 0)),
+    ('a2', 4, 'Conv3&4', None, 7.719, 10.1, _g(1.85, 2))]
+
+_PLAIN = [('ResNet-26', 'resnet26_3d', 7.043, 8.3, None), ('ResNet-29', 'resnet29_3d', 7.620, 9.2, _m(900, 0))]
+
+FIGURES = [
+    Figure('Table 1', 'ResNet-26', 'resnet26_3d', None, _m(7.0, 1), _g(8.3)),
+    Figure('Table 1', 'ResNet-29', 'resnet29_3d', None, _m(7.6, 1), _g(9.2)),
+    Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1), _g(31.3)),
+    *(Figure('Table 2', label, model, None, _m(p), _g(f), d) for label, model, p, f, d in _PLAIN),
+    *(_ablation('Table 2', kind, 1, at, {at.lower(): (2,)}, p, f, d) for kind, at, p, f, d in _SINGLE),
+    *(Figure('Table 3', label, model, None, _m(p), _g(f), d) for label, model, p, f, d in _PLAIN),
+    *(_ablation('Table 3', *row) for row in _MULTIPLE),
+    Figure('Table 5', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(40.8)),
+    Figure('Table 6', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(41.6)),
+    Figure('Section 3.3', 'A²-Net ResNet-50, image', 'a2_resnet50', None, _m(33.0, 1), _g(6.5)),
+]
+
+# 31.3 G (Table 1, without blocks) and 41.6 G (Table 6, with) differ by what 30.5 G and 40.8 G (Table 5) differ by:
+# the paper counts two networks under one name. The design here is Table 5's.
+CONTRADICT_TABLE_5 = {('Table 1', 'ResNet-50'), ('Table 6', 'A²-Net ResNet-50, video')}
+
+RIVALS = [
+    Rival('Table 5', 'I3D', _g(107.9), 'i3d_inceptionv1_kinetics400', (64, 224, 224),
+          "GluonCV's I3D is another variant of the network"),
+    Rival('Table 5', 'R(2+1)D', _g(152.4), 'r2plus1d_resnet34_kinetics400', (32, 112, 112),
+          "GluonCV's R(2+1)D rounds its middle widths differently"),
+    Rival('Table 6', 'C3D', _g(38.5), 'c3d_kinetics400', (16, 112, 112), ''),
+    Rival('Table 6', 'Res3D ResNet-18', _g(19.3), None, (8, 112, 112), 'not in the GluonCV zoo, nor yet in ours'),
+    Rival('Table 6', 'I3D-RGB', _g(107.9), 'i3d_inceptionv1_kinetics400', (64, 224, 224),
+          "GluonCV's I3D is another variant of the network"),
+    Rival('Table 6', 'R(2+1)D-RGB', _g(152.4), 'r2plus1d_resnet34_kinetics400', (32, 112, 112),
+          "GluonCV's R(2+1)D rounds its middle widths differently"),
+]

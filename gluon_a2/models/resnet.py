@@ -1,0 +1,120 @@
+"""The pre-activation ResNet of the paper, built from a row of `table`."""
+import math
+
+from ..backend import mx
+from ..nn import BNReLU, BNReLUConv, DoubleAttention, NonLocal, SqueezeExcite
+from ..nn.preact import SPACES, conv
+from .table import STAGES, pool_stride
+
+gluon_nn = mx.gluon.nn
+
+
+class Bottleneck(gluon_nn.HybridBlock):
+    """1×1, k×3×3, 1×1, each behind BN-ReLU; the stride is the middle one's.
+
+    The first BN-ReLU is shared with the projection shortcut, where there is one.
+    `branch_block` (squeeze-and-excitation) sits on the branch, before the sum.
+    `zero` starts the branch at zero. It zeroes the last convolution: a zero γ in front of a
+    ReLU, the post-activation habit, would never receive a gradient here.
+    """
+
+    def __init__(self, in_channels, width, kernel, stride, branch_block=None, zero=False, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        channels, point = 4 * width, (1,) * len(kernel)
+        with self.name_scope():
+            self.preact = BNReLU(in_channels, len(kernel), prefix='')
+            self.conv1 = conv(in_channels, width, point, prefix='conv1_conv_')
+            self.conv2 = BNReLUConv(width, width, kernel, stride, prefix='conv2_')
+            self.conv3 = BNReLUConv(width, channels, point, zero=zero, prefix='conv3_')
+            self.branch_block = branch_block
+            projected = in_channels != channels or math.prod(stride) != 1
+            self.shortcut = conv(in_channels, channels, point, stride, prefix='shortcut_conv_') if projected else None
+
+    def hybrid_forward(self, F, x):
+        a = self.preact(x)  # N×in×d×h×w
+        shortcut = x if self.shortcut is None else self.shortcut(a)  # N×4·width×d'×h'×w'
+        y = self.conv3(self.conv2(self.conv1(a)))  # N×4·width×d'×h'×w'
+        if self.branch_block is not None:
+            y = self.branch_block(y)
+        return y + shortcut
+
+
+def make_block(kind, channels, ratio, size, prefix, **options):
+    """The block `kind` (a2, nl or se) on `channels` channels and a map of `size`; its inner widths are channels/ratio."""
+    inner, prefix = channels // ratio, f'{prefix}{kind}_'
+    if kind == 'a2':
+        return DoubleAttention(channels, inner, inner, input_size=size, prefix=prefix, **options)
+    options.pop('association')
+    if kind == 'nl':
+        return NonLocal(channels, inner, prefix=prefix, **options)
+    return SqueezeExcite(channels, prefix=prefix, **options)
+
+
+class ResNet(gluon_nn.HybridBlock):
+    """`features` (the last map, after its BN-ReLU), global average pool, dropout, `fc` to `classes` logits.
+
+    Built by `gluon_a2.models.get_model`, which checks its arguments. Input N×3×H×W, or N×3×D×H×W
+    where the row's `dims` is 3; output N×classes. `input_size` is what association='auto' is decided for.
+    Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
+    """
+
+    def __init__(self, row, classes=1000, blocks=None, ratio=None, association='left', input_size=None,
+                 identity=False, last_gamma=False, dropout=0.0):
+        super().__init__(prefix='')
+        self.row, self.classes = row, classes
+        self.blocks = row.blocks if blocks is None else blocks
+        self._ratio = ratio or row.table.ratio
+        self._block_options = {'association': association, 'identity': identity, 'dims': row.dims}
+        self._last_gamma = last_gamma
+        with self.name_scope():
+            self.features = gluon_nn.HybridSequential(prefix='')
+            channels, size = self._add_stem(row.table.stem, input_size or row.input_size)
+            for stage in STAGES:
+                channels, size = self._add_stage(stage, getattr(row.table, stage), channels, size)
+            self.features.add(BNReLU(channels, row.dims, prefix='final_'))
+            self.pool = SPACES[row.dims].average_pool(prefix='pool_')
+            self.dropout = gluon_nn.Dropout(dropout, prefix='dropout_') if dropout else None
+            self.fc = gluon_nn.Dense(classes, in_units=channels, prefix='fc_')
+
+    def _space(self, numbers):
+        """The numbers of a row that this network has: all three, or without time."""
+        return tuple(numbers)[3 - self.row.dims:]
+
+    def _add_stem(self, stem, size):
+        stride = self._space(stem.stride)
+        self.features.add(conv(3, stem.channels, self._space(stem.kernel), stride, prefix='conv1_conv_'))
+        self.features.add(BNReLU(stem.channels, self.row.dims, prefix='conv1_'))
+        size = shrink(size, stride)
+        if stem.pool:
+            kernel, stride = self._space(stem.pool), self._space(pool_stride(stem.pool))
+            padding = tuple(k // 2 for k in kernel)
+            self.features.add(SPACES[self.row.dims].max_pool(kernel, stride, padding, prefix='pool1_'))
+            size = shrink(size, stride)
+        return stem.channels, size
+
+    def _add_stage(self, name, stage, channels, size):
+        stride = self._space(stage.stride)
+        size = shrink(size, stride)
+        for unit in range(1, stage.units + 1):
+            prefix, out = f'{name}_unit{unit}_', 4 * stage.width
+            block = None
+            if unit in self.blocks.get(name, ()):
+                block = make_block(self.row.kind, out, self._ratio, size, prefix, **self._block_options)
+            k = stage.k[(unit - 1) % len(stage.k)]
+            self.features.add(Bottleneck(
+                channels, stage.width, self._space((k, 3, 3)), stride if unit == 1 else (1,) * len(stride),
+                branch_block=block if block and block.branch else None, zero=self._last_gamma, prefix=prefix))
+            if block and not block.branch:
+                self.features.add(block)
+            channels = out
+        return channels, size
+
+    def hybrid_forward(self, F, x):
+        x = self.pool(self.features(x))  # N×C×1×1
+        x = F.flatten(x, name='flatten')  # N×C
+        return self.fc(x if self.dropout is None else self.dropout(x))  # N×classes
+
+
+def shrink(size, stride):
+    """Positions left after a padded convolution or pool of this stride."""
+    return tuple(-(-n // s) for n, s in zip(size, stride))

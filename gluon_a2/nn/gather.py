@@ -1,0 +1,63 @@
+"""Gather and distribute: the one form (Eq. 1) that the paper's block and its two rivals share.
+
+    z_i = F_distr(G_gather(X), v_i)      i = 1 … dhw
+
+| block           | G_gather(X)                              | F_distr(G, v_i)                            |
+|-----------------|------------------------------------------|--------------------------------------------|
+| DoubleAttention | n weighted sums of features (Eq. 4)      | a soft choice among the n (Eq. 5)          |
+| NonLocal        | every position, as key and value         | a soft choice among all dhw, by embedding  |
+| SqueezeExcite   | one plain mean                           | the same gate for every position           |
+"""
+import numpy as np
+
+from ..backend import mx
+
+
+class GatherDistribute(mx.gluon.nn.HybridBlock):
+    """X (N×C×H×W or N×C×D×H×W) → the same shape, by `gather` and `distribute` (Eq. 1).
+
+    `branch` says where a residual unit takes the block: on the unit's sum (False) or on
+    its residual branch, before the sum (True).
+    """
+    branch = False
+
+    def __init__(self, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        self._half = False
+
+    def cast(self, dtype):
+        """Cast the parameters; with float16 every softmax still runs in float32."""
+        self._half = np.dtype(dtype) == np.float16
+        super().cast(dtype)
+
+    def hybrid_forward(self, F, x):
+        return self.distribute(F, self.gather(F, x), x)
+
+    def gather(self, F, x):
+        """G_gather: what the block keeps of the whole space."""
+        raise NotImplementedError  # pragma: no cover
+
+    def distribute(self, F, bag, x):
+        """F_distr: each position's share of the bag, put back into x."""
+        raise NotImplementedError  # pragma: no cover
+
+    def _softmax(self, F, x, name):
+        """Softmax over the last axis: the only axis that ONNX opset 12 exports with the maximum subtracted."""
+        if self._half:
+            return F.cast(F.softmax(F.cast(x, 'float32'), axis=-1, name=name), 'float16')
+        return F.softmax(x, axis=-1, name=name)
+
+
+def flatten_space(F, x):
+    """N×C×H×W or N×C×D×H×W → N×C×dhw."""
+    return F.reshape(x, (0, 0, -1))
+
+
+def positions_first(F, x, channels, dims):
+    """N×C×H×W or N×C×D×H×W → N×dhw×C, given C and the number of space axes.
+
+    Transposing before flattening is a fence: oneDNN 2.4 cannot transpose a flattened Conv3D output
+    ("could not create a primitive descriptor for a reorder primitive").
+    """
+    channels_last = F.transpose(x, (0, *range(2, 2 + dims), 1))  # N×(D×)H×W×C
+    return F.reshape(channels_last, (0, -1, channels))
