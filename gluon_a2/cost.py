@@ -95,33 +95,27 @@ def count(symbol, **shapes):
         raise UserError(f'the network cannot take {shapes}: {str(error).strip().splitlines()[-1]}') from error
     if outputs is None:
         raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the symbol')
-    known = dict(zip(internals.list_outputs(), outputs))
     graph = json.loads(internals.tojson())
+    # The heads, in the order of the outputs: names will not do, since a layer called twice names two nodes alike.
+    known = {(node, slot): shape for (node, slot, *_), shape in zip(graph['heads'], outputs)}
     return Cost(tuple(_layers(graph['nodes'], known, set(shapes), set(symbol.list_auxiliary_states()))))
 
 
 def _layers(nodes, known, fed, statistics):
     counted = set(fed)
-
-    def shape_of(entry):
-        node, slot = nodes[entry[0]], entry[1]
-        if node['op'] == 'null':
-            return known[node['name']]
-        return known.get(f'{node["name"]}_output') or known[f'{node["name"]}_output{slot}']
-
     for index, node in enumerate(nodes):
         if node['op'] == 'null':
             continue
-        held = [nodes[i] for i, *_ in node['inputs'] if nodes[i]['op'] == 'null' and nodes[i]['name'] not in counted]
-        counted.update(variable['name'] for variable in held)
-        sizes = {variable['name']: math.prod(known[variable['name']]) for variable in held}
-        output = shape_of((index, 0))
+        sources = [tuple(source[:2]) for source in node['inputs']]
+        sizes = {nodes[i]['name']: math.prod(known[i, slot]) for i, slot in sources
+                 if nodes[i]['op'] == 'null' and nodes[i]['name'] not in counted}
+        counted.update(sizes)
+        output = known[index, 0]
         rule = FLOPS.get(node['op'])
-        flops = rule(node.get('attrs', {}), [shape_of(i) for i in node['inputs']], output) if rule else 0
-        of_statistics = sum(size for name, size in sizes.items() if name in statistics)
+        flops = rule(node.get('attrs', {}), [known[source] for source in sources], output) if rule else 0
+        running = sum(size for name, size in sizes.items() if name in statistics)
         if sizes or flops:
-            yield Layer(node['name'], node['op'], tuple(output), sum(sizes.values()) - of_statistics,
-                        of_statistics, flops)
+            yield Layer(node['name'], node['op'], tuple(output), sum(sizes.values()) - running, running, flops)
 
 
 def count_network(net, input_size, batch=1):

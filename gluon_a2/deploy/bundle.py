@@ -1,0 +1,171 @@
+"""A network as three files: `<prefix>-symbol.json`, `<prefix>-0000.params`, `<prefix>-meta.json`.
+
+The first two are what plain MXNet loads (`SymbolBlock.imports`, `mx.model.load_checkpoint`, Module);
+the third says what else a user of the network must know, and what the other two must hash to.
+MXNet parses damaged files into wrong numbers, gigabytes of memory or a crash, so nothing of ours hands
+it a byte before size and SHA-256 agree. This module reads and writes files; it knows no network.
+"""
+import functools
+import json
+import platform
+import struct
+from pathlib import Path
+from typing import Dict, NamedTuple
+
+import numpy as np
+
+from .. import __version__
+from ..backend import mx
+from ..errors import UserError
+from ..files import sha256, write_whole
+
+FORMAT = 'gluon_a2 bundle 1'
+SYMBOL, PARAMS, META = '-symbol.json', '-0000.params', '-meta.json'
+
+
+class BundleError(UserError):
+    """An exported file is missing, damaged, or not what its metadata says."""
+
+
+class Bundle(NamedTuple):
+    """A verified network: symbol, values by name, and its metadata."""
+    symbol: 'mx.sym.Symbol'
+    arguments: Dict[str, 'mx.nd.NDArray']
+    statistics: Dict[str, 'mx.nd.NDArray']
+    meta: dict
+
+
+def write_bundle(symbol, arguments, statistics, prefix, meta):
+    """Write the three files; `meta` gains their hashes and the versions.
+
+    `arguments` and `statistics` are {name: float32 NDArray}. The metadata is written last: a write cut
+    in between leaves files that are refused, not files that are wrong.
+    """
+    prefix = Path(prefix)
+    graph = symbol.tojson().encode()
+    values = {f'arg:{name}': value for name, value in arguments.items()}
+    values.update({f'aux:{name}': value for name, value in statistics.items()})
+    params = params_bytes(values)
+    files = {prefix.name + SYMBOL: graph, prefix.name + PARAMS: params}
+    meta = {
+        'format': FORMAT, **meta,
+        'files': {name: {'size': len(content), 'sha256': sha256(content)} for name, content in files.items()},
+        'versions': {'gluon_a2': __version__, 'mxnet': mx.__version__, 'python': platform.python_version()},
+    }
+    for name, content in files.items():
+        write_whole(prefix.with_name(name), content)
+    write_whole(prefix.with_name(prefix.name + META), json.dumps(meta, indent=2, ensure_ascii=False).encode())
+
+
+def params_bytes(values):
+    """MXNet's `.params` format for dense arrays ({name: NDArray}), as `mx.nd.save` writes it, in memory.
+
+    `mx.nd.save` itself truncates the old file first, does not sync, and can report success on a full disk.
+    """
+    arrays = [value.asnumpy() for value in values.values()]
+    parts = [struct.pack('<QQQ', 0x112, 0, len(arrays))]
+    for array in arrays:
+        type_flag = {'float32': 0, 'float64': 1, 'float16': 2}[array.dtype.name]
+        parts.append(struct.pack('<IiI', 0xF993FAC9, 0, array.ndim))  # version 2 of the array format, dense
+        parts.append(struct.pack(f'<{array.ndim}q', *array.shape))
+        parts.append(struct.pack('<iii', 1, 0, type_flag))  # cpu(0)
+        parts.append(np.ascontiguousarray(array).tobytes())
+    parts.append(struct.pack('<Q', len(values)))
+    for name in values:
+        parts.append(struct.pack('<Q', len(name.encode())) + name.encode())
+    return b''.join(parts)
+
+
+def bundle_prefix(path):
+    """The prefix of a bundle, given the prefix itself or any of its three files."""
+    path = str(path)
+    for ending in (SYMBOL, PARAMS, META):
+        if path.endswith(ending):
+            path = path[:-len(ending)]
+    return Path(path)
+
+
+def read_meta(path):
+    """The metadata of a bundle (a dict), given its prefix or one of its files; `BundleError` if there is none."""
+    prefix = bundle_prefix(path)
+    meta_path = prefix.with_name(prefix.name + META)
+    try:
+        meta = json.loads(_read(meta_path))
+    except ValueError as error:
+        raise BundleError(f'{meta_path} is not valid JSON ({error}): export the network again') from error
+    if not isinstance(meta, dict) or meta.get('format') != FORMAT:
+        raise BundleError(f'{meta_path} is not the metadata of an exported network ({FORMAT}): export it again')
+    return meta
+
+
+def read_bundle(path):
+    """The `Bundle` at a prefix (or named by one of its files), verified before MXNet sees a byte of it."""
+    prefix, meta = bundle_prefix(path), read_meta(path)
+    graph, params = (_read_verified(prefix.with_name(prefix.name + ending), meta) for ending in (SYMBOL, PARAMS))
+    values = mx.nd.load_frombuffer(params)
+    split = {kind: {name[4:]: value for name, value in values.items() if name.startswith(kind)}
+             for kind in ('arg:', 'aux:')}
+    return Bundle(mx.sym.load_json(graph.decode()), split['arg:'], split['aux:'], meta)
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(f'{path} does not exist: give the prefix of an exported network, such as '
+                          'runs/demo/export/a2_resnet26, or export one with scripts/export.py') from error
+    except OSError as error:
+        raise BundleError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def _read_verified(path, meta):
+    content, expected = _read(path), meta['files'].get(path.name)
+    if expected is None:
+        raise BundleError(f'{path} is not named in its metadata: the files were renamed; keep the names they were '
+                          'exported under')
+    if len(content) != expected['size']:
+        raise BundleError(f'{path} has {len(content)} bytes, not the {expected["size"]} its metadata records: '
+                          'copy or export it again')
+    if sha256(content) != expected['sha256']:
+        raise BundleError(f'{path} is damaged: its SHA-256 differs from the one its metadata records; '
+                          'copy or export it again')
+    return content
+
+
+def read_symbol(path):
+    """A symbol from a JSON file that has no metadata; `BundleError` where its graph is not sound.
+
+    MXNet crashes on malformed graphs, so their shape is checked first. Parameters are not needed.
+    """
+    content = _read(Path(path))
+    try:
+        graph = json.loads(content)
+        nodes = graph['nodes']
+        for index, node in enumerate(nodes):
+            _check_node(index, node)
+        if not graph['heads'] or any(not 0 <= head[0] < len(nodes) for head in graph['heads']):
+            raise ValueError('its outputs name nodes that do not exist')
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise BundleError(f'{path} is not the symbol of a network: {error}') from error
+    try:
+        return mx.sym.load_json(content.decode())
+    except mx.MXNetError as error:
+        raise BundleError(f'{path} is not a symbol MXNet can read: {str(error).strip().splitlines()[-1]}') from error
+
+
+def _check_node(index, node):
+    """ValueError unless the node is a known operator fed by earlier nodes.
+
+    `_Native` and `_NDArray` hold addresses of live objects, which a file cannot have.
+    """
+    if node['op'] in ('_Native', '_NDArray', '_CachedOp'):
+        raise ValueError(f'node {index} is a {node["op"]}, which a file cannot hold')
+    if node['op'] != 'null' and node['op'] not in _operators():
+        raise ValueError(f'node {index} has the unknown operator {node["op"]!r}')
+    if any(not 0 <= source[0] < index for source in node['inputs']):
+        raise ValueError(f'node {index} reads from a node that does not come before it')
+
+
+@functools.lru_cache(maxsize=None)
+def _operators():
+    return frozenset(mx.operator.get_all_registered_operators())

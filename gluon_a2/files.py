@@ -1,0 +1,40 @@
+"""Writing files whole or not at all."""
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+
+def sync_folder(folder):
+    """Make a rename in `folder` survive a power cut."""
+    handle = os.open(str(folder), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(path, content):
+    """Write bytes to `path` so that a reader, or a crash, sees the old file or the new one, never a part.
+
+    Raises OSError (a full disk, no permission) and then leaves the old file as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sha256(content):
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
