@@ -36,3 +36,14 @@ def entry(main):
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(2)
     return run
+
+
+def show_table(rows):
+    """Print rows in aligned columns, the first as a header; numbers get separators and stand right."""
+    cells = [[f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for values, row in zip(rows, cells):
+        print('  '.join(cell.rjust(width) if isinstance(value, int) else cell.ljust(width)
+                        for value, cell, width in zip(values, row, widths)).rstrip())
+        if row is cells[0]:
+            print('  '.join('-' * width for width in widths))

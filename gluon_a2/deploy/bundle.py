@@ -28,27 +28,26 @@ class BundleError(UserError):
 
 
 class Bundle(NamedTuple):
-    """A verified network: symbol, values by name, and its metadata."""
+    """A network: symbol, values by name (float32), and what its metadata file says."""
     symbol: 'mx.sym.Symbol'
     arguments: Dict[str, 'mx.nd.NDArray']
     statistics: Dict[str, 'mx.nd.NDArray']
     meta: dict
 
 
-def write_bundle(symbol, arguments, statistics, prefix, meta):
-    """Write the three files; `meta` gains their hashes and the versions.
+def write_bundle(bundle, prefix):
+    """Write the three files of a `Bundle`; its metadata gains their hashes and the versions.
 
-    `arguments` and `statistics` are {name: float32 NDArray}. The metadata is written last: a write cut
-    in between leaves files that are refused, not files that are wrong.
+    The metadata is written last: a write cut in between leaves files that are refused, not files that are wrong.
     """
     prefix = Path(prefix)
-    graph = symbol.tojson().encode()
-    values = {f'arg:{name}': value for name, value in arguments.items()}
-    values.update({f'aux:{name}': value for name, value in statistics.items()})
+    graph = bundle.symbol.tojson().encode()
+    values = {f'arg:{name}': value for name, value in bundle.arguments.items()}
+    values.update({f'aux:{name}': value for name, value in bundle.statistics.items()})
     params = params_bytes(values)
     files = {prefix.name + SYMBOL: graph, prefix.name + PARAMS: params}
     meta = {
-        'format': FORMAT, **meta,
+        **bundle.meta, 'format': FORMAT,
         'files': {name: {'size': len(content), 'sha256': sha256(content)} for name, content in files.items()},
         'versions': {'gluon_a2': __version__, 'mxnet': mx.__version__, 'python': platform.python_version()},
     }

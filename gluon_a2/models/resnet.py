@@ -40,7 +40,7 @@ class Bottleneck(gluon_nn.HybridBlock):
 
 
 def make_block(kind, channels, ratio, size, prefix, **options):
-    """The block `kind` (a2, nl or se) on `channels` channels and a map of `size`; its inner widths are channels/ratio."""
+    """The block `kind` (a2, nl or se) for `channels` channels and a map of `size`; inside it has channels/ratio."""
     inner, prefix = channels // ratio, f'{prefix}{kind}_'
     if kind == 'a2':
         return DoubleAttention(channels, inner, inner, input_size=size, prefix=prefix, **options)

@@ -90,7 +90,7 @@ def load_parameters(net, path, ctx):
     try:
         loaded = mx.nd.load(str(path))
     except mx.MXNetError as error:
-        raise UserError(f'{path} is not a .params file that MXNet can read: write it again with scripts/export.py') from error
+        raise UserError(f'{path} is not a .params file that MXNet can read: export it again') from error
     set_parameters(net, {name.split(':', 1)[-1]: value for name, value in loaded.items()}, path, ctx)
 
 

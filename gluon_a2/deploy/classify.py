@@ -1,0 +1,79 @@
+"""Using an exported network: pictures to class names, and a data set to an accuracy."""
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..backend import mx
+from ..data import EvalTransform, ImageError, Loader, batches, decode, normalise
+from ..errors import UserError
+from ..metrics import evaluate
+from .bundle import Bundle, read_bundle
+
+
+class Classifier:
+    """An image network and the preprocessing it was trained with.
+
+    `source` is a `Bundle`, or the prefix of exported files. `size` is the side of the crop, the network's own where
+    not given; `crop_ratio` likewise. `mean_max` classifies every window of the last map that is as large as the map
+    was in training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at 320×320.
+    """
+
+    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None):
+        bundle = source if isinstance(source, Bundle) else read_bundle(source)
+        self.meta, self.ctx = bundle.meta, ctx or mx.cpu()
+        self.classes = tuple(self.meta['classes'])
+        own = self.meta['input_shape'][-1]
+        self.size = size or own
+        if self.size < own and mean_max:
+            raise UserError(f'mean-max pooling needs crops of at least {own}, the size in training, not {self.size}')
+        if self.size < max(self.meta['stride']):
+            raise UserError(f'{self.meta["network"]} cannot take images of {self.size}: '
+                            f'its total stride is {max(self.meta["stride"])}, so that is the smallest')
+        self.transform = EvalTransform(self.size, crop_ratio or self.meta['crop_ratio'])
+        bundle = mean_max_pooled(bundle) if mean_max else bundle
+        self._network = mx.gluon.SymbolBlock(bundle.symbol, mx.sym.var(self.meta['input'], dtype='float32'))
+        self._network.collect_params().load_dict({**bundle.arguments, **bundle.statistics}, ctx=self.ctx)
+        self._network.hybridize(static_alloc=True, static_shape=True)
+
+    def logits(self, images):
+        """float32 N×classes of preprocessed images (float32 N×3×size×size)."""
+        return self._network(mx.nd.array(images, self.ctx)).asnumpy()
+
+    def preprocess(self, encoded):
+        """float32 3×size×size of an encoded image (bytes); `ImageError` if it cannot be decoded."""
+        return normalise(self.transform(decode(encoded)), mean=self.meta['mean'], scale=self.meta['scale'])
+
+    def predict(self, path, top=5):
+        """[(class name, probability)] of an image file, the most probable first; UserError if it cannot be read."""
+        try:
+            image = self.preprocess(Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f'{path} cannot be read: {error.strerror}') from error
+        except ImageError as error:
+            raise UserError(f'{path} is not an image that can be decoded: {error}') from error
+        scores = self.logits(image[None])[0].astype(np.float64)
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
+        return [(self.classes[i], float(shares[i])) for i in np.argsort(-shares, kind='stable')[:top]]
+
+    def score(self, source, batch_size=32, workers=2):
+        """`Sums` over all images of a `data` source, every one once."""
+        with Loader(source, self.transform, workers) as loader:
+            order = batches(np.arange(len(source)), batch_size)
+            return evaluate(self.logits, loader.load(order, 0), len(source), describe='scoring')
+
+
+def mean_max_pooled(bundle):
+    """The `Bundle` with its pooling and classifier made convolutional, and mean-max pooling at the end."""
+    meta, name = bundle.meta, bundle.meta['classifier']
+    window = tuple(math.ceil(side / stride) for side, stride in zip(meta['input_shape'][1:], meta['stride']))
+    weight = bundle.arguments[f'{name}_weight']  # classes×C
+    features = bundle.symbol.get_internals()[meta['features']]  # N×C×h×w
+    pooled = mx.sym.Pooling(features, pool_type='avg', kernel=window, stride=(1, 1))  # N×C×h'×w'
+    maps = mx.sym.Convolution(pooled, mx.sym.var(f'{name}_weight'), mx.sym.var(f'{name}_bias'), kernel=(1, 1),
+                              num_filter=weight.shape[0])  # N×classes×h'×w'
+    mean, largest = (mx.sym.Pooling(maps, pool_type=kind, kernel=(1, 1), global_pool=True) for kind in ('avg', 'max'))
+    symbol = mx.sym.flatten((mean + largest) / 2)  # N×classes
+    return bundle._replace(symbol=symbol, arguments={
+        **bundle.arguments, f'{name}_weight': weight.reshape((*weight.shape, 1, 1))})

@@ -1,0 +1,68 @@
+"""The update: MXNet's SGD or NAG operators, with a state we can see, save and load (no pickle)."""
+from ..backend import mx
+
+NOT_DECAYED = ('_bias', '_gamma', '_beta')
+
+
+class Updater:
+    """Momentum SGD over a network's trained parameters.
+
+    `states` is {parameter name: [arrays]}: the momentum, and under float16 the float32 master weight after it.
+    """
+
+    def __init__(self, parameters, recipe):
+        self._parameters = {name: p for name, p in parameters.items() if p.grad_req != 'null'}
+        for name, parameter in self._parameters.items():
+            parameter.wd_mult = 0.0 if recipe.no_wd and name.endswith(NOT_DECAYED) else 1.0
+        self._optimizer = mx.optimizer.create(
+            recipe.optimizer, momentum=recipe.momentum, wd=recipe.wd, multi_precision=recipe.dtype == 'float16',
+            param_dict=dict(enumerate(self._parameters.values())))
+        self._raw = [self._optimizer.create_state_multi_precision(i, p.data())
+                     for i, p in enumerate(self._parameters.values())]
+
+    @property
+    def states(self):
+        """{parameter name: list of NDArrays}, the live arrays."""
+        return {name: _flat(raw) for name, raw in zip(self._parameters, self._raw)}
+
+    def update(self, lr, rescale):
+        """One step on all parameters with gradients times `rescale`."""
+        self._optimizer.set_learning_rate(lr)
+        self._optimizer.rescale_grad = rescale
+        for i, parameter in enumerate(self._parameters.values()):
+            self._optimizer.update_multi_precision(i, parameter.data(), parameter.grad(), self._raw[i])
+
+    def gradients(self):
+        """The live gradient arrays, in the order of the parameters."""
+        return [parameter.grad() for parameter in self._parameters.values()]
+
+
+def _flat(state):
+    if state is None:
+        return []
+    if isinstance(state, (list, tuple)):
+        return [array for part in state for array in _flat(part)]
+    return [state]
+
+
+class LossScale:
+    """Dynamic loss scaling for float16: halved when a gradient overflows, doubled after `window` clean steps.
+
+    `scale` and `clean` are its whole state, and are stored in checkpoints.
+    """
+
+    def __init__(self, enabled, window=2000, scale=2.0 ** 16):
+        self.enabled, self.window = enabled, window
+        self.scale, self.clean = (scale if enabled else 1.0), 0
+
+    def accept(self, gradients):
+        """Whether these gradients may be used; adapts the scale. Always True where scaling is off."""
+        if not self.enabled:
+            return True
+        if not mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients), init_output=True).asscalar():
+            self.scale, self.clean = self.scale / 2, 0
+            return False
+        self.clean += 1
+        if self.clean >= self.window:
+            self.scale, self.clean = self.scale * 2, 0
+        return True

@@ -1,0 +1,167 @@
+"""How each network is trained: a recipe is a row, and each of its fields is a flag of the same name.
+
+The paper states the batch, the learning rate and when it falls. Momentum, weight decay, epochs and what
+counts as saturation are stated nowhere; 0.9, 1e-4 and the rest below are ours.
+"""
+import argparse
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from ..errors import UserError
+
+LR_MODES = ('plateau', 'step', 'cosine', 'poly')
+OPTIMIZERS = ('nag', 'sgd')
+DTYPES = ('float32', 'float16')
+
+
+RANGES = [  # fields, what they must fulfil, in words; sizes, crops and model names are checked where they are used
+    ('classes batch_size accumulate num_epochs plateau_patience input_size', lambda x: x >= 1, '1 or more'),
+    ('wd momentum warmup_epochs warmup_lr target_lr mixup_off_epoch plateau_decays seed plateau_gain',
+     lambda x: x >= 0, '0 or more'),
+    ('lr lr_decay mixup_alpha crop_ratio', lambda x: x > 0, 'above 0'),
+    ('dropout label_smoothing', lambda x: 0 <= x < 1, '0 or more and below 1'),
+]
+
+
+def _flag(default, text, choices=None):
+    return dataclasses.field(default=default, metadata={'help': text, 'choices': choices})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run computes; paths, workers and logging do not belong here."""
+    model: str = _flag('a2_resnet50', 'network, one of gluon_a2.models.list_models()')
+    classes: int = _flag(1000, 'number of classes')
+    association: str = _flag('left', 'of the A² blocks: Eq. 6 (left), Eq. 7 (right) or the cheaper (auto)',
+                             ('left', 'right', 'auto'))
+    dropout: float = _flag(0.0, 'dropout rate in front of the classifier')
+    last_gamma: bool = _flag(False, 'start every residual branch at zero')
+    pretrained: Optional[str] = _flag(None, 'weights to start from, a .params file of the same network')
+
+    input_size: int = _flag(224, 'side of the training and validation crops, pixels')
+    crop_ratio: float = _flag(0.875, 'validation: side of the crop over the resized short side')
+    min_area: float = _flag(0.08, 'smallest random crop, as a share of the image')
+    max_area: float = _flag(1.0, 'largest random crop, as a share of the image')
+    min_aspect: float = _flag(3 / 4, 'narrowest random crop, width over height')
+    max_aspect: float = _flag(4 / 3, 'widest random crop, width over height')
+    mirror: bool = _flag(True, 'mirror half of the images')
+    hue: float = _flag(20, 'largest random shift of hue')
+    saturation: float = _flag(40, 'largest random shift of saturation')
+    lightness: float = _flag(50, 'largest random shift of lightness')
+
+    batch_size: int = _flag(32, 'images per device and micro-batch')
+    accumulate: int = _flag(1, 'micro-batches per step')
+    num_epochs: int = _flag(120, 'at most this many passes over the data')
+    optimizer: str = _flag('nag', 'SGD with Nesterov (nag) or plain (sgd) momentum', OPTIMIZERS)
+    lr: float = _flag(math.sqrt(0.1), 'learning rate; given as a flag it is absolute, whatever the batch')
+    base_batch: Optional[int] = _flag(2048, 'global batch the learning rate is for; other batches scale it linearly')
+    momentum: float = _flag(0.9, 'momentum')
+    wd: float = _flag(1e-4, 'weight decay')
+    no_wd: bool = _flag(False, 'no weight decay on biases and BatchNorm')
+
+    lr_mode: str = _flag('plateau', 'plateau is of the training accuracy, the rule of the paper', LR_MODES)
+    lr_decay: float = _flag(0.1, 'factor of each decay (plateau, step)')
+    lr_decay_epoch: Tuple[float, ...] = _flag((40, 60), 'epochs of the decays (step)')
+    plateau_patience: int = _flag(3, 'epochs without a gain that count as saturated (plateau)')
+    plateau_gain: float = _flag(0.001, 'smallest rise of training accuracy that counts as a gain (plateau)')
+    plateau_decays: int = _flag(3, 'decays before the next saturation ends the run (plateau)')
+    target_lr: float = _flag(0.0, 'learning rate at the end (cosine, poly)')
+    warmup_epochs: float = _flag(0, 'epochs of linear warm-up')
+    warmup_lr: float = _flag(0.0, 'learning rate at the start of the warm-up')
+
+    label_smoothing: float = _flag(0.0, 'share of the target spread over all classes; the bare flag means 0.1')
+    mixup: bool = _flag(False, 'train on mixed pairs of images')
+    mixup_alpha: float = _flag(0.2, 'parameter of the Beta distribution of the mixing share')
+    mixup_off_epoch: int = _flag(0, 'last epochs without mixup')
+    dtype: str = _flag('float32', 'float16 needs a GPU; the loss is then scaled dynamically', DTYPES)
+    seed: int = _flag(0, 'seed of weights, order, augmentation and dropout')
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            choices, value = field.metadata['choices'], getattr(self, field.name)
+            if choices and value not in choices:
+                raise UserError(f'{flag_name(field)} must be one of {", ".join(choices)}, not {value!r}')
+            if isinstance(value, (int, float)) and not math.isfinite(value):
+                raise UserError(f'{flag_name(field)} must be a finite number, not {value}')
+        for names, allowed, what in RANGES:
+            for name in names.split():
+                if not allowed(getattr(self, name)):
+                    raise UserError(f'--{name.replace("_", "-")} must be {what}, not {getattr(self, name)}')
+
+    @property
+    def global_batch(self):
+        """Images per step, over all devices (one, here) and micro-batches."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def effective_lr(self):
+        """The learning rate at this global batch, before any schedule."""
+        return self.lr * self.global_batch / self.base_batch if self.base_batch else self.lr
+
+
+IMAGENET = Recipe()
+
+RECIPES = {
+    # The demo: scikit-learn's handwritten digits. Mirrored or small crops of digits are other digits.
+    'digits': Recipe(
+        model='a2_resnet26', classes=10, input_size=32, crop_ratio=1.0, min_area=0.6, mirror=False,
+        hue=0, saturation=0, lightness=0, num_epochs=12, lr=0.05, base_batch=None,
+        lr_mode='cosine', warmup_epochs=1),
+    # Section 3.3 and Table 4.
+    'imagenet_a2_resnet50': IMAGENET,
+    'imagenet_resnet50': dataclasses.replace(IMAGENET, model='resnet50'),
+    'imagenet_resnet152': dataclasses.replace(IMAGENET, model='resnet152'),
+    'imagenet_se_resnet50': dataclasses.replace(IMAGENET, model='se_resnet50'),
+}
+
+
+def flag_name(field):
+    """`--lr-decay-epoch` for the field lr_decay_epoch."""
+    return '--' + field.name.replace('_', '-')
+
+
+def add_flags(parser):
+    """Give `parser` one flag for each field of `Recipe`; flags not given are absent from its result."""
+    group = parser.add_argument_group('recipe (the defaults are those of the recipe)')
+    types = typing.get_type_hints(Recipe)
+    for field in dataclasses.fields(Recipe):
+        kind, common = types[field.name], {'dest': field.name, 'default': argparse.SUPPRESS,
+                                           'help': field.metadata['help']}
+        if kind is bool:
+            group.add_argument(flag_name(field), action='store_true', **common)
+            if not field.name.startswith('no_'):
+                group.add_argument('--no-' + flag_name(field)[2:], action='store_false', dest=field.name,
+                                   default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        elif field.name == 'label_smoothing':  # a bare flag in GluonCV
+            group.add_argument(flag_name(field), type=float, nargs='?', const=0.1, metavar='SHARE', **common)
+        elif kind == Tuple[float, ...]:
+            group.add_argument(flag_name(field), type=_numbers, metavar='E,E,…', **common)
+        else:
+            plain = next(t for t in typing.get_args(kind) or (kind,) if t is not type(None))
+            group.add_argument(flag_name(field), type=plain, metavar=plain.__name__.upper(), **common)
+
+
+def _numbers(text):
+    return tuple(float(number) for number in text.split(',') if number)
+
+
+def choose(name, flags):
+    """The recipe `name` with `flags` ({field: value}) replaced; a learning rate given as a flag is absolute."""
+    if name not in RECIPES:
+        raise UserError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
+    if 'lr' in flags and 'base_batch' not in flags:
+        flags = {**flags, 'base_batch': None}
+    return dataclasses.replace(RECIPES[name], **flags)
+
+
+def to_json(recipe):
+    """A recipe as plain values."""
+    return dataclasses.asdict(recipe)
+
+
+def from_json(values):
+    """The recipe `to_json` was given."""
+    return Recipe(**{**values, 'lr_decay_epoch': tuple(values['lr_decay_epoch'])})

@@ -1,0 +1,145 @@
+"""A run's folder: what made it, what it logged, and where its checkpoints are.
+
+    run.json        recipe, command, versions, threads
+    train.log       the lines of the console
+    log.jsonl       loss, accuracy, learning rate: the same for every run of the same recipe on the same threads
+    timing.jsonl    images per second, and where the time went
+    events…         TensorBoard
+    curve.png       log.jsonl as a picture
+    checkpoints/    see checkpoint.py
+    export/         see deploy/bundle.py
+"""
+import json
+import logging
+import platform
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from .. import __version__, viz
+from ..backend import mx, threads
+from ..errors import UserError
+from ..files import write_whole
+from . import recipes
+
+log = logging.getLogger('gluon_a2')
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run needs but does not compute with: where data and results are, and how often to say and save."""
+    data_dir: Optional[str] = None
+    rec_train: Optional[str] = None
+    rec_train_idx: Optional[str] = None
+    rec_val: Optional[str] = None
+    rec_val_idx: Optional[str] = None
+    num_gpus: int = 0
+    num_data_workers: int = 2
+    save_dir: Optional[str] = None
+    resume: bool = False
+    overwrite: bool = False
+    save_frequency: int = 1
+    save_steps: int = 0
+    log_interval: int = 50
+    logging_file: Optional[str] = None
+    max_damaged: Optional[int] = None
+
+    def __post_init__(self):
+        for name, low in (('num_data_workers', 0), ('save_frequency', 1), ('save_steps', 0), ('log_interval', 1)):
+            if getattr(self, name) < low:
+                raise UserError(f'--{name.replace("_", "-")} must be {low} or more, not {getattr(self, name)}')
+        if self.num_gpus not in (0, 1):
+            raise UserError(f'--num-gpus must be 0 or 1, not {self.num_gpus}: one process drives one device')
+        if self.resume and not self.save_dir:
+            raise UserError('--resume needs the --save-dir of the run to go on with')
+        if self.resume and self.overwrite:
+            raise UserError('--resume and --overwrite exclude each other: go on with the run, or delete it')
+
+    @property
+    def data(self):
+        """What is trained on, for the record: 'digits' (the embedded set) or a path."""
+        return self.rec_train or self.data_dir or 'digits'
+
+
+class Run:
+    """An open run folder. `log_at` and friends write to it; use it as a context manager."""
+
+    def __init__(self, folder, recipe, options):
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / 'checkpoints'
+        self._claim(recipe, options)
+        self._handler = logging.FileHandler(options.logging_file or self.folder / 'train.log')
+        self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+        log.addHandler(self._handler)
+        self._board = None
+
+    def _claim(self, recipe, options):
+        """Make the folder ours: new, emptied, or the one of the same recipe that is to be resumed."""
+        made_by = self.folder / 'run.json'
+        if options.resume:
+            self._check_same(made_by, recipe)
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            if not made_by.exists():
+                raise UserError(f'{self.folder} holds files that are not a run of ours: choose another --save-dir')
+            if not options.overwrite:
+                raise UserError(f'{self.folder} already holds a run: --resume to go on with it, --overwrite to '
+                                'delete it, or another --save-dir')
+            shutil.rmtree(self.folder)
+        write_whole(made_by, json.dumps({
+            'recipe': recipes.to_json(recipe), 'command': sys.argv, 'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+            'threads': threads()[0], 'versions': {
+                'gluon_a2': __version__, 'mxnet': mx.__version__, 'numpy': np.__version__,
+                'python': platform.python_version(), 'machine': platform.platform()}}, indent=1).encode())
+
+    def _check_same(self, made_by, recipe):
+        if not made_by.exists():
+            raise UserError(f'{self.folder} holds no run to resume: leave out --resume, or give its --save-dir')
+        made = json.loads(made_by.read_bytes())
+        then, now = made['recipe'], json.loads(json.dumps(recipes.to_json(recipe)))
+        changed = [name for name in now if then.get(name) != now[name]]
+        if changed:
+            name = changed[0]
+            raise UserError(f'{self.folder} was trained with {name}={then.get(name)}, not {now[name]}: resume with the '
+                            'same flags, or start another run')
+        if made['threads'] != threads()[0]:
+            log.warning('the run was begun on %d CPU threads and goes on with %d: its last bits will differ',
+                        made['threads'], threads()[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None:
+            log.error('%s', error if isinstance(error, UserError) else repr(error))
+        log.removeHandler(self._handler)
+        self._handler.close()
+        if self._board:
+            self._board.close()
+
+    def rewind(self, step):
+        """Forget the log lines after `step`, so that a resumed run writes each once."""
+        for name in ('log.jsonl', 'timing.jsonl'):
+            path = self.folder / name
+            if path.exists():
+                lines = path.read_text().splitlines(keepends=True)
+                kept = [line for line in lines if line.endswith('\n') and json.loads(line)['step'] <= step]
+                write_whole(path, ''.join(kept).encode())
+        self._board = SummaryWriter(str(self.folder), purge_step=step + 1)
+
+    def record(self, step, values, name='log.jsonl'):
+        """Append {step, **values} to a log of JSON lines, and to TensorBoard."""
+        with open(self.folder / name, 'a') as file:
+            file.write(json.dumps({'step': step, **values}) + '\n')
+        for key, value in values.items():
+            self._board.add_scalar(key, value, step)
+
+    def draw(self):
+        """Draw curve.png from log.jsonl."""
+        viz.learning_curve(self.folder / 'log.jsonl', self.folder / 'curve.png')

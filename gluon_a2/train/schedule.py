@@ -1,0 +1,54 @@
+"""The learning rate at each step."""
+import dataclasses
+import math
+
+
+@dataclasses.dataclass
+class Plateau:
+    """When training accuracy has stopped rising (the paper: "decreases … when training accuracy is saturated").
+
+    Its fields are its whole state, and are stored in checkpoints.
+    """
+    best: float = 0.0
+    stale: int = 0
+    decays: int = 0
+
+    def observe(self, accuracy, gain, patience):
+        """Take in one epoch's training accuracy; after `patience` epochs without a rise of `gain`, one more decay."""
+        if accuracy > self.best + gain:
+            self.best, self.stale = accuracy, 0
+            return
+        self.stale += 1
+        if self.stale >= patience:
+            self.decays, self.stale = self.decays + 1, 0
+
+
+class Schedule:
+    """lr(step) of a recipe: linear warm-up, then plateau, step, cosine or poly (power 2).
+
+    A pure function of the step, except that plateau also reads the decays of `plateau`.
+    """
+
+    def __init__(self, recipe, steps_per_epoch, plateau):
+        self._recipe, self._state = recipe, plateau
+        self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
+        self._total = recipe.num_epochs * steps_per_epoch
+        self._boundaries = [round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch]
+
+    def lr(self, step):
+        """Learning rate of a step, counted from 0."""
+        recipe, base = self._recipe, self._recipe.effective_lr
+        if step < self._warmup:
+            return recipe.warmup_lr + (base - recipe.warmup_lr) * step / self._warmup
+        if recipe.lr_mode == 'plateau':
+            return base * recipe.lr_decay ** self._state.decays
+        if recipe.lr_mode == 'step':
+            return base * recipe.lr_decay ** sum(step >= boundary for boundary in self._boundaries)
+        left = 1 - (step - self._warmup) / max(1, self._total - self._warmup)  # 1 after the warm-up, 0 at the end
+        share = left ** 2 if recipe.lr_mode == 'poly' else (1 - math.cos(math.pi * left)) / 2
+        return recipe.target_lr + (base - recipe.target_lr) * share
+
+    @property
+    def finished(self):
+        """Whether accuracy was saturated once more after the last decay the recipe grants."""
+        return self._recipe.lr_mode == 'plateau' and self._state.decays > self._recipe.plateau_decays

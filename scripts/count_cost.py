@@ -1,0 +1,79 @@
+#!/usr/bin/env python
+"""Count parameters and multiply-adds.
+
+With no arguments: every #Params, FLOPs and ΔFLOPs figure of the paper, beside what is counted here.
+
+    python scripts/count_cost.py
+
+With names: any network of the zoo, or any symbol file, in total or layer by layer.
+
+    python scripts/count_cost.py a2_resnet50 resnet152
+    python scripts/count_cost.py runs/demo/export/a2_resnet26-symbol.json --input-size 32 --layers
+"""
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
+
+
+def sizes(text):
+    """(h, w) from '224' or '224,320'; (d, h, w) from '8,224,224'."""
+    numbers = tuple(int(number) for number in text.split(','))
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def paper_rows():
+    """The table of the paper's figures."""
+    from gluon_a2.paper import compare_claims, compare_figures, compare_rivals
+
+    def row(figure):
+        shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
+        if figure.counted is None:
+            return [*shown, '–', '–', '–', figure.note]
+        return [*shown, figure.show(figure.counted), f'{100 * figure.difference:+.2f} %',
+                'yes' if figure.agrees else 'no', figure.note]
+
+    yield ['where', 'network', 'quantity', 'paper', 'counted', 'difference', 'agrees', 'note']
+    for figures in (compare_figures(), compare_claims(), compare_rivals()):
+        yield from map(row, figures)
+
+
+def network_rows(args):
+    """The table of the networks named."""
+    from gluon_a2.paper import network_cost
+    layer_columns = ['layer', 'operator', 'output'] if args.layers else []
+    yield ['network', *layer_columns, 'trained', 'statistics', 'parameters', 'multiply-adds']
+    for source in args.networks:
+        cost = network_cost(source, args.input_size, args.classes)
+        for layer in cost.layers if args.layers else ():
+            yield [source, layer.name, layer.op, '×'.join(map(str, layer.output)), layer.parameters,
+                   layer.statistics, layer.parameters + layer.statistics, layer.flops]
+        total = ['total', '', ''] if args.layers else []
+        yield [source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters, cost.flops]
+
+
+@entry
+def main(argv=None):
+    """Parse, count, print, save."""
+    flags = parser(__doc__)
+    flags.add_argument('networks', nargs='*', metavar='NETWORK', help='name of the zoo, or a symbol.json file')
+    flags.add_argument('--input-size', type=sizes, metavar='S|H,W|D,H,W', help="the network's own where not given")
+    flags.add_argument('--classes', type=int, help="of zoo networks; the data set's of the paper where not given")
+    flags.add_argument('--layers', action='store_true', help='a row for each layer')
+    flags.add_argument('--csv', metavar='FILE', help='also save the table')
+    args = flags.parse_args(argv)
+    if not args.networks and (args.input_size or args.classes or args.layers):
+        raise UserError('--input-size, --classes and --layers need a NETWORK: the table of the paper has its own')
+    rows = list(network_rows(args) if args.networks else paper_rows())
+    show_table(rows)
+    if args.csv:
+        with open(args.csv, 'w', newline='', encoding='utf-8') as file:
+            csv.writer(file).writerows(rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,65 @@
+#!/usr/bin/env python
+"""Top-1 and top-5 accuracy of exported files, or of a run's checkpoint; every image counted once.
+
+    python scripts/score.py runs/demo/export/a2_resnet26
+    python scripts/score.py runs/demo --checkpoint best
+    python scripts/score.py a2_resnet50 --data-dir ~/imagenet --size 320 --crop-ratio 1 --mean-max
+"""
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
+
+
+def arguments(argv):
+    """The parsed command line."""
+    flags = parser(__doc__)
+    flags.add_argument('network', help='prefix of exported files, or the folder of a run')
+    flags.add_argument('--checkpoint', default='last', help="of a run: 'last', 'best' or the path of one")
+    flags.add_argument('--data-dir', help='folder with val.rec or class folders in val, or a .rec file; '
+                       'the embedded digits where the network was trained on them')
+    flags.add_argument('--split', default='val', help='which half of the data')
+    flags.add_argument('--size', type=int, help='side of the crop; that of training where not given')
+    flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short side')
+    flags.add_argument('--mean-max', action='store_true', help='mean-max pooling, for crops larger than in training')
+    flags.add_argument('--batch-size', type=int, default=32, help='images at a time')
+    flags.add_argument('--num-gpus', type=int, default=0, choices=(0, 1), help='0 (CPU) or 1')
+    flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode images')
+    return flags.parse_args(argv)
+
+
+def validation_source(data_dir, split, meta):
+    """The images to score on, with labels and class names checked against the network's."""
+    from gluon_a2 import data
+    if data_dir is None:
+        if meta['training']['data'] != 'digits':
+            raise UserError(f'--data-dir is missing: the network was trained on {meta["training"]["data"]}')
+        data_dir = data.digits_folder()
+    source = data.open_source(data_dir, split)
+    data.check_labels(source, len(meta['classes']))
+    data.check_classes(source, meta['classes'])
+    return source
+
+
+@entry
+def main(argv=None):
+    """Parse, score, print."""
+    args = arguments(argv)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    from gluon_a2.backend import device
+    from gluon_a2.deploy import Classifier
+    from gluon_a2.train.network import load
+    net = Classifier(load(args.network, args.checkpoint), args.size, args.crop_ratio, args.mean_max,
+                     device(args.num_gpus))
+    source = validation_source(args.data_dir, args.split, net.meta)
+    sums = net.score(source, args.batch_size, args.num_data_workers)
+    print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on {sums.images} images, '
+          f'{net.size}×{net.size}{", mean-max pooling" if args.mean_max else ""}')
+
+
+if __name__ == '__main__':
+    main()
