@@ -1,0 +1,320 @@
+"""Batches of training or validation images, made by worker processes in shared memory.
+
+The parent writes tasks (a few indices of one batch) into one pipe, whichever worker is free takes the next,
+writes its pixels straight into the batch's slot of shared memory, and reports on a pipe of its own. Several batches
+are under way at once, so that workers go on while the network computes.
+"""
+import collections
+import contextlib
+import itertools
+import logging
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import struct
+import traceback
+import weakref
+from multiprocessing import resource_tracker
+
+import numpy as np
+
+from ..errors import UserError
+from .images import ImageError, decode, normalise
+from .order import sample_rng
+
+_log = logging.getLogger(__name__)
+
+# images float32 n×3×h×w normalised, labels int64 n, indices int64 n (positions in the source),
+# damaged: list of (name, reason) of the samples left out
+Batch = collections.namedtuple('Batch', 'images labels indices damaged')
+
+# Slot, first position, last position + 1, epoch. Pipes write and read so few bytes in one piece,
+# which lets all workers read from one pipe without a lock.
+_TASK = struct.Struct('<4q')
+_TASKS_PER_WORKER = 4  # of each batch: enough for the workers to finish it together
+
+
+class WorkerError(UserError):
+    """A data worker died, most often for want of memory."""
+
+
+class Loader:
+    """Loads batches of `source` with `workers` processes; 0 loads in this one.
+
+    `transform(image, rng)` takes uint8 H×W×3 RGB to uint8 size×size×3 and has the attribute `size`. A sample's pixels
+    depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead. Use it as a context manager, or
+    `close()` it. Workers start at the first batch and stay; they are spawned, so a script that imports
+    MXNet at its top level makes each of them import it too: import it inside `main`.
+    """
+
+    def __init__(self, source, transform, workers, seed=0, prefetch=2):
+        if workers < 0 or prefetch < 1:
+            raise UserError(f'-j must be 0 or more and prefetch 1 or more, not {workers} and {prefetch}')
+        self._source, self._workers = source, workers
+        self._job = _Job(source, transform, seed)
+        self._prefetch = prefetch if workers else 1
+        self._crew, self._run = None, None
+
+    def load(self, index_batches, epoch):
+        """Iterate over the `Batch`es of these arrays of indices, in their order.
+
+        `Batch.images` is memory that is used again: it is valid until the next batch is asked for.
+        A damaged sample is left out of its batch, which may so become shorter, even empty, and listed in `damaged`.
+        Calling `load` again ends an iteration that was left halfway; going on with that one is an error.
+        Raises `WorkerError` when a worker died.
+        """
+        index_batches = [np.asarray(indices, np.int64) for indices in index_batches]
+        self._prepare_crew(max(map(len, index_batches), default=0))
+        self._run = run = object()
+        return self._iterate(index_batches, epoch, run)
+
+    def _prepare_crew(self, batch_size):
+        """Workers with memory for such batches, and nothing left to do."""
+        if self._crew is not None and self._crew.batch_size >= batch_size:
+            self._crew.finish()
+            return
+        self.close()
+        if self._workers:
+            slots = self._prefetch + 1  # one more: the one the caller is looking at
+            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.size), self._workers)
+        else:
+            self._crew = _Alone(self._job, batch_size)
+
+    def _iterate(self, index_batches, epoch, run):
+        self._check_current(run)
+        waiting = zip(itertools.cycle(range(self._prefetch + 1)), index_batches)
+        ahead = collections.deque()
+
+        def begin_more():
+            for slot, indices in itertools.islice(waiting, self._prefetch - len(ahead)):
+                self._crew.begin(slot, indices, epoch)
+                ahead.append((slot, indices))
+
+        begin_more()
+        while ahead:
+            slot, indices = ahead.popleft()
+            images, damaged = self._crew.wait(slot)
+            begin_more()
+            yield self._batch(images[:len(indices)], indices, damaged)
+            self._check_current(run)
+
+    def _check_current(self, run):
+        if run is not self._run:
+            raise RuntimeError('this iteration ended when load() or close() was called')
+
+    def _batch(self, images, indices, damaged):
+        good = [place for place in range(len(indices)) if place not in damaged]
+        if damaged:
+            images[:len(good)] = images[good]
+        names = [(self._source.name(indices[place]), reason) for place, reason in sorted(damaged.items())]
+        return Batch(images[:len(good)], self._source.labels[indices[good]], indices[good], names)
+
+    def close(self):
+        """End the workers. Calling `load` afterwards starts new ones."""
+        self._run = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.close()
+
+
+class DamageLog:
+    """Counts the damaged samples of a run, names each once in the log, and ends the run above a cap.
+
+    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down.
+    """
+
+    def __init__(self, total, cap=None):
+        self.cap = total // 100 if cap is None else cap
+        self._names = set()
+
+    @property
+    def count(self):
+        """Different damaged samples so far."""
+        return len(self._names)
+
+    def add(self, damaged):
+        """Take in a `Batch.damaged`; raises `UserError` above the cap."""
+        for name, reason in damaged:
+            if name not in self._names:
+                self._names.add(name)
+                _log.warning('left out %s: %s', name, reason)
+            if self.count > self.cap:
+                raise UserError(f'{self.count} damaged samples, the last of them {name}, are more than '
+                                f'the {self.cap} allowed: mend the data, or raise --max-damaged')
+
+
+class _Job:
+    """What a worker needs to turn an index into pixels."""
+
+    def __init__(self, source, transform, seed):
+        self._source, self._transform, self._seed = source, transform, seed
+
+    @property
+    def size(self):
+        return self._transform.size
+
+    def fill(self, images, indices, epoch):
+        """Write one normalised image for each index into `images`; return {place: reason} of the damaged ones."""
+        damaged = {}
+        for place, index in enumerate(indices.tolist()):
+            try:
+                image = decode(self._source.read(index))
+            except ImageError as error:
+                damaged[place] = str(error)
+                continue
+            rng = sample_rng(self._seed, epoch, index)
+            normalise(self._transform(image, rng), out=images[place])
+        return damaged
+
+
+class _Memory:
+    """Slots for the indices and the images of a batch, shared with the workers it is handed to at their start.
+
+    It is anonymous: the system frees it with the last process that maps it, however that ends. And where
+    `/dev/shm` is too small, as in containers, Python takes a temporary file.
+    """
+
+    def __init__(self, slots, batch_size, size):
+        self.batch_size = batch_size
+        self._shape = slots, batch_size, 3, size, size
+        self._images = multiprocessing.RawArray('f', max(1, math.prod(self._shape)))
+        self._indices = multiprocessing.RawArray('q', max(1, slots * batch_size))
+
+    def views(self):
+        """Indices int64 slots×batch, images float32 slots×batch×3×size×size."""
+        indices, images = (np.ctypeslib.as_array(self._indices), np.ctypeslib.as_array(self._images))
+        return (indices[:math.prod(self._shape[:2])].reshape(self._shape[:2]),
+                images[:math.prod(self._shape)].reshape(self._shape))
+
+
+class _Alone:
+    """Stands in for a crew where there are no workers."""
+
+    def __init__(self, job, batch_size):
+        self.batch_size, self._job = batch_size, job
+        self._images = np.empty((batch_size, 3, job.size, job.size), np.float32)
+
+    def begin(self, slot, indices, epoch):
+        self._task = indices, epoch
+
+    def wait(self, slot):
+        return self._images, self._job.fill(self._images, *self._task)
+
+    def finish(self):
+        """Nothing is ever under way."""
+
+    close = finish
+
+
+class _Crew:
+    """The worker processes, and what is under way in each slot."""
+
+    def __init__(self, job, memory, count):
+        self.batch_size = memory.batch_size
+        self._indices, self._images = memory.views()
+        self._missing = [0] * len(self._images)  # tasks not yet reported, per slot
+        self._damaged = [{} for _ in self._images]
+        spawn = multiprocessing.get_context('spawn')
+        takes, self._tasks = spawn.Pipe(duplex=False)
+        self._workers = {}  # the pipe it reports on: the process
+        self.close = weakref.finalize(self, _end, self._workers, self._tasks)
+        with takes, _interrupts_held_back():
+            for number in range(count):
+                reports, sends = spawn.Pipe(duplex=False)
+                with sends:  # open in the worker alone, so that its death closes it
+                    worker = spawn.Process(target=_work, args=(job, memory, takes, sends), daemon=True,
+                                           name=f'data worker {number}')
+                    worker.start()
+                self._workers[reports] = worker
+
+    def begin(self, slot, indices, epoch):
+        """Have the images of `indices` written into the slot."""
+        self._indices[slot, :len(indices)] = indices
+        self._damaged[slot] = {}
+        pieces = min(len(indices), _TASKS_PER_WORKER * len(self._workers))
+        bounds = [len(indices) * piece // pieces for piece in range(pieces + 1)] if pieces else []
+        for start, stop in zip(bounds, bounds[1:]):
+            try:
+                os.write(self._tasks.fileno(), _TASK.pack(slot, start, stop, epoch))
+            except BrokenPipeError:  # nobody reads any more: all of them died
+                raise _death(next(iter(self._workers.values()))) from None
+            self._missing[slot] += 1
+
+    def wait(self, slot):
+        """The slot's images float32 batch×3×size×size and {place: reason} of the damaged ones, once all is done."""
+        while self._missing[slot]:
+            self._receive()
+        return self._images[slot], self._damaged[slot]
+
+    def finish(self):
+        """Wait until nothing is under way."""
+        while any(self._missing):
+            self._receive()
+
+    def _receive(self):
+        for reports in multiprocessing.connection.wait(list(self._workers)):
+            try:
+                slot, damaged, failure = reports.recv()
+            except EOFError:
+                raise _death(self._workers[reports]) from None
+            self._missing[slot] -= 1
+            self._damaged[slot].update(damaged)
+            if failure is not None:
+                raise failure
+
+
+@contextlib.contextmanager
+def _interrupts_held_back():
+    """Children started in here never see Ctrl-C, not even while they import; the parent sees it afterwards."""
+    resource_tracker.ensure_running()  # which spawning would otherwise do, and let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(workers, tasks):
+    tasks.close()
+    for reports, worker in workers.items():
+        worker.kill()  # they hold nothing that needs tidying
+        worker.join()
+        reports.close()
+
+
+def _death(worker):
+    worker.join()
+    code = worker.exitcode
+    how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code}'
+    return WorkerError(f'{worker.name} (process {worker.pid}) {how}; a frequent reason is too little memory: '
+                       'try fewer workers (-j)')
+
+
+def _work(job, memory, takes, sends):
+    """A worker's life: until the parent's end of a pipe is closed, as it is when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    indices, images = memory.views()
+    while True:
+        task = os.read(takes.fileno(), _TASK.size)
+        if not task:
+            return
+        slot, start, stop, epoch = _TASK.unpack(task)
+        damaged, failure = {}, None
+        try:
+            damaged = job.fill(images[slot, start:stop], indices[slot, start:stop], epoch)
+        except UserError as error:
+            failure = error
+        except Exception:
+            failure = RuntimeError('a data worker failed:\n' + traceback.format_exc())
+        try:
+            sends.send((slot, {start + place: reason for place, reason in damaged.items()}, failure))
+        except BrokenPipeError:
+            return

@@ -1,0 +1,323 @@
+"""RecordIO files of images, as MXNet's `im2rec` writes them: a reader that trusts no byte, and a writer.
+
+A record is a 24-byte header (flag, label, id, id2), `flag` further float32 labels, and the encoded image.
+In the file it is one part, or several where its bytes hold the magic word at a multiple of 4: the writer leaves
+that word out and cuts there, the reader puts it back. A part is the magic word, a word with the part's kind in its
+upper 3 bits and its length in the others, the bytes, and zeros up to a multiple of 4. `.idx` lists `key<tab>offset`.
+
+Records written here carry 2³² + the CRC-32 of the whole record (taken with id2 = 0) in `id2`, which MXNet ignores
+and other writers leave 0; the reader checks it, so no damage passes for an image.
+"""
+import collections
+import mmap
+import os
+import struct
+import tempfile
+import zlib
+
+import numpy as np
+
+from ..errors import UserError
+from .images import ImageError
+
+MAGIC = struct.pack('<I', 0xced7230a)
+_PART = struct.Struct('<4sI')  # magic word, kind << 29 | length
+_HEADER = struct.Struct('<IfQQ')  # number of further labels, label, id, id2
+_MAX_PART = 2 ** 29
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_CHECKED = 2 ** 32  # added to the CRC so that id2 is never 0 in our files
+
+Record = collections.namedtuple('Record', 'labels id image')
+Record.__doc__ = 'One record: tuple of float labels (one for classification), integer id, encoded image bytes.'
+
+
+class RecordError(UserError):
+    """A record file or its index is damaged or foreign as a whole."""
+
+
+class _Damaged(Exception):
+    """The bytes at one offset are no sound record; the message says why."""
+
+
+class _CutOff(_Damaged):
+    """The record reaches beyond the end of the file."""
+
+
+class RecordReader:
+    """Random access to the records of `rec`, in the order of its index.
+
+    `idx` defaults to the `.idx` beside it, if there is one; without, the file is scanned.
+    Pickles as its path and index: every process opens the file for itself, when it first reads.
+    Raises `RecordError` when the file is empty, cut short, not RecordIO, or does not fit its index.
+    """
+
+    def __init__(self, rec, idx=None):
+        self.path = os.fspath(rec)
+        self._map = None
+        beside = os.path.splitext(self.path)[0] + '.idx'
+        if idx is None and os.path.exists(beside):
+            idx = beside
+        if idx is None:
+            self.offsets = _scan(self._data(), self.path)
+            self.keys = np.arange(len(self.offsets))
+        else:
+            self.keys, self.offsets = _read_index(os.fspath(idx))
+        self._ends = self._check_index(idx)
+
+    def _check_index(self, idx):
+        """Where each record must end: at the start of the next one in the file, or at the file's end."""
+        order = np.argsort(self.offsets)
+        ordered, size = self.offsets[order], len(self._data())
+        way_out = f'restore {self.path}' + (f', or remove {idx} to have it rebuilt' if idx else '')
+        if ordered[-1] + _PART.size > size:
+            raise RecordError(f'{idx} points to offset {ordered[-1]}, but {self.path} has only {size} bytes: {way_out}')
+        if ordered[0] != 0 or (np.diff(ordered) < _PART.size).any() or (ordered % 4).any():
+            raise RecordError(f'{idx} is damaged or of another file than {self.path}: {way_out}')
+        self._check_last(int(ordered[-1]), size, way_out)
+        ends = np.empty_like(self.offsets)
+        ends[order] = np.append(ordered[1:], size)
+        return ends
+
+    def _check_last(self, offset, size, way_out):
+        """The last record must end with the file, or the file is cut short, or the index is."""
+        try:
+            end = _record_end(self._data(), offset)
+        except _CutOff as damage:
+            raise RecordError(f'{self.path} is cut short: its last record starts at offset {offset} '
+                              f'and ends beyond the {size} bytes of the file: {way_out}') from damage
+        except _Damaged:
+            return  # one bad record among good ones: reading it will say so
+        if end != size:
+            raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte {end}, '
+                              f'but the file has {size}: {way_out}')
+
+    def __len__(self):
+        return len(self.offsets)
+
+    def check_complete(self):
+        """Walk the whole file; raises `RecordError` unless it is sound and the index lists each of its records."""
+        found = _scan(self._data(), self.path)
+        if not np.array_equal(found, np.sort(self.offsets)):
+            raise RecordError(f'{self.path} holds {len(found)} records, its index lists {len(self.offsets)}: '
+                              'remove the .idx to have it rebuilt')
+
+    def name(self, i):
+        """The i-th record for messages: `file.rec#key`."""
+        return f'{self.path}#{self.keys[i]}'
+
+    def read(self, i):
+        """The i-th `Record`; raises `ImageError` when it is damaged."""
+        try:
+            return _parse(self._join(i))
+        except _Damaged as damage:
+            raise ImageError(f'{damage} (record at offset {self.offsets[i]})') from damage
+
+    def labels(self, i):
+        """The i-th record's labels alone, unchecked and without touching its image: cheap."""
+        try:
+            kind, start, stop = _part(self._data(), int(self.offsets[i]))
+            if kind == _WHOLE:
+                return _split_header(self._data(), start, stop)[0]
+            record = self._join(i)
+            return _split_header(record, 0, len(record))[0]
+        except _Damaged as damage:
+            raise ImageError(f'{damage} (record at offset {self.offsets[i]})') from damage
+
+    def _join(self, i):
+        """The i-th record's bytes, its parts put together."""
+        data, end = self._data(), int(self._ends[i])
+        spans = list(_parts(data, int(self.offsets[i])))
+        if _aligned(spans[-1][1]) != end:
+            raise _Damaged(f'it ends at byte {_aligned(spans[-1][1])} instead of {end}')
+        return MAGIC.join(data[start:stop] for start, stop in spans)
+
+    def _data(self):
+        if self._map is None:
+            self._map = _open_map(self.path)
+        return self._map
+
+    def __getstate__(self):
+        return {**self.__dict__, '_map': None}
+
+
+def _open_map(path):
+    try:
+        with open(path, 'rb') as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise RecordError(f'{path} is empty: write it again with scripts/prepare_imagenet.py or im2rec')
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise RecordError(f'cannot open the record file {path}: {error.strerror}') from error
+
+
+def _read_index(path):
+    """int64 keys and offsets, in the order of the file."""
+    try:
+        with open(path, 'rb') as file:
+            rows = [line.split(b'\t') for line in file.read().splitlines() if line]
+        table = np.array([(int(key), int(offset)) for key, offset in rows], np.int64).reshape(-1, 2)
+    except OSError as error:
+        raise RecordError(f'cannot read the index {path}: {error.strerror}') from error
+    except (ValueError, OverflowError) as error:
+        raise RecordError(f'{path} is no record index (lines of key<tab>offset): '
+                          'remove it to have it rebuilt from the records') from error
+    if len(table) == 0:
+        raise RecordError(f'the index {path} is empty: remove it to have it rebuilt from the records')
+    return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+
+
+def _scan(data, path):
+    """int64 offsets of all records of a file without an index."""
+    offsets, position = [], 0
+    while position < len(data):
+        offsets.append(position)
+        try:
+            position = _record_end(data, position)
+        except _Damaged as damage:
+            raise RecordError(f'{path} is damaged at offset {position} ({damage}): restore the file, '
+                              'or its .idx, with which the other records can be read') from damage
+    return np.array(offsets, np.int64)
+
+
+def _record_end(data, offset):
+    """Where the record at `offset` ends, padding included."""
+    *_, (_, stop) = _parts(data, offset)
+    return _aligned(stop)
+
+
+def _parts(data, offset):
+    """Yield (start, stop) of the bytes of each part of the record at `offset`."""
+    kind, start, stop = _part(data, offset)
+    if kind not in (_WHOLE, _FIRST):
+        raise _Damaged('it starts in the middle of a record')
+    yield start, stop
+    while kind not in (_WHOLE, _LAST):
+        kind, start, stop = _part(data, _aligned(stop))
+        if kind not in (_MIDDLE, _LAST):
+            raise _Damaged('its last part is missing')
+        yield start, stop
+
+
+def _part(data, offset):
+    """Kind, start and stop of the part whose magic word is at `offset`."""
+    if offset + _PART.size > len(data):
+        raise _CutOff('it is cut off by the end of the file')
+    magic, word = _PART.unpack_from(data, offset)
+    if magic != MAGIC:
+        raise _Damaged('it does not start with the magic word')
+    start, length = offset + _PART.size, word & (_MAX_PART - 1)
+    if start + _aligned(length) > len(data):
+        raise _CutOff('it is cut off by the end of the file')
+    return word >> 29, start, start + length
+
+
+def _aligned(position):
+    return (position + 3) // 4 * 4
+
+
+def _split_header(data, start, stop):
+    """Labels, id, id2, and where the image starts, of the record at `data[start:stop]`."""
+    if stop - start < _HEADER.size:
+        raise _Damaged('it is shorter than its header')
+    count, label, key, id2 = _HEADER.unpack_from(data, start)
+    labels, image = start + _HEADER.size, start + _HEADER.size + 4 * count
+    if image > stop:
+        raise _Damaged(f'it is too short for its {count} labels')
+    return struct.unpack_from(f'<{count}f', data, labels) if count else (label,), key, id2, image
+
+
+def _parse(record):
+    labels, key, id2, start = _split_header(record, 0, len(record))
+    if id2 and id2 != _checksum(record):
+        raise _Damaged('its checksum is wrong')
+    return Record(labels, key, record[start:])
+
+
+def _checksum(record):
+    """2³² + CRC-32 of the record as if its id2 were 0."""
+    head = record[:_HEADER.size - 8] + bytes(8)
+    return _CHECKED + zlib.crc32(record[_HEADER.size:], zlib.crc32(head))
+
+
+class RecordWriter:
+    """Write `path` (`….rec`) and its `.idx` and `.lst`, as im2rec does; a context manager.
+
+    The files appear under their names when the block ends; after an exception nothing is left and nothing changed.
+    The `.rec` comes last, so where it exists its companions do.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        if not self.path.endswith('.rec'):
+            raise UserError(f'a record file\'s name ends in .rec, unlike {self.path}')
+        self.count = 0
+
+    def __enter__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix='.records-', dir=os.path.dirname(self.path) or '.')
+        self._rec = self._create('rec', 'b')
+        self._idx = self._create('idx', '', encoding='ascii')
+        self._lst = self._create('lst', '', encoding='utf-8', errors='surrogateescape')
+        return self
+
+    def _create(self, name, mode, encoding=None, errors=None):
+        return open(os.path.join(self._folder.name, name), 'w' + mode, encoding=encoding, errors=errors)
+
+    def write(self, image, label, key=None, name=''):
+        """Append the encoded `image` with its `label` (a number, or several).
+
+        `key` is its number in the index (default: how many came before), `name` its path in the `.lst`.
+        """
+        key = self.count if key is None else key
+        if any(mark in name for mark in '\t\r\n'):
+            raise UserError(f'a tab or a line break in a file name cannot be listed: rename {name!r}')
+        record = _build(image, label, key)
+        if len(record) >= _MAX_PART:
+            raise UserError(f'{name or key} has {len(image)} bytes, more than a record can hold')
+        offset = self._rec.tell()
+        self._rec.write(b''.join(_cut(record)))
+        self._idx.write(f'{key}\t{offset}\n')
+        labels = '\t'.join(f'{value:f}' for value in np.atleast_1d(label))
+        self._lst.write(f'{key}\t{labels}\t{name}\n')
+        self.count += 1
+
+    def __exit__(self, kind, error, traceback):
+        with self._folder, self._rec, self._idx, self._lst:
+            if kind is None:
+                self._publish()
+
+    def _publish(self):
+        files = self._lst, self._idx, self._rec
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(self.path):
+            os.remove(self.path)  # never the old records beside the new index
+        for file in files:
+            os.replace(file.name, os.path.splitext(self.path)[0] + '.' + os.path.basename(file.name))
+        folder = os.open(os.path.dirname(self.path) or '.', os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _build(image, label, key):
+    """Header, labels and image as one record, its checksum in place."""
+    if np.ndim(label) == 0:
+        count, label, labels = 0, float(label), b''
+    else:
+        count, labels, label = len(label), np.asarray(label, '<f4').tobytes(), 0.
+    blank = _HEADER.pack(count, label, key, 0) + labels + image
+    return _HEADER.pack(count, label, key, _checksum(blank)) + blank[_HEADER.size:]
+
+
+def _cut(record):
+    """Yield what goes into the file: the record's parts, cut at aligned magic words, and the padding."""
+    start, found = 0, record.find(MAGIC)
+    while found >= 0:
+        if found % 4 == 0:
+            yield _PART.pack(MAGIC, (_MIDDLE if start else _FIRST) << 29 | (found - start)) + record[start:found]
+            start = found + 4
+        found = record.find(MAGIC, found + 1)
+    yield _PART.pack(MAGIC, (_LAST if start else _WHOLE) << 29 | (len(record) - start)) + record[start:]
+    yield bytes(-len(record) % 4)

@@ -1,0 +1,182 @@
+"""The transforms against plain numpy and OpenCV."""
+import colorsys
+import math
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gluon_a2.data import EvalTransform, TrainTransform
+from gluon_a2.errors import UserError
+
+WHOLE = {'min_area': 1.0, 'max_area': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0}
+GREY = {'hue': 0, 'saturation': 0, 'lightness': 0}
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def coordinates(height, width):
+    """Each pixel holds its own place: (y, x, 0)."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([y, x, 0 * x], -1).astype(np.uint8)
+
+
+def test_identity_is_exact():
+    image = noise(31, 31)
+    np.testing.assert_array_equal(TrainTransform(31, mirror=False, **WHOLE, **GREY)(image, rng()), image)
+
+
+def test_mirror_flips_half_of_the_time():
+    image, flips = noise(7, 7), 0
+    transform, generator = TrainTransform(7, **WHOLE, **GREY), rng()
+    for _ in range(400):
+        result = transform(image, generator)
+        flipped = (result == image[:, ::-1]).all()
+        assert flipped or (result == image).all()
+        flips += flipped
+    assert 160 <= flips <= 240  # 4 standard deviations
+
+
+def test_crop_is_a_resized_window():
+    """Coordinates as pixels show the window; all of one size, so resizing changes nothing but scale."""
+    image = coordinates(101, 127)
+    transform = TrainTransform(29, mirror=False, **GREY)
+    for seed in range(50):
+        x, y, width, height = transform._crop_box(127, 101, rng(seed))
+        expected = cv2.resize(image[y:y + height, x:x + width], (29, 29), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(transform(image, rng(seed)), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 2 ** 32))
+def test_crop_lies_inside(width, height, seed):
+    x, y, crop_width, crop_height = TrainTransform(7)._crop_box(width, height, rng(seed))
+    assert x >= 0 and y >= 0 and crop_width >= 1 and crop_height >= 1
+    assert x + crop_width <= width and y + crop_height <= height
+
+
+def test_crop_distribution():
+    """On a square, nearly every draw fits: areas are uniform, aspects uniform in their logarithm, places spread."""
+    transform, generator = TrainTransform(7, max_area=0.5), rng()
+    boxes = np.array([transform._crop_box(1009, 1009, generator) for _ in range(4000)], float)
+    x, y, width, height = boxes.T
+    area, aspect = width * height / 1009 ** 2, np.log(width / height) / math.log(4 / 3)
+    assert 0.079 < area.min() < 0.085 and 0.495 < area.max() < 0.501
+    np.testing.assert_allclose(np.quantile(area, [.25, .5, .75]), np.array([.25, .5, .75]) * 0.42 + 0.08, atol=0.015)
+    np.testing.assert_allclose(np.quantile(aspect, [0, .25, .5, .75, 1]), [-1, -.5, 0, .5, 1], atol=0.06)
+    for place, free in ((x, 1009 - width), (y, 1009 - height)):
+        np.testing.assert_allclose(np.quantile(place / free, [.25, .5, .75]), [.25, .5, .75], atol=0.04)
+
+
+@pytest.mark.parametrize(('width', 'height', 'box'), [
+    (1000, 10, (493, 0, 13, 10)),  # widest allowed: 10 · 4/3 = 13
+    (10, 1000, (0, 493, 10, 13)),  # narrowest allowed: 10 / (3/4) = 13
+])
+def test_no_crop_fits_then_centre(width, height, box):
+    """An area of at least 90 % of such an image has no allowed aspect."""
+    assert TrainTransform(7, min_area=0.9)._crop_box(width, height, rng()) == box
+
+
+def fixed(**answers):
+    """A generator whose draws are known."""
+    return SimpleNamespace(**{name: (lambda *_, answer=answer: answer) for name, answer in answers.items()})
+
+
+def shifted(image, hue, lightness, saturation):
+    transform = TrainTransform(image.shape[1], mirror=False, **WHOLE)
+    return transform._shift_colours(image, fixed(integers=np.array([hue, lightness, saturation])))
+
+
+def test_shift_against_plain_loops():
+    image = noise(11, 11)
+    hls = cv2.cvtColor(image, cv2.COLOR_RGB2HLS).astype(int)
+    hls[..., 0] = (hls[..., 0] + 17) % 180
+    hls[..., 1] = np.minimum(hls[..., 1] + 43, 255)
+    hls[..., 2] = np.maximum(hls[..., 2] - 39, 0)
+    np.testing.assert_array_equal(shifted(image, 17, 43, -39), cv2.cvtColor(hls.astype(np.uint8), cv2.COLOR_HLS2RGB))
+
+
+@pytest.mark.parametrize(('hue', 'colour'), [(60, (0, 255, 0)), (-60, (0, 0, 255)), (-30, (255, 0, 255))])
+def test_hue_counts_two_degrees_and_wraps(hue, colour):
+    """From red: +60 steps are 120°, green; −60 steps go round to blue. Python's colorsys agrees."""
+    red = np.full((3, 3, 3), (255, 0, 0), np.uint8)
+    assert abs(shifted(red, hue, 0, 0)[1, 1] - np.array(colour)).max() <= 1
+    assert tuple(round(255 * v) for v in colorsys.hls_to_rgb(2 * hue % 360 / 360, .5, 1)) == colour
+
+
+def test_lightness_and_saturation_are_bytes():
+    grey = np.full((3, 3, 3), 100, np.uint8)
+    np.testing.assert_array_equal(shifted(grey, 0, 50, 0), np.full((3, 3, 3), 150))
+    np.testing.assert_array_equal(shifted(grey, 0, -255, 0), np.zeros((3, 3, 3)))
+    assert shifted(grey, 0, 0, 100)[0, 0].std() > 10
+
+
+@pytest.mark.parametrize('name', ['hue', 'saturation', 'lightness'])
+def test_shift_range_is_whole_and_inclusive(name):
+    drawn = []
+
+    def integers(low, high):
+        drawn.append((low.tolist(), high.tolist()))
+        return np.array([0, 0, 0])
+    TrainTransform(3, **{**GREY, name: 5})._shift_colours(noise(3, 3), SimpleNamespace(integers=integers))
+    place = ['hue', 'lightness', 'saturation'].index(name)
+    low, high = np.zeros(3, int), np.ones(3, int)
+    low[place], high[place] = -5, 6
+    assert drawn == [(low.tolist(), high.tolist())]
+
+
+def test_same_generator_same_pixels():
+    image, transform = noise(53, 47), TrainTransform(23)
+    np.testing.assert_array_equal(transform(image, rng(5)), transform(image, rng(5)))
+    assert (transform(image, rng(5)) != transform(image, rng(6))).any()
+
+
+@pytest.mark.parametrize(('height', 'width'), [(53, 79), (79, 53), (1, 1), (5, 301), (53, 53)])
+def test_eval_by_hand(height, width):
+    image = noise(height, width)
+    short = 33  # round(29 / 0.875) = round(33.14)
+    new = (short, round(height * short / width)) if width < height else (round(width * short / height), short)
+    x, y = (new[0] - 29) // 2, (new[1] - 29) // 2
+    expected = cv2.resize(image, new, interpolation=cv2.INTER_CUBIC)[y:y + 29, x:x + 29]
+    if max(height, width) <= 16 * min(height, width):
+        np.testing.assert_array_equal(EvalTransform(29)(image), expected)
+    else:
+        assert EvalTransform(29)(image).shape == (29, 29, 3)
+
+
+def test_eval_crop_position():
+    """No resizing: crop ratio 1 of an image whose short side has the size; odd rests leave the extra pixel behind."""
+    image = noise(31, 60)
+    np.testing.assert_array_equal(EvalTransform(31, 1.0)(image), image[:, 14:45])
+    assert EvalTransform(31, 1.0)(image).flags['C_CONTIGUOUS']
+
+
+def test_eval_of_an_absurd_aspect_is_the_same_and_cheap():
+    image = noise(2, 3000)
+    whole = cv2.resize(image, (48000, 32), interpolation=cv2.INTER_CUBIC)
+    x = (48000 - 29) // 2
+    transform = EvalTransform(29, crop_ratio=29 / 32)
+    assert abs(transform(image).astype(int) - whole[1:30, x:x + 29]).max() <= 1
+    assert transform(noise(1, 2 ** 20)).shape == (29, 29, 3)
+
+
+@pytest.mark.parametrize(('kind', 'fields'), [
+    (TrainTransform, {'size': 0}), (TrainTransform, {'size': 2.5}), (EvalTransform, {'size': -1}),
+    (TrainTransform, {'size': 7, 'min_area': 0}), (TrainTransform, {'size': 7, 'max_area': 1.5}),
+    (TrainTransform, {'size': 7, 'min_area': 0.6, 'max_area': 0.5}), (TrainTransform, {'size': 7, 'min_aspect': 2}),
+    (TrainTransform, {'size': 7, 'hue': 91}), (TrainTransform, {'size': 7, 'saturation': -1}),
+    (TrainTransform, {'size': 7, 'lightness': 0.5}), (EvalTransform, {'size': 7, 'crop_ratio': 0}),
+    (EvalTransform, {'size': 7, 'crop_ratio': 1.01}), (TrainTransform, {'size': 7, 'max_area': math.nan}),
+])
+def test_bad_fields(kind, fields):
+    with pytest.raises(UserError):
+        kind(**fields)

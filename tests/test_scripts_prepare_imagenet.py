@@ -1,0 +1,188 @@
+"""prepare_imagenet.py from folders to record files and back, with the mistakes people make."""
+import os
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
+from scripts import prepare_imagenet
+
+SCRIPT = prepare_imagenet.__file__
+NAMES = ['n01 tench/é 1.JPEG', 'n01 tench/b.png', 'n02/c.jpg', 'n02/d.jpg', 'n02/e.webp', 'ü/f g.bmp', 'ü/h.jpg']
+
+
+def picture(seed, kind='.jpg'):
+    """Tinted noise; widths from 41, heights from 67, so that the short side is the width."""
+    grey = np.random.default_rng(seed).integers(0, 120, (67 + seed, 41 + seed, 1), np.uint8)
+    return cv2.imencode(kind, grey + np.array([0, 60, 120], np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split in ('train', 'val'):
+        for seed, name in enumerate(NAMES):
+            path = tmp_path / 'images' / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(seed, os.path.splitext(name)[1]))
+    return tmp_path
+
+
+def run(folder, *flags, out='out'):
+    """The script's main in this process."""
+    return prepare_imagenet.main(['--data-dir', str(folder / 'images'), '--out', str(folder / out), '-j', '1', *flags])
+
+
+def fails(capsys, call, message):
+    """`call` ends in exit code 2 and one sentence."""
+    with pytest.raises(SystemExit) as caught:
+        call()
+    errors = capsys.readouterr().err
+    sentence = [line for line in errors.splitlines() if line.startswith('error: ')]
+    assert caught.value.code == 2 and len(sentence) == 1 and re.search(message, sentence[0]), errors
+
+
+def files(path):
+    return {name: (path / name).read_bytes() for name in os.listdir(path)}
+
+
+def test_round_trip(folder, capsys):
+    assert run(folder) == 0
+    assert set(files(folder / 'out')) == {f'{split}.{kind}' for split in ('train', 'val')
+                                          for kind in ('rec', 'idx', 'lst')} | {'classes.txt'}
+    for split in ('train', 'val'):
+        records = RecordSource(folder / 'out' / f'{split}.rec')
+        images = FolderSource(folder / 'images' / split)
+        assert records.classes == images.classes == ('n01 tench', 'n02', 'ü')
+        keys = RecordReader(folder / 'out' / f'{split}.rec').keys
+        assert sorted(keys) == list(range(7)) and (list(keys) == list(range(7))) == (split == 'val')
+        for i, key in enumerate(keys):
+            assert records.read(i) == images.read(key) and records.labels[i] == images.labels[key]
+        listed = [line.split('\t') for line in (folder / 'out' / f'{split}.lst').read_text('utf-8').splitlines()]
+        assert {int(key): name for key, _, name in listed} == {i: images.relative(i) for i in range(7)}
+    assert prepare_imagenet.main(['--verify', '--out', str(folder / 'out'), '-j', '1']) == 0
+    assert 'train: 7 records, labels 0 to 2 of 3 classes, 2 to 3 images each' in capsys.readouterr().out
+
+
+def test_processes_do_not_matter(folder):
+    for jobs in ('1', '2'):
+        assert run(folder, '--resize', '37', '-j', jobs, out=jobs) == 0
+    assert files(folder / '1') == files(folder / '2')
+
+
+def test_resize_reduces_the_short_side_only_where_longer(folder):
+    assert run(folder, '--resize', '43', '--split', 'val', '--quality', '97') == 0
+    records, images = RecordSource(folder / 'out' / 'val.rec'), FolderSource(folder / 'images' / 'val')
+    for i in range(7):
+        before, after = decode(images.read(i)), decode(records.read(i))
+        height, width = before.shape[:2]
+        if width <= 43:
+            assert records.read(i) == images.read(i)
+        else:
+            assert after.shape == (round(height * 43 / width), 43, 3)
+            expected = cv2.resize(before, (43, after.shape[0]), interpolation=cv2.INTER_AREA)
+            assert abs(after.astype(float) - expected).mean() < 4  # JPEG
+    assert sum(decode(images.read(i)).shape[1] > 43 for i in range(7)) == 4
+
+
+def test_undecodable_images_are_named_and_left_out(folder, capsys):
+    (folder / 'images/train/n02/d.jpg').write_bytes(b'<html>')
+    (folder / 'images/train/ü/h.jpg').write_bytes(picture(3)[:-50])
+    assert run(folder) == 1
+    errors = capsys.readouterr().err
+    assert 'n02/d.jpg: it is not a JPEG' in errors and 'ü/h.jpg: it is truncated' in errors
+    assert len(RecordSource(folder / 'out/train.rec')) == 5 and len(RecordSource(folder / 'out/val.rec')) == 7
+    assert RecordSource(folder / 'out/train.rec').classes == ('n01 tench', 'n02', 'ü')
+
+
+def test_nothing_decodes(folder, capsys):
+    for name in NAMES:
+        (folder / 'images/train' / name).write_bytes(b'')
+    fails(capsys, lambda: run(folder), 'not one image in .*train can be decoded')
+    assert os.listdir(folder / 'out') == ['classes.txt']
+
+
+def test_no_overwriting_unless_asked(folder, capsys):
+    assert run(folder, '--split', 'val') == 0
+    before = files(folder / 'out')
+    fails(capsys, lambda: run(folder), r'val.rec exists already: .* --overwrite')
+    assert files(folder / 'out') == before
+    assert run(folder, '--overwrite') == 0
+    assert files(folder / 'out')['val.rec'] == before['val.rec']
+
+
+def test_splits_one_after_the_other(folder, capsys):
+    assert run(folder, '--split', 'val') == 0
+    assert run(folder, '--split', 'train') == 0
+    os.rename(folder / 'images/train/ü', folder / 'images/train/u')
+    os.remove(folder / 'out/train.rec')
+    fails(capsys, lambda: run(folder, '--split', 'train'), 'classes.txt lists other classes')
+
+
+def test_splits_with_different_classes(folder, capsys):
+    os.rename(folder / 'images/val/n02', folder / 'images/val/n03')
+    fails(capsys, lambda: run(folder), '2 are in one of them only, such as n02')
+    assert not (folder / 'out').exists()
+
+
+@pytest.mark.parametrize(('flags', 'message'), [
+    (['--split', 'test'], 'cannot list the folder .*test'), (['--split', 'val,'], '--split must be'),
+    (['--resize', '-1'], '--resize'), (['-j', '0'], '-j'),
+])
+def test_bad_flags(folder, capsys, flags, message):
+    fails(capsys, lambda: run(folder, *flags), message)
+
+
+def test_data_dir_is_missing(tmp_path, capsys):
+    fails(capsys, lambda: prepare_imagenet.main(['--out', str(tmp_path)]), '--data-dir is missing')
+
+
+def damage(path, at):
+    with open(path, 'r+b') as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def damage_image(out):
+    damage(out / 'val.rec', RecordReader(out / 'val.rec').offsets[2] + 2000)
+
+
+def damage_structure(out):
+    damage(out / 'val.rec', RecordReader(out / 'val.rec').offsets[2])
+
+
+def cut_file(out):
+    os.truncate(out / 'val.rec', os.path.getsize(out / 'val.rec') - 100)
+
+
+def cut_index(out):
+    lines = (out / 'val.idx').read_text().splitlines(keepends=True)
+    (out / 'val.idx').write_text(''.join(lines[:3] + lines[4:]))
+
+
+def cut_classes(out):
+    (out / 'classes.txt').write_text('n01 tench\nn02\n')
+
+
+@pytest.mark.parametrize(('spoil', 'message'), [
+    (damage_image, 'val.rec#2: its checksum is wrong'), (damage_structure, 'does not start with the magic word'),
+    (cut_file, 'val.rec is cut short'), (cut_index, 'holds 7 records, its index lists 6'),
+    (cut_classes, '2 of 7 labels are outside 0…1'), (lambda out: os.remove(out / 'val.rec'), 'cannot open'),
+])
+def test_verify_finds(folder, capsys, spoil, message):
+    assert run(folder, '--split', 'val') == 0
+    spoil(folder / 'out')
+    assert prepare_imagenet.main(['--verify', '--out', str(folder / 'out'), '--split', 'val', '-j', '1']) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_as_a_script(folder):
+    command = [sys.executable, SCRIPT, '--data-dir', 'images', '--out', 'out', '-j', '2']
+    assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
+    again = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 2 and again.stderr.startswith('error: ') and again.stderr.count('\n') == 1
