@@ -5,7 +5,9 @@ import gluon_a2.data as data
 
 from ..backend import mx
 from ..deploy.bundle import Bundle, read_bundle
+from ..errors import UserError
 from ..models import get_model
+from ..models.table import find_row
 from ..models.zoo import set_parameters
 from . import checkpoint
 from .recipes import from_json
@@ -15,6 +17,8 @@ FEATURES, CLASSIFIER = 'final_relu_fwd_output', 'fc'
 
 def build(recipe, ctx=None):
     """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`."""
+    if find_row(recipe.model).dims != 2:
+        raise UserError(f'{recipe.model} is a video network: choose one without _3d')
     ctx = ctx or mx.cpu()
     net = get_model(recipe.model, classes=recipe.classes, association=recipe.association,
                     input_size=recipe.input_size, last_gamma=recipe.last_gamma, dropout=recipe.dropout,

@@ -108,7 +108,7 @@ RECIPES = {
     # The demo: scikit-learn's handwritten digits. Mirrored or small crops of digits are other digits.
     'digits': Recipe(
         model='a2_resnet26', classes=10, input_size=32, crop_ratio=1.0, min_area=0.6, mirror=False,
-        hue=0, saturation=0, lightness=0, num_epochs=12, lr=0.05, base_batch=None,
+        hue=0, saturation=0, lightness=0, num_epochs=7, lr=0.05, base_batch=None,
         lr_mode='cosine', warmup_epochs=1),
     # Section 3.3 and Table 4.
     'imagenet_a2_resnet50': IMAGENET,
