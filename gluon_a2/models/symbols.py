@@ -7,7 +7,7 @@ from .zoo import get_model
 
 
 def trace(name):
-    """The three functions of a `symbol_<net>.py`: get_before_pool(), get_linear(num_classes), get_symbol(num_classes)."""
+    """The functions of a `symbol_<net>.py`: get_before_pool(), get_linear(num_classes), get_symbol(num_classes)."""
 
     def get_before_pool():
         """The last feature map, N×C×h×w (or N×C×d×h×w)."""

@@ -96,7 +96,7 @@ def load_parameters(net, path, ctx):
 
 def set_parameters(net, values, source, ctx):
     """Set every parameter of `net` from {name: array}, by name and shape; UserError on the first mismatch."""
-    parameters = net.collect_params()
+    parameters = dict(net.collect_params().items())
     missing, extra = sorted(set(parameters) - set(values)), sorted(set(values) - set(parameters))
     if missing or extra:
         what = f'it lacks {missing[0]}' if missing else f'it has {extra[0]}, which the network lacks'

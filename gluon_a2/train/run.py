@@ -67,14 +67,21 @@ class Options:
         return self.rec_train or self.data_dir or 'digits'
 
 
+class LogFile(logging.FileHandler):
+    """A log file whose failures, such as a full disk, stop the run instead of being printed and forgotten."""
+
+    def handleError(self, record):  # noqa: N802 (logging's name)
+        raise  # noqa: PLE0704 (logging calls this while it handles the error)
+
+
 class Run:
-    """An open run folder. `log_at` and friends write to it; use it as a context manager."""
+    """An open run folder and the logs in it; use it as a context manager."""
 
     def __init__(self, folder, recipe, options):
         self.folder = Path(folder)
         self.checkpoints = self.folder / 'checkpoints'
         self._claim(recipe, options)
-        self._handler = logging.FileHandler(options.logging_file or self.folder / 'train.log')
+        self._handler = LogFile(options.logging_file or self.folder / 'train.log')
         self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
         log.addHandler(self._handler)
         self._board = None

@@ -1,0 +1,90 @@
+import json
+import logging
+
+import pytest
+import tiny
+
+from gluon_a2.errors import UserError
+from gluon_a2.train.run import Options, Run, log
+
+
+def open_run(folder, **options):
+    return Run(folder, tiny.RECIPE, Options(save_dir=str(folder), **options))
+
+
+@pytest.mark.parametrize('options, sentence', [
+    ({'num_gpus': 2}, '--num-gpus must be 0 or 1, not 2: one process drives one device'),
+    ({'num_data_workers': -1}, '--num-data-workers must be 0 or more, not -1'),
+    ({'save_frequency': 0}, '--save-frequency must be 1 or more, not 0'),
+    ({'log_interval': 0}, '--log-interval must be 1 or more, not 0'),
+    ({'resume': True}, '--resume needs the --save-dir of the run to go on with'),
+    ({'resume': True, 'overwrite': True, 'save_dir': 'x'},
+     '--resume and --overwrite exclude each other: go on with the run, or delete it')])
+def test_options_that_cannot_be(options, sentence):
+    with pytest.raises(UserError) as error:
+        Options(**options)
+    assert str(error.value) == sentence
+
+
+def test_a_run_says_how_it_was_made(tmp_path):
+    with open_run(tmp_path / 'run'):
+        log.warning('a line')
+    made = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert made['recipe']['model'] == 'a2_resnet26' and made['recipe']['seed'] == 0
+    assert {'gluon_a2', 'mxnet', 'numpy', 'python', 'machine'} == set(made['versions'])
+    assert made['command'] and made['threads'] >= 1 and made['started']
+    assert 'a line' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_a_run_is_never_overwritten_by_accident(tmp_path):
+    with open_run(tmp_path / 'run'):
+        (tmp_path / 'run' / 'result').write_text('precious')
+    with pytest.raises(UserError, match='already holds a run: --resume to go on with it, --overwrite to delete it'):
+        open_run(tmp_path / 'run')
+    assert (tmp_path / 'run' / 'result').read_text() == 'precious'
+    with open_run(tmp_path / 'run', overwrite=True):
+        assert not (tmp_path / 'run' / 'result').exists()
+
+
+def test_overwrite_never_deletes_what_is_not_a_run(tmp_path):
+    (tmp_path / 'thesis.tex').write_text('precious')
+    with pytest.raises(UserError, match='holds files that are not a run of ours'):
+        open_run(tmp_path, overwrite=True)
+    assert (tmp_path / 'thesis.tex').exists()
+
+
+def test_resume_needs_a_run(tmp_path):
+    with pytest.raises(UserError, match='holds no run to resume'):
+        open_run(tmp_path, resume=True)
+
+
+def test_other_threads_are_warned_of(tmp_path, caplog):
+    with open_run(tmp_path / 'run'):
+        pass
+    made = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    (tmp_path / 'run' / 'run.json').write_text(json.dumps({**made, 'threads': 97}))
+    with caplog.at_level(logging.WARNING), open_run(tmp_path / 'run', resume=True):
+        assert 'begun on 97 CPU threads' in caplog.text
+
+
+def test_rewind_forgets_later_and_broken_lines(tmp_path):
+    with open_run(tmp_path / 'run') as run:
+        run.rewind(0)
+        for step in (1, 2, 3):
+            run.record(step, {'loss': 0.5})
+        with open(run.folder / 'log.jsonl', 'a') as file:
+            file.write('{"step": 1')
+        run.rewind(2)
+        assert [json.loads(line)['step'] for line in (run.folder / 'log.jsonl').read_text().splitlines()] == [1, 2]
+    assert list(run.folder.glob('events*'))
+
+
+def test_a_run_logs_why_it_ended(tmp_path):
+    with pytest.raises(UserError), open_run(tmp_path / 'run'):
+        raise UserError('the disk caught fire')
+    assert 'the disk caught fire' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_a_log_on_a_full_disk_stops_the_run(tmp_path):
+    with pytest.raises(OSError, match='No space left'), open_run(tmp_path / 'run', logging_file='/dev/full'):
+        log.warning('a line')

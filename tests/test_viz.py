@@ -1,0 +1,28 @@
+import json
+
+import cv2
+import numpy as np
+
+from gluon_a2 import viz
+
+
+def test_the_curve_is_a_picture_with_something_on_it(tmp_path):
+    lines = [{'step': 5, 'epoch': 0, 'loss': 2.0, 'accuracy': 0.5, 'lr': 0.1},
+             {'step': 5, 'epoch': 0, 'train_top1': 0.5, 'train_loss': 2.0, 'val_top1': 0.6, 'val_top5': 0.9,
+              'val_images': 13},
+             {'step': 10, 'epoch': 1, 'loss': 1.0, 'accuracy': 0.8, 'lr': 0.01}]
+    log = tmp_path / 'log.jsonl'
+    log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    viz.learning_curve(log, tmp_path / 'curve.png')
+    first = cv2.imread(str(tmp_path / 'curve.png'))
+    assert first.shape == (600, 800, 3)
+    lines[1]['val_top1'] = 0.99
+    log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    viz.learning_curve(log, tmp_path / 'curve.png')
+    assert (cv2.imread(str(tmp_path / 'curve.png')) != first).any()
+
+
+def test_a_run_without_an_epoch_yet_can_be_drawn(tmp_path):
+    (tmp_path / 'log.jsonl').write_text('{"step": 1, "epoch": 0, "loss": 2.0, "accuracy": 0.1, "lr": 0.1}\n')
+    viz.learning_curve(tmp_path / 'log.jsonl', tmp_path / 'curve.png')
+    assert np.ptp(cv2.imread(str(tmp_path / 'curve.png'))) > 0
