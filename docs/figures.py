@@ -47,10 +47,10 @@ def draw_block(png):
             'arrowstyle': '-|>', 'color': '#444444', 'patchA': drawn[start].get_bbox_patch(),
             'patchB': drawn[end].get_bbox_patch(), 'shrinkA': 2, 'shrinkB': 2})
         axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.18, label, ha='center', fontsize=9, style='italic')
-    axes.annotate('', (12.4, 1.35), (0, 1.55), arrowprops={
-        'arrowstyle': '-|>', 'color': '#999999', 'connectionstyle': 'bar,fraction=-0.155'})
+    axes.plot([0, 0, 12.4], [1.65, -0.45, -0.45], color='#444444', linewidth=1)  # the residual path
+    axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops={'arrowstyle': '-|>', 'color': '#444444'})
     axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops={'arrowstyle': '-|>', 'color': '#444444'})
-    axes.text(2.2, 4.25, 'blue: BN-ReLU-Conv, kernel 1', ha='center', fontsize=8, color='#33557a')
+    axes.text(2.2, 4.2, 'blue: BN-ReLU-Conv, kernel 1', ha='center', fontsize=8, color='#33557a')
     figure.savefig(png, dpi=110)
 
 

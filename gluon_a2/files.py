@@ -14,6 +14,18 @@ def sync_folder(folder):
         os.close(handle)
 
 
+def write_synced(path, content):
+    """Write bytes to `path` and wait until they are on the disk; an OSError names the file."""
+    try:
+        with open(path, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # only open() says which file it was
+        raise
+
+
 def write_whole(path, content):
     """Write bytes to `path` so that a reader, or a crash, sees the old file or the new one, never a part.
 
@@ -23,10 +35,7 @@ def write_whole(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(temporary, content)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -253,7 +253,7 @@ def test_clock_counts_only_what_it_saw():
     ({'input_size': 8}, {}, 'a2_resnet26 cannot take an input of 8×8'),
     ({'model': 'a2_resnet27'}, {}, "unknown model 'a2_resnet27'"),
     ({'model': 'a2_resnet26_3d'}, {}, 'a2_resnet26_3d is a video network'),
-    ({'pretrained': 'missing.params'}, {}, 'missing.params: no such file of weights'),
+    ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such file'),
     ({}, {'data_dir': 'nowhere'}, 'no train data in nowhere'),
     ({}, {'data_dir': None, 'rec_train': 'x.rec'}, 'x.rec'),
 ])

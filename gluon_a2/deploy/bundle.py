@@ -8,13 +8,10 @@ it a byte before size and SHA-256 agree. This module reads and writes files; it 
 import functools
 import json
 import platform
-import struct
 from pathlib import Path
 from typing import Dict, NamedTuple
 
-import numpy as np
-
-from .. import __version__
+from .. import __version__, params
 from ..backend import mx
 from ..errors import UserError
 from ..files import sha256, write_whole
@@ -41,11 +38,9 @@ def write_bundle(bundle, prefix):
     The metadata is written last: a write cut in between leaves files that are refused, not files that are wrong.
     """
     prefix = Path(prefix)
-    graph = bundle.symbol.tojson().encode()
-    values = {f'arg:{name}': value for name, value in bundle.arguments.items()}
-    values.update({f'aux:{name}': value for name, value in bundle.statistics.items()})
-    params = params_bytes(values)
-    files = {prefix.name + SYMBOL: graph, prefix.name + PARAMS: params}
+    values = {f'arg:{name}': value.asnumpy() for name, value in bundle.arguments.items()}
+    values.update({f'aux:{name}': value.asnumpy() for name, value in bundle.statistics.items()})
+    files = {prefix.name + SYMBOL: bundle.symbol.tojson().encode(), prefix.name + PARAMS: params.to_bytes(values)}
     meta = {
         **bundle.meta, 'format': FORMAT,
         'files': {name: {'size': len(content), 'sha256': sha256(content)} for name, content in files.items()},
@@ -54,25 +49,6 @@ def write_bundle(bundle, prefix):
     for name, content in files.items():
         write_whole(prefix.with_name(name), content)
     write_whole(prefix.with_name(prefix.name + META), json.dumps(meta, indent=2, ensure_ascii=False).encode())
-
-
-def params_bytes(values):
-    """MXNet's `.params` format for dense arrays ({name: NDArray}), as `mx.nd.save` writes it, in memory.
-
-    `mx.nd.save` itself truncates the old file first, does not sync, and can report success on a full disk.
-    """
-    arrays = [value.asnumpy() for value in values.values()]
-    parts = [struct.pack('<QQQ', 0x112, 0, len(arrays))]
-    for array in arrays:
-        type_flag = {'float32': 0, 'float64': 1, 'float16': 2}[array.dtype.name]
-        parts.append(struct.pack('<IiI', 0xF993FAC9, 0, array.ndim))  # version 2 of the array format, dense
-        parts.append(struct.pack(f'<{array.ndim}q', *array.shape))
-        parts.append(struct.pack('<iii', 1, 0, type_flag))  # cpu(0)
-        parts.append(np.ascontiguousarray(array).tobytes())
-    parts.append(struct.pack('<Q', len(values)))
-    for name in values:
-        parts.append(struct.pack('<Q', len(name.encode())) + name.encode())
-    return b''.join(parts)
 
 
 def bundle_prefix(path):
@@ -100,11 +76,11 @@ def read_meta(path):
 def read_bundle(path):
     """The `Bundle` at a prefix (or named by one of its files), verified before MXNet sees a byte of it."""
     prefix, meta = bundle_prefix(path), read_meta(path)
-    graph, params = (_read_verified(prefix.with_name(prefix.name + ending), meta) for ending in (SYMBOL, PARAMS))
-    values = mx.nd.load_frombuffer(params)
-    split = {kind: {name[4:]: value for name, value in values.items() if name.startswith(kind)}
-             for kind in ('arg:', 'aux:')}
-    return Bundle(mx.sym.load_json(graph.decode()), split['arg:'], split['aux:'], meta)
+    graph, content = (_read_verified(prefix.with_name(prefix.name + ending), meta) for ending in (SYMBOL, PARAMS))
+    values = params.from_bytes(content, prefix.name + PARAMS)
+    split = {kind: {name[4:]: mx.nd.array(value, dtype=value.dtype) for name, value in values.items()
+                    if name.startswith(kind)} for kind in ('arg:', 'aux:')}
+    return Bundle(_parse_symbol(graph, prefix.name + SYMBOL), split['arg:'], split['aux:'], meta)
 
 
 def _read(path):
@@ -132,11 +108,12 @@ def _read_verified(path, meta):
 
 
 def read_symbol(path):
-    """A symbol from a JSON file that has no metadata; `BundleError` where its graph is not sound.
+    """The symbol in a JSON file that has no metadata; `BundleError` where its graph is not sound."""
+    return _parse_symbol(_read(Path(path)), path)
 
-    MXNet crashes on malformed graphs, so their shape is checked first. Parameters are not needed.
-    """
-    content = _read(Path(path))
+
+def _parse_symbol(content, path):
+    """A symbol from JSON. MXNet crashes on malformed graphs, so their shape is checked first."""
     try:
         graph = json.loads(content)
         nodes = graph['nodes']

@@ -1,7 +1,8 @@
 """`get_model`: a network of the zoo by name, as in GluonCV."""
 import numbers
-import os
+from pathlib import Path
 
+from .. import params
 from ..backend import mx
 from ..errors import UserError
 from .resnet import ResNet
@@ -84,14 +85,13 @@ def check_blocks(row, blocks):
 
 
 def load_parameters(net, path, ctx):
-    """Load a `.params` file into `net`; UserError if it is missing, or of another network."""
-    if not os.path.isfile(path):
-        raise UserError(f'{path}: no such file of weights')
+    """Load a `.params` file into `net`; UserError if it is missing, damaged, or of another network."""
     try:
-        loaded = mx.nd.load(str(path))
-    except mx.MXNetError as error:
-        raise UserError(f'{path} is not a .params file that MXNet can read: export it again') from error
-    set_parameters(net, {name.split(':', 1)[-1]: value for name, value in loaded.items()}, path, ctx)
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f'the weights {path} cannot be read: {error.strerror}') from error
+    values = params.from_bytes(content, path)
+    set_parameters(net, {name.split(':', 1)[-1]: value for name, value in values.items()}, path, ctx)
 
 
 def set_parameters(net, values, source, ctx):

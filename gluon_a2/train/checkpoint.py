@@ -19,7 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from ..errors import UserError
-from ..files import sha256, sync_folder, write_whole
+from ..files import sha256, sync_folder, write_synced, write_whole
 
 _log = logging.getLogger(__name__)
 FORMAT = 'gluon_a2 checkpoint 1'
@@ -52,9 +52,9 @@ def save(folder, step, tensors, state, keep=2):
     temporary.mkdir(parents=True)
     try:
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
-        _write(temporary / TENSORS, content)
+        write_synced(temporary / TENSORS, content)
         manifest = {'format': FORMAT, 'step': step, 'state': state, 'size': len(content), 'sha256': sha256(content)}
-        _write(temporary / MANIFEST, json.dumps({**manifest, 'digest': _digest(manifest)}, indent=1).encode())
+        write_synced(temporary / MANIFEST, json.dumps({**manifest, 'digest': _digest(manifest)}, indent=1).encode())
         sync_folder(temporary)
         if final.exists():  # a damaged one of the same step, or the run was resumed from before it
             shutil.rmtree(final)
@@ -138,10 +138,3 @@ def _prune(folder, written, keep):
 
 def _digest(manifest):
     return sha256(json.dumps(manifest, sort_keys=True).encode())
-
-
-def _write(path, content):
-    with open(path, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

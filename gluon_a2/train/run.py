@@ -124,7 +124,7 @@ class Run:
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
-            log.error('%s', error if isinstance(error, UserError) else repr(error))
+            log.error('%s', error if isinstance(error, (UserError, OSError)) else repr(error))
         log.removeHandler(self._handler)
         self._handler.close()
         if self._board:
