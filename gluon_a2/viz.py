@@ -26,7 +26,7 @@ def learning_curve(log, png):
     accuracy.grid(alpha=0.3)
     accuracy.legend(loc='lower right')
     loss.plot([line['step'] for line in steps], [line['loss'] for line in steps], color='tab:red', label='loss')
-    loss.set_ylabel('training loss (mean of the epoch so far)')
+    loss.set_ylabel('training loss')
     loss.set_xlabel('step')
     loss.set_ylim(bottom=0)
     rate = loss.twinx()

@@ -76,7 +76,11 @@ def open_sources(recipe, options):
         source = data.RecordSource(rec, idx) if rec else data.open_source(folder, split)
         data.check_labels(source, recipe.classes)
         pair.append(source)
-    data.check_classes(pair[1], pair[0].classes)
+    names = pair[0].classes
+    if len(names) != recipe.classes and any(name != str(label) for label, name in enumerate(names)):
+        raise UserError(f'the data has {len(names)} classes and the network {recipe.classes}: '
+                        f'give --classes {len(names)}')
+    data.check_classes(pair[1], names)
     return pair
 
 
@@ -267,7 +271,8 @@ class Loop:
         tensors = {f'param/{name}': p.data().asnumpy() for name, p in self.parameters.items()}
         for name, arrays in self.updater.states.items():
             tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
-        state = {'recipe': to_json(self.recipe), 'data': self.options.data, 'threads': threads()[0],
+        state = {'recipe': to_json(self.recipe), 'data': self.options.data,
+                 'images': len(self._sources[0]), 'threads': threads()[0],
                  'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
                  'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
                  'scale': [self.scale.scale, self.scale.clean]}
@@ -279,6 +284,9 @@ class Loop:
         if found is None:
             log.info('no valid checkpoint in %s: beginning again', self.run.checkpoints)
             return
+        if found.state['images'] != len(self._sources[0]):
+            raise UserError(f'{found.path} was trained on {found.state["images"]} images of {found.state["data"]}, not '
+                            f'{len(self._sources[0])}: resume with the same data, or start another run')
         for name, parameter in self.parameters.items():
             parameter.set_data(mx.nd.array(found.tensors[f'param/{name}'], dtype=parameter.dtype))
         for name, arrays in self.updater.states.items():

@@ -83,6 +83,7 @@ class Run:
         self._claim(recipe, options)
         self._handler = LogFile(options.logging_file or self.folder / 'train.log')
         self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+        log.setLevel(logging.INFO)
         log.addHandler(self._handler)
         self._board = None
 

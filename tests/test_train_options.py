@@ -1,0 +1,116 @@
+"""Each option of a run, seen to do what it says in a run of seconds."""
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from gluon_a2 import data
+from gluon_a2.errors import UserError
+from gluon_a2.train import checkpoint
+from gluon_a2.train.run import Options
+
+PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1, batch_size=20)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return tiny.write_data(tmp_path_factory.mktemp('data'))
+
+
+def lines(folder, key):
+    """The lines of log.jsonl that have `key`."""
+    return [line for line in map(json.loads, (folder / 'log.jsonl').read_text().splitlines()) if key in line]
+
+
+def train(tmp_path, images, changes=(), **options):
+    return tiny.run(tmp_path / 'run', images, dataclasses.replace(PLAIN, **dict(changes)), **options)[0]
+
+
+@pytest.mark.parametrize('changes', [
+    {'optimizer': 'sgd'}, {'association': 'right'}, {'association': 'auto'}, {'last_gamma': True}, {'no_wd': True},
+    {'label_smoothing': 0.0}, {'mixup': True, 'mixup_alpha': 1.0}, {'dropout': 0.5}, {'crop_ratio': 0.5},
+    {'wd': 0.1}, {'momentum': 0.0}, {'seed': 7}, {'min_area': 0.1}, {'max_area': 0.7}, {'mirror': False},
+    {'min_aspect': 0.5}, {'max_aspect': 2.0}, {'hue': 30}, {'saturation': 60}, {'lightness': 60}, {'lr': 0.1}])
+def test_each_choice_of_a_recipe_changes_what_is_trained(tmp_path, images, plain, changes):
+    folder = train(tmp_path, images, changes)
+    tensors, _ = tiny.final_tensors(folder)
+    if 'crop_ratio' in changes:  # validation only
+        assert tensors == plain[0] and lines(folder, 'val_top1') != plain[1]
+    else:
+        assert tensors != plain[0]
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory, images):
+    folder = train(tmp_path_factory.mktemp('plain'), images)
+    return tiny.final_tensors(folder)[0], lines(folder, 'val_top1')
+
+
+def test_workers_and_logging_change_nothing(tmp_path, images, plain):
+    folder = train(tmp_path, images, num_data_workers=1, save_steps=0, logging_file=str(tmp_path / 'other.log'))
+    assert tiny.final_tensors(folder)[0] == plain[0]
+    assert 'Epoch[0]' in (tmp_path / 'other.log').read_text() and not (folder / 'train.log').exists()
+
+
+def test_plateau_lowers_the_rate_and_ends_the_run(tmp_path, images):
+    folder = train(tmp_path, images, {'lr_mode': 'plateau', 'plateau_patience': 1, 'plateau_gain': 1.0,
+                                      'plateau_decays': 2, 'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1})
+    rates = [line['lr'] for line in lines(folder, 'lr')]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert len(lines(folder, 'val_top1')) == 3
+    assert (folder / 'export' / 'a2_resnet26-meta.json').exists()
+
+
+@pytest.mark.parametrize('mode, rates', [
+    ({'lr_mode': 'step', 'lr_decay_epoch': (1,), 'lr_decay': 0.5}, [0.1, 0.1, 0.05, 0.05]),
+    ({'lr_mode': 'poly'}, [0.1, 0.05625, 0.025, 0.00625]),
+    ({'lr_mode': 'cosine', 'warmup_epochs': 1, 'warmup_lr': 0.02, 'target_lr': 0.04}, [0.02, 0.06, 0.1, 0.07])])
+def test_the_rate_in_the_log_is_the_schedules(tmp_path, images, mode, rates):
+    folder = train(tmp_path, images, {'warmup_epochs': 0, 'lr': 0.1, 'num_epochs': 2, **mode})
+    assert [line['lr'] for line in lines(folder, 'lr')] == pytest.approx(rates)
+
+
+def test_pretrained_starts_from_the_weights_of_a_file(tmp_path, images):
+    first = train(tmp_path / 'a', images)
+    params = first / 'export' / 'a2_resnet26-0000.params'
+    folder = train(tmp_path / 'b', images, {'pretrained': str(params), 'lr': 1e-12, 'warmup_epochs': 0, 'wd': 0.0})
+    before, after = (checkpoint.find(f / 'checkpoints', 'last').tensors for f in (first, folder))
+    for name, value in before.items():
+        if name.endswith('weight') and name.startswith('param/'):
+            np.testing.assert_allclose(after[name], value, atol=1e-6)
+
+
+def test_save_frequency_and_the_best(tmp_path, images):
+    folder = train(tmp_path, images, {'num_epochs': 5}, save_frequency=3, save_steps=0)
+    tops = [line['val_top1'] for line in lines(folder, 'val_top1')]
+    saved = {int(path.name[5:]) for path in (folder / 'checkpoints').glob('step-*')}
+    best = 2 * (1 + int(np.argmax(tops)))
+    assert int(checkpoint.find(folder / 'checkpoints', 'best').path.name[5:]) == best
+    assert 10 in saved and best in saved and saved <= {2, 4, 6, 8, 10}
+
+
+def test_log_interval(tmp_path, images):
+    folder = tiny.train(dataclasses.replace(PLAIN, batch_size=7), Options(
+        data_dir=str(images), save_dir=str(tmp_path / 'run'), num_data_workers=0, log_interval=4))[0]
+    assert [line['step'] for line in lines(folder, 'lr')] == [4, 6]
+
+
+def test_resume_refuses_other_data(tmp_path, images):
+    folder = train(tmp_path, images)
+    other = tmp_path / 'other'
+    other.mkdir()
+    tiny.write_data(other, train_images=33)
+    with pytest.raises(UserError, match='was trained on 40 images of .*, not 33: resume with the same data'):
+        tiny.run(folder, other, PLAIN, resume=True)
+
+
+def test_named_classes_must_be_as_many_as_the_network_has(tmp_path):
+    source = data.open_source(data.digits_folder(), 'train')
+    for split in ('train', 'val'):
+        for name in ('cat', 'dog'):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / '1.jpg').write_bytes(source.read(1))
+    with pytest.raises(UserError, match='the data has 2 classes and the network 10: give --classes 2'):
+        train(tmp_path, tmp_path)
