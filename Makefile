@@ -1,0 +1,58 @@
+# The two commands of the README are `make demo` and `make test`; `make` alone lists the rest.
+# Options: DEVICE=cpu or cu112 (found out when not given), PYTHON=..., VENV=..., ARGS=... for pytest.
+VENV ?= .venv
+PY = $(VENV)/bin/python
+
+ifndef DEVICE
+DEVICE := $(shell if [ "`uname -m`" = x86_64 ] && { nvidia-smi -L || PATH="$$PATH:/sbin" ldconfig -p | grep libcuda.so.1; } \
+	>/dev/null 2>&1; then echo cu112; else echo cpu; fi)
+endif
+ifeq ($(filter cpu cu112,$(DEVICE)),)
+$(error DEVICE is '$(DEVICE)': say DEVICE=cpu or DEVICE=cu112)
+endif
+
+# Written last, so an interrupted set-up is done again; named after the device, so a change of it is, too.
+READY = $(VENV)/.ready-$(DEVICE)
+HOROVOD = $(VENV)/.horovod-$(DEVICE)
+
+.PHONY: help demo test lint doctor horovod clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## train a small network, score it, predict an image
+	$(PY) scripts/train_imagenet.py --save-dir runs/demo --overwrite
+	$(PY) scripts/score.py runs/demo/export/a2_resnet26
+	$(PY) scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
+
+test: $(READY) ## run the tests (make test ARGS='-k attention')
+	$(PY) -m pytest -n 2 -q $(ARGS)
+
+lint: $(READY) ## check the style
+	$(PY) -m ruff check .
+
+doctor: $(READY) ## tell what is installed, what ails it and what mends it
+	$(PY) -m gluon_a2.doctor
+
+horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes
+
+clean: ## remove the environment, the demo's run and caches
+	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
+	rm -rf runs/demo gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
+	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
+	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
+
+$(READY): setup.py tools/setup.sh
+	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE),zoo,onnx,video,dev
+	@touch $@
+
+# Horovod compiles against the MXNet that is installed, so nothing is isolated, and no wheel of an earlier build is taken
+# from pip's cache. With HOROVOD_GPU_OPERATIONS=NCCL in the environment it is built for GPUs.
+$(HOROVOD): $(READY)
+	@command -v c++ >/dev/null || { echo 'error: Horovod needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; }
+	$(PY) -m pip install 'setuptools<70' wheel 'cmake<4' cffi cloudpickle psutil pyyaml packaging
+	PATH="$(abspath $(VENV))/bin:$$PATH" HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 \
+	HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MPI=1 \
+	$(PY) -m pip install --no-build-isolation --no-cache-dir -e '.[$(DEVICE),distributed]'
+	$(PY) -c 'import gluon_a2.backend, horovod.mxnet'
+	@touch $@

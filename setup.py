@@ -1,0 +1,80 @@
+"""Packaging of gluon_a2: the one place where a dependency's version is chosen.
+
+Install everything in ONE pip call, `pip install -e '.[cpu,zoo]'`: packages installed later
+(gluoncv above all) are free to upgrade numpy to 2.x, and MXNet 1.9.1 does not import with it.
+"""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+# MXNet 1.9.1 uses np.bool, which numpy 1.24 removed; OpenCV 4.12 needs numpy 2.
+NUMPY = 'numpy>=1.20,<1.24'
+OPENCV = '>=4.8,<4.12'
+
+BASE = [
+    NUMPY,
+    'opencv-python-headless' + OPENCV,
+    'tqdm>=4.60',
+    'matplotlib>=3.5,<4',
+    'tensorboardX>=2.5,<3',
+    'scikit-learn>=1.0,<2',
+    'safetensors>=0.4,<1',
+]
+
+# The CUDA 11 libraries that mxnet-cu112 links against; `gluon_a2.backend` loads them before MXNet.
+CUDA = [
+    'nvidia-cuda-runtime-cu11==11.8.89',
+    'nvidia-cuda-nvrtc-cu11==11.8.89',
+    'nvidia-nvtx-cu11==11.8.86',
+    'nvidia-cublas-cu11==11.11.3.6',
+    'nvidia-cusparse-cu11==11.7.5.86',
+    'nvidia-cufft-cu11==10.9.0.58',
+    'nvidia-curand-cu11==10.3.0.86',
+    'nvidia-cusolver-cu11==11.4.1.48',
+    'nvidia-nccl-cu11==2.21.5',
+    'nvidia-cudnn-cu11==8.9.6.50',
+]
+
+EXTRAS = {
+    # Exactly one of these two: both wheels provide the package `mxnet`.
+    'cpu': ['mxnet==1.9.1'],
+    'cu112': ['mxnet-cu112==1.9.1', *CUDA],
+    # Source only, and compiled against the installed MXNet: `make horovod` has the recipe.
+    'distributed': ['horovod==0.28.1'],
+    'video': ['av>=12,<19'],
+    # MXNet's exporter imports onnx.mapping, which newer releases of onnx no longer have.
+    'onnx': ['onnx==1.16.2', 'onnxruntime>=1.16,<2'],
+    # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one range.
+    'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
+    'dev': ['pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9'],
+}
+
+
+def version():
+    """The version in gluon_a2/__init__.py, read without importing the package."""
+    text = (HERE / 'gluon_a2' / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
+
+
+def long_description():
+    """README.md; a source tree without one still builds."""
+    readme = HERE / 'README.md'
+    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+setup(
+    name='gluon_a2',
+    version=version(),
+    description='A²-Nets (Double Attention Networks, NeurIPS 2018) in MXNet/Gluon',
+    long_description=long_description(),
+    long_description_content_type='text/markdown',
+    author='The gluon_a2 authors',
+    license='Apache-2.0',
+    packages=find_packages(include=['gluon_a2', 'gluon_a2.*']),
+    python_requires='>=3.8,<3.12',
+    install_requires=BASE,
+    extras_require=EXTRAS,
+)

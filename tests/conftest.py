@@ -1,0 +1,22 @@
+"""How the tests run: parallel workers share the cores, and a warning out of our own code is an error."""
+import os
+
+from gluon_a2.checks import cores
+
+# Before any test imports MXNet. Children that the tests start inherit it.
+WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores() // WORKERS)))
+
+WARNINGS = (  # the last one that matches a warning decides
+    'error',
+    # MXNet 1.9.1 and gluoncv are older than today's numpy, scipy and setuptools, and will not be mended.
+    'ignore::DeprecationWarning',
+    'error::DeprecationWarning:gluon_a2',
+    'error::DeprecationWarning:test_',
+)
+
+
+def pytest_configure(config):
+    """Set the warnings policy; it stands here since the project has no pytest configuration file."""
+    for line in WARNINGS:
+        config.addinivalue_line('filterwarnings', line)

@@ -1,0 +1,299 @@
+"""Each fault is provoked in a child process, where packages can be missing, doubled, too new or broken."""
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gluon_a2 import checks
+from gluon_a2.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+IMPORT = 'from gluon_a2.backend import mx, threads'
+
+
+def child(code, folder=None, site=True, **environ):
+    """Run code in a fresh Python; `folder` comes first on its path, and without `site` nothing else is installed."""
+    unset = ('OMP_NUM_THREADS', *checks.LOCAL_RANKS)
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    path = os.pathsep.join(str(part) for part in (folder, ROOT) if part)
+    command = [sys.executable, *([] if site else ['-S']), '-c', code]
+    return subprocess.run(command, env={**kept, 'PYTHONPATH': path, **environ},
+                          capture_output=True, text=True, timeout=120)
+
+
+def last_error(done):
+    """The child's last line on stderr; it must have failed as an exception, not as a crash."""
+    assert done.returncode == 1, done
+    return done.stderr.strip().splitlines()[-1]
+
+
+def install(folder, name, version):
+    """A distribution by name alone, as pip leaves it."""
+    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+
+
+def package(folder, name, code):
+    """A package that runs code when it is imported."""
+    (folder / name).mkdir()
+    (folder / name / '__init__.py').write_text(code)
+
+
+# ---- faults of the import
+
+def test_numpy_too_new(tmp_path):
+    install(tmp_path, 'numpy', '2.1.0')
+    assert last_error(child(IMPORT, tmp_path)) == (
+        'gluon_a2.backend.BackendError: numpy 2.1.0 is too new for MXNet 1.9.1, which needs numpy below 1.24: '
+        'run pip install "numpy<1.24"')
+
+
+def test_both_wheels(tmp_path):
+    install(tmp_path, 'mxnet', '1.9.1')
+    install(tmp_path, 'mxnet-cu112', '1.9.1')
+    assert last_error(child(IMPORT, tmp_path)) == (
+        'gluon_a2.backend.BackendError: mxnet and mxnet-cu112 are both installed and overwrite each other: '
+        'run pip uninstall -y mxnet mxnet-cu112, then install one of them')
+
+
+def test_no_wheel():
+    assert last_error(child(IMPORT, site=False)) == (
+        'gluon_a2.backend.BackendError: MXNet is not installed: '
+        'run pip install mxnet==1.9.1 "numpy<1.24" (the cpu extra)')
+
+
+def test_another_version(tmp_path):
+    install(tmp_path, 'mxnet', '1.6.0')
+    assert last_error(child(IMPORT, tmp_path, site=False)).endswith(
+        'mxnet 1.6.0 is installed and gluon_a2 needs 1.9.1: run pip install mxnet==1.9.1')
+
+
+def test_no_numpy(tmp_path):
+    install(tmp_path, 'mxnet', '1.9.1')
+    assert last_error(child(IMPORT, tmp_path, site=False)).endswith(
+        'numpy is not installed: run pip install "numpy<1.24"')
+
+
+def test_decord_first(tmp_path):
+    package(tmp_path, 'decord', '')
+    assert last_error(child(f'import decord\n{IMPORT}', tmp_path)) == (
+        'gluon_a2.backend.BackendError: decord was imported before MXNet, which then crashes: '
+        'import gluon_a2.backend first')
+
+
+@pytest.mark.parametrize('value', ['many', '4,2', '0', '-1', '1.5', ' 2'])
+def test_threads_that_are_no_number(value):
+    """MXNet would abort the process on '4,2'."""
+    assert last_error(child(IMPORT, OMP_NUM_THREADS=value)) == (
+        f'gluon_a2.backend.BackendError: OMP_NUM_THREADS is {value!r}: '
+        'set it to a whole number, or unset it to use all cores')
+
+
+@pytest.mark.parametrize('code, sentence', [
+    ('raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")',
+     'libgomp.so.1, which MXNet needs, is missing: install it as a system package '
+     '(Debian: apt-get install libgomp1 libquadmath0)'),
+    ('import requests_of_another_name',
+     'requests_of_another_name, which MXNet needs, is not installed: run pip install requests_of_another_name'),
+    ('raise AttributeError("a broken wheel\\nmore")',
+     'importing MXNet failed with AttributeError (a broken wheel): '
+     'run pip install --force-reinstall --no-deps mxnet==1.9.1')])
+def test_errors_of_the_import_itself(tmp_path, code, sentence):
+    package(tmp_path, 'mxnet', code)
+    install(tmp_path, 'mxnet', '1.9.1')
+    assert last_error(child(IMPORT, tmp_path)) == f'gluon_a2.backend.BackendError: {sentence}'
+
+
+def test_backend_error_is_a_users_and_an_import_error():
+    from gluon_a2.backend import BackendError
+    assert issubclass(BackendError, UserError)
+    assert issubclass(BackendError, ImportError)
+
+
+@pytest.mark.parametrize('version, fault', [
+    ((3, 7, 9), 'Python 3.7 cannot run MXNet 1.9.1: use Python 3.8, 3.9, 3.10 or 3.11'),
+    ((3, 8, 0), None), ((3, 11, 9), None),
+    ((3, 12, 0), 'Python 3.12 cannot run MXNet 1.9.1: use Python 3.8, 3.9, 3.10 or 3.11')])
+def test_python(version, fault):
+    assert checks.python_fault(version) == fault
+
+
+# ---- the GPU wheel
+
+def gpu_wheel(folder, code='', change=''):
+    """A child with only mxnet-cu112 installed, its package being `code`."""
+    package(folder, 'mxnet', code)
+    install(folder, 'mxnet-cu112', '1.9.1')
+    install(folder, 'numpy', '1.23.5')
+    return child(f'from gluon_a2 import checks\n{change}\n{IMPORT}', folder, site=False)
+
+
+def test_no_driver(tmp_path):
+    assert last_error(gpu_wheel(tmp_path, change='checks.DRIVER = "libcuda-of-nobody.so.1"')) == (
+        'gluon_a2.backend.BackendError: '
+        'libcuda-of-nobody.so.1 is missing, so there is no NVIDIA driver for mxnet-cu112: install the driver, '
+        'or run pip uninstall -y mxnet-cu112, then pip install mxnet==1.9.1 "numpy<1.24" (the cpu extra)')
+
+
+def test_missing_cuda_libraries_are_named_with_their_packages(tmp_path):
+    change = '''
+checks.driver_fault = lambda: None
+checks.CUDA_LIBRARIES = (('libx.so.8', 'nvidia-x==1'), ('libxLt.so.8', 'nvidia-x==1'), ('liby.so.2', 'nvidia-y==3'))'''
+    assert last_error(gpu_wheel(tmp_path, change=change)) == (
+        'gluon_a2.backend.BackendError: mxnet-cu112 needs libx.so.8, libxLt.so.8, liby.so.2, missing or broken: '
+        'run pip install --force-reinstall nvidia-x==1 nvidia-y==3')
+
+
+def test_cuda_libraries_are_loaded_before_mxnet_in_order(tmp_path):
+    libraries = tmp_path / 'nvidia' / 'cudnn' / 'lib'
+    libraries.mkdir(parents=True)
+    (libraries / 'libcudnn.so.8').touch()
+    change = '''
+import ctypes
+ctypes.CDLL = print'''
+    done = gpu_wheel(tmp_path, 'print("import mxnet")\nfrom types import SimpleNamespace\n'
+                               'base = SimpleNamespace(_LIB=None)', change)
+    assert done.stdout.split('\n') == ['libcuda.so.1', *(name for name, _ in checks.CUDA_LIBRARIES[:-1]),
+                                       str(libraries / 'libcudnn.so.8'), 'import mxnet', '']
+
+
+class FakeDriver:
+    """libcuda's calls that `gpus` makes, answered from a list."""
+
+    def __init__(self, found, failure=0):
+        self.found, self.failure = found, failure
+
+    def cuInit(self, flags):
+        return self.failure
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = len(self.found)
+        return 0
+
+    def cuDeviceGet(self, device, index):
+        device._obj.value = index
+
+    def cuDeviceGetName(self, name, size, device):
+        name.value = self.found[device.value][0].encode()
+
+    def cuDeviceGetAttribute(self, number, attribute, device):
+        number._obj.value = self.found[device.value][1][{75: 0, 76: 1}[attribute]]
+
+
+def test_gpus_are_read_from_the_driver():
+    found = [('NVIDIA A100', (8, 0)), ('Tesla T4', (7, 5))]
+    assert checks.gpus(FakeDriver(found)) == found
+    assert checks.gpus(FakeDriver(found, failure=100)) == []
+    assert checks.gpus(SimpleNamespace()) == []
+
+
+def test_gpus_without_a_driver(monkeypatch):
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: (_ for _ in ()).throw(OSError(name)))
+    assert checks.gpus() == []
+
+
+@pytest.mark.parametrize('capability', [(5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
+def test_architectures_with_machine_code(capability):
+    assert checks.architecture_fault('GPU 0', capability) is None
+
+
+@pytest.mark.parametrize('capability, name', [
+    ((3, 7), 'sm_37'), ((9, 0), 'sm_90'), ((10, 0), 'sm_100'), ((12, 0), 'sm_120')])
+def test_architectures_without(monkeypatch, capability, name):
+    from gluon_a2.backend import BackendError, check_gpu
+    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    with pytest.raises(BackendError) as error:
+        check_gpu(found=[('NVIDIA X', capability)])
+    assert str(error.value) == (
+        f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, sm_80, sm_86 '
+        'and no PTX: use a GPU of one of these generations, or none (--num-gpus 0)')
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    assert checks.gpu_fault(found=[]) == (
+        'GPU 0 was asked for and the driver shows none: '
+        'see nvidia-smi and CUDA_VISIBLE_DEVICES, or ask for none (--num-gpus 0)')
+    assert checks.gpu_fault(1, [('A', (8, 0))]).startswith('GPU 1 was asked for and the driver shows 1: ')
+    assert checks.gpu_fault(1, [('A', (3, 0)), ('B', (8, 0))]) is None
+
+
+def test_a_gpu_with_the_cpu_wheel(monkeypatch):
+    from gluon_a2.backend import BackendError, device, mx
+    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet': '1.9.1'})
+    assert device(0) == mx.cpu()
+    with pytest.raises(BackendError, match='a GPU was asked for and mxnet-cu112 is not installed: '):
+        device(1)
+
+
+# ---- threads
+
+@pytest.mark.parametrize('environ, answer', [
+    ({}, (12, 'all cores')),
+    ({'OMP_NUM_THREADS': ''}, (12, 'all cores')),
+    ({'OMP_NUM_THREADS': '5', 'HOROVOD_LOCAL_SIZE': '4'}, (5, 'OMP_NUM_THREADS')),
+    ({'HOROVOD_LOCAL_SIZE': '1'}, (12, 'all cores')),
+    ({'HOROVOD_LOCAL_SIZE': '5'}, (2, '12 cores shared by the 5 local ranks of HOROVOD_LOCAL_SIZE')),
+    ({'OMPI_COMM_WORLD_LOCAL_SIZE': '3'}, (4, '12 cores shared by the 3 local ranks of OMPI_COMM_WORLD_LOCAL_SIZE')),
+    ({'MPI_LOCALNRANKS': '6'}, (2, '12 cores shared by the 6 local ranks of MPI_LOCALNRANKS')),
+    ({'SLURM_NTASKS_PER_NODE': '4(x2)'}, (3, '12 cores shared by the 4 local ranks of SLURM_NTASKS_PER_NODE')),
+    ({'HOROVOD_LOCAL_SIZE': '2', 'SLURM_NTASKS_PER_NODE': '9'},
+     (6, '12 cores shared by the 2 local ranks of HOROVOD_LOCAL_SIZE')),
+    ({'HOROVOD_LOCAL_SIZE': '64'}, (1, '12 cores shared by the 64 local ranks of HOROVOD_LOCAL_SIZE'))])
+def test_choice_of_threads(environ, answer):
+    assert checks.choose_threads(environ, available=12) == answer
+
+
+@pytest.mark.parametrize('files, cpus', [
+    ({}, None), ({'cpu.max': 'max 100000\n'}, None), ({'cpu.max': '150000 100000\n'}, 2),
+    ({'cpu/cpu.cfs_quota_us': '-1\n', 'cpu/cpu.cfs_period_us': '100000\n'}, None),
+    ({'cpu/cpu.cfs_quota_us': '300000\n', 'cpu/cpu.cfs_period_us': '100000\n'}, 3)])
+def test_quota_of_a_container(tmp_path, files, cpus):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert checks.cpu_quota(tmp_path) == cpus
+
+
+COUNT = f'''
+import os
+{IMPORT}
+idle = len(os.listdir('/proc/self/task'))
+mx.nd.dot(mx.nd.ones((512, 512)), mx.nd.ones((512, 512))).wait_to_read()
+print(*threads(), os.environ['OMP_NUM_THREADS'], len(os.listdir('/proc/self/task')) - idle, sep='|')
+'''
+
+
+def test_mxnet_computes_with_the_threads_it_was_given():
+    """Every further thread of OpenMP is a further task of the process once it has computed."""
+    started = {}
+    for count in (1, 4):
+        *answer, tasks = child(COUNT, OMP_NUM_THREADS=str(count)).stdout.strip().split('|')
+        assert answer == [str(count), 'OMP_NUM_THREADS', str(count)]
+        started[count] = int(tasks)
+    assert started[4] - started[1] == 3
+
+
+def test_threads_are_all_cores_by_default():
+    assert child(COUNT).stdout.startswith(f'{checks.cores()}|all cores|{checks.cores()}|')
+
+
+def test_mxnet_imported_first_is_told_truthfully():
+    code = f'''
+import mxnet, os
+del os.environ['OMP_NUM_THREADS']
+{IMPORT}
+print(*threads(), mx.base._LIB.omp_get_max_threads(), sep='|')
+'''
+    done = child(code, OMP_NUM_THREADS='3', HOROVOD_LOCAL_SIZE='9999')
+    assert done.stdout == '3|mxnet was loaded before gluon_a2.backend could ask for 1|3\n'
+
+
+def test_the_import_prints_nothing_even_where_warnings_are_errors():
+    done = child('import warnings\nwarnings.simplefilter("error")\n' + IMPORT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')

@@ -1,0 +1,240 @@
+"""setup.py's ranges, and the Makefile run with Pythons that only write down what they were asked."""
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import setuptools
+
+import gluon_a2
+from gluon_a2 import checks, doctor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ---- setup.py
+
+@pytest.fixture
+def packaging(monkeypatch):
+    """What setup.py hands to setuptools."""
+    handed = {}
+    monkeypatch.setattr(setuptools, 'setup', handed.update)
+    runpy.run_path(str(ROOT / 'setup.py'))
+    return handed
+
+
+def test_version_and_python(packaging):
+    assert packaging['version'] == gluon_a2.__version__
+    assert packaging['python_requires'] == '>=3.8,<3.12'
+    assert f'version: {gluon_a2.__version__}\n' in (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
+
+
+def test_every_package_is_packed(packaging):
+    folders = {'.'.join(path.parent.relative_to(ROOT).parts) for path in (ROOT / 'gluon_a2').rglob('__init__.py')}
+    assert set(packaging['packages']) == folders
+
+
+def test_extras(packaging):
+    extras = packaging['extras_require']
+    assert extras['cpu'] == [f'mxnet=={checks.MXNET}']
+    assert extras['cu112'][0] == f'{checks.GPU_WHEEL}=={checks.MXNET}'
+    assert extras['distributed'] == ['horovod==0.28.1']
+    assert 'onnx==1.16.2' in extras['onnx']
+    assert 'gluoncv==0.10.5.post0' in extras['zoo']
+    assert {re.match('[a-z-]+', line).group() for line in extras['dev']} >= {
+        'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pillow'}
+
+
+def test_the_cuda_packages_are_those_the_backend_loads(packaging):
+    assert set(packaging['extras_require']['cu112'][1:]) == {package for _, package in checks.CUDA_LIBRARIES}
+
+
+def test_numpy_stays_below_what_mxnet_can_import(packaging):
+    assert [line for line in packaging['install_requires'] if line.startswith('numpy')] == ['numpy>=1.20,<1.24']
+
+
+def test_the_doctor_asks_for_every_base_package(packaging):
+    names = {re.match('[A-Za-z-]+', line).group() for line in packaging['install_requires']}
+    assert names == {'numpy', 'opencv-python-headless', *doctor.REQUIRED}
+
+
+def test_both_opencvs_share_one_range(packaging):
+    ranges = {line.partition('>=')[2] for line in packaging['install_requires'] + packaging['extras_require']['zoo']
+              if line.startswith('opencv')}
+    assert len(ranges) == 1
+
+
+# ---- Makefile
+
+# It answers the three questions make asks of a Python, and writes down what pip, pytest and the others are to do.
+FAKE_PYTHON = r'''#!/bin/sh
+case "$*" in
+*'(3, 8) <= sys.version_info'*) [ -z "$TOO_NEW" ] && echo "$0" ;;
+*'sys.version_info >='*) echo "$0" ;;
+'-m venv '*) [ -z "$NO_VENV" ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+*'version("opencv-python-headless")'*) echo 4.11.0.86 ;;
+*) echo "$*" >>"$CALLS"; case "$*" in *"$BREAK"*) exit "${STATUS:-0}" ;; esac ;;
+esac
+'''
+FAKE_UV = r'''#!/bin/sh
+echo "uv $*" >>"$CALLS"
+for folder; do :; done
+mkdir -p "$folder/bin" && cp "$BIN/python3.11" "$folder/bin/python"
+'''
+TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash', 'dirname', 'make')
+RESOLVE = '-m pip install -e .[{},zoo,onnx,video,dev]'
+HEADLESS = '-m pip install -q --force-reinstall --no-deps opencv-python-headless==4.11.0.86'
+
+
+class Machine:
+    """A checkout, and a PATH that holds only make's tools and what a test puts there."""
+
+    def __init__(self, folder):
+        self.checkout, self.bin, self.calls = folder / 'checkout', folder / 'bin', folder / 'calls'
+        for name in ('Makefile', 'setup.py', 'tools/setup.sh', '.ci/run'):
+            (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.checkout / name)
+        self.bin.mkdir()
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        self.add('ldconfig', '#!/bin/sh\n')
+
+    def add(self, name, script):
+        """Put a program on the PATH, in place of one of that name."""
+        if (self.bin / name).exists():
+            (self.bin / name).unlink()  # a link to the real tool would be written through
+        (self.bin / name).write_text(script)
+        (self.bin / name).chmod(0o755)
+
+    def run(self, *command, **environ):
+        """(exit code, what was asked of the Pythons, stderr), in an environment without an outer make's settings."""
+        self.calls.write_text('')
+        done = subprocess.run(
+            command, cwd=self.checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+            env={'PATH': str(self.bin), 'CALLS': str(self.calls), 'BIN': str(self.bin), 'BREAK': 'nothing', **environ})
+        return done.returncode, self.calls.read_text().splitlines(), done.stderr
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A machine with Python 3.11."""
+    made = Machine(tmp_path)
+    made.add('python3.11', FAKE_PYTHON)
+    return made
+
+
+def test_set_up_resolves_in_one_call_and_only_once(machine):
+    tests = '-m pytest -n 2 -q -k one'
+    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [RESOLVE.format('cpu'), HEADLESS, tests], '')
+    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [tests], '')
+
+
+def test_another_device_or_setup_py_sets_up_anew(machine):
+    machine.run('make', 'DEVICE=cpu', 'lint')
+    assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [RESOLVE.format('cu112'), HEADLESS, '-m ruff check .']
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
+    os.utime(machine.checkout / 'setup.py', (2**32, 2**32))
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
+
+
+@pytest.mark.parametrize('step', ['-e .[', '--force-reinstall'])
+def test_an_interrupted_set_up_is_done_again(machine, step):
+    code, _, error = machine.run('make', 'DEVICE=cpu', 'lint', BREAK=step, STATUS='9')
+    assert code == 2
+    assert 'Error 9' in error
+    (machine.checkout / '.venv' / 'half-written').touch()
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [RESOLVE.format('cpu'), HEADLESS, '-m ruff check .']
+    assert not (machine.checkout / '.venv' / 'half-written').exists()
+
+
+@pytest.mark.parametrize('processor, program, says, device', [
+    ('x86_64', 'nvidia-smi', 'GPU 0', 'cu112'),
+    ('x86_64', 'ldconfig', 'libcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1', 'cu112'),
+    ('x86_64', 'ldconfig', 'libcudart.so.12 (libc6,x86-64) => /lib/libcudart.so.12', 'cpu'),
+    ('aarch64', 'nvidia-smi', 'GPU 0', 'cpu')])
+def test_the_device_is_found_out(machine, processor, program, says, device):
+    machine.add('uname', f'#!/bin/sh\necho {processor}\n')
+    machine.add(program, f'#!/bin/sh\necho "{says}"\n')
+    assert machine.run('make', 'lint')[1][0] == RESOLVE.format(device)
+
+
+def test_an_unknown_device_is_refused(machine):
+    code, calls, error = machine.run('make', 'DEVICE=tpu', 'test')
+    assert (code, calls) == (2, [])
+    assert "DEVICE is 'tpu': say DEVICE=cpu or DEVICE=cu112" in error
+
+
+def test_an_environment_of_the_users_is_left_alone(machine):
+    (machine.checkout / '.venv').mkdir()
+    (machine.checkout / '.venv' / 'mine').touch()
+    code, calls, error = machine.run('make', 'DEVICE=cpu', 'test')
+    assert (code, calls) == (2, [])
+    assert 'error: .venv was not made by make: move it away, or say make VENV=another-folder\n' in error
+    assert machine.run('make', 'clean')[0] == 0
+    assert (machine.checkout / '.venv' / 'mine').exists()
+
+
+def test_a_launcher_that_starts_nothing_is_passed_over(machine):
+    (machine.bin / 'python3.11').rename(machine.bin / 'python3.9')
+    machine.add('python3.11', '#!/bin/sh\necho no such version >&2\nexit 127\n')
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[0] == 0
+
+
+def test_uv_brings_a_python_where_there_is_none(machine):
+    machine.add('uv', FAKE_UV)
+    code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', TOO_NEW='1')
+    assert (code, calls[0]) == (0, 'uv venv --quiet --seed --allow-existing --python 3.11 .venv')
+
+
+def test_uv_stands_in_for_a_missing_venv_module(machine):
+    machine.add('uv', FAKE_UV)
+    code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', NO_VENV='1')
+    python = machine.bin / 'python3.11'
+    assert (code, calls[0]) == (0, f'uv venv --quiet --seed --allow-existing --python {python} .venv')
+
+
+@pytest.mark.parametrize('lack, sentence', [
+    ({'TOO_NEW': '1'}, 'error: MXNet 1.9.1 needs Python 3.8, 3.9, 3.10 or 3.11, none is here '
+                       'and uv could not bring one: install Python 3.11\n'),
+    ({'NO_VENV': '1'}, 'python3.11 cannot make a virtual environment: install its venv module '
+                       '(Debian: apt-get install python3-venv)\n')])
+def test_a_machine_that_cannot_be_set_up_says_what_to_install(machine, lack, sentence):
+    code, _, error = machine.run('make', 'DEVICE=cpu', 'test', BREAK='uv', STATUS='1', **lack)
+    assert code == 2
+    assert sentence in error
+
+
+def test_horovod_is_built_once_against_the_installed_mxnet(machine):
+    machine.add('c++', '#!/bin/sh\n')
+    _, calls, _ = machine.run('make', 'DEVICE=cpu', 'horovod')
+    assert calls[2:] == [
+        '-m pip install setuptools<70 wheel cmake<4 cffi cloudpickle psutil pyyaml packaging',
+        '-m pip install --no-build-isolation --no-cache-dir -e .[cpu,distributed]',
+        '-c import gluon_a2.backend, horovod.mxnet']
+    assert machine.run('make', 'DEVICE=cpu', 'horovod')[:2] == (0, [])
+
+
+def test_clean_removes_what_make_made_and_no_other_run(machine):
+    machine.run('make', 'DEVICE=cpu', 'lint')
+    for folder in ('runs/demo', 'runs/mine', 'gluon_a2/__pycache__', '.pytest_cache'):
+        (machine.checkout / folder).mkdir(parents=True)
+    assert machine.run('make', 'clean')[0] == 0
+    left = {str(path.relative_to(machine.checkout)) for path in machine.checkout.rglob('*') if path.is_dir()}
+    assert left == {'.ci', 'tools', 'gluon_a2', 'runs', 'runs/mine'}
+
+
+def test_make_alone_lists_the_targets(machine):
+    listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True, check=True,
+                            env={'PATH': str(machine.bin)}).stdout
+    assert [line.split()[1] for line in listed.splitlines()] == [
+        'help', 'demo', 'test', 'lint', 'doctor', 'horovod', 'clean']
+
+
+@pytest.mark.parametrize('failing, status', [('ruff', '1'), ('pytest', '1'), ('pytest', '5')])
+def test_ci_fails_with_the_style_the_tests_and_with_no_tests(machine, failing, status):
+    command = ('bash', '.ci/run')
+    assert machine.run(*command, DEVICE='cpu')[0] == 0
+    assert machine.run(*command, DEVICE='cpu', BREAK=failing, STATUS=status)[0] != 0
