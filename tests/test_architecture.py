@@ -1,0 +1,115 @@
+"""Which module may import which: read off the sources, so that a reversed arrow fails."""
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'gluon_a2'
+SOURCES = sorted(PACKAGE.rglob('*.py'))
+SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.py'), *(ROOT / 'symbols').glob('*.py')])
+
+# Everything else of the package that a folder may import, besides itself and `gluon_a2` for its version.
+ALLOWED = {
+    'nn': {'backend'},
+    'models': {'backend', 'errors', 'nn', 'params'},
+    'data': {'errors'},
+    'deploy': {'backend', 'data', 'errors', 'files', 'metrics', 'params'},
+    'train': {'backend', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
+}
+
+# Imports inside a function, and why: each is heavy or optional, and most callers do without it.
+LOCAL = {
+    ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
+    ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
+    ('gluon_a2/paper.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
+    ('gluon_a2/viz.py', 'matplotlib.backends.backend_agg'),  # slow to import; only when a curve is drawn
+    ('gluon_a2/viz.py', 'matplotlib.figure'),
+}
+
+
+def modules(path):
+    """(absolute name of each imported module, whether it is imported inside a function) of a source file."""
+    where = list(path.relative_to(ROOT).with_suffix('').parts)
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    inside = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.Lambda))
+              for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join([*where[:len(where) - node.level], *([node.module] if node.module else [])]
+                            ) if node.level else node.module
+            # `from . import x` and `from gluon_a2 import x` may import the module x
+            names = [f'{base}.{alias.name}' if (ROOT / base.replace('.', '/') / f'{alias.name}.py').exists() or
+                     (ROOT / base.replace('.', '/') / alias.name).is_dir() else base for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in inside) for name in names)
+
+
+def test_the_parser_sees_all_forms_of_import():
+    found = {name for name, _ in modules(PACKAGE / 'train' / 'loop.py')}
+    assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.train.checkpoint', 'numpy', 'pathlib'} <= found
+    assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'paper.py'))
+    assert ('gluon_a2.deploy.bundle', False) in set(modules(PACKAGE / 'paper.py'))
+
+
+def test_every_folder_has_its_rule():
+    assert {path.parent.name for path in PACKAGE.glob('*/__init__.py')} == set(ALLOWED)
+
+
+@pytest.mark.parametrize('folder', ALLOWED)
+def test_arrows_point_one_way(folder):
+    sources = sorted((PACKAGE / folder).rglob('*.py'))
+    assert sources
+    for path in sources:
+        for name, _ in modules(path):
+            if name.startswith('gluon_a2.'):
+                assert name.split('.')[1] in ALLOWED[folder] | {folder}, f'{path.relative_to(ROOT)} imports {name}'
+
+
+@pytest.mark.parametrize('path', [path for path in SOURCES if path.parent == PACKAGE], ids=lambda path: path.name)
+def test_single_modules_import_no_training(path):
+    """They stand below `train`; the leaves among them import nothing of ours but the errors."""
+    ours = {name.split('.')[1] for name, _ in modules(path) if name.startswith('gluon_a2.')}
+    assert 'train' not in ours
+    if path.name in ('backend.py', 'errors.py', 'files.py', 'metrics.py', 'params.py', 'cli.py'):
+        assert ours <= {'errors', 'checks'}
+    if path.name in ('cost.py', 'viz.py'):
+        assert ours <= {'backend', 'errors', 'files'}
+
+
+def test_mxnet_is_imported_in_one_place():
+    assert [str(path.relative_to(ROOT)) for path in SOURCES + SCRIPTS
+            if any(name.split('.')[0] == 'mxnet' for name, _ in modules(path))] == ['gluon_a2/backend.py']
+
+
+def test_nothing_imports_the_scripts():
+    names = {path.stem for path in SCRIPTS} | {'scripts', 'symbols', 'tests', 'benchmarks', 'docs'}
+    for path in SOURCES + SCRIPTS:
+        wrong = [name for name, _ in modules(path) if name.split('.')[0] in names]
+        assert wrong == [], f'{path.relative_to(ROOT)} imports {wrong}'
+
+
+def test_imports_inside_functions_are_these():
+    """Scripts import inside `main`, so that --help, and the workers that re-import them, need no MXNet."""
+    assert {(str(path.relative_to(ROOT)), name) for path in SOURCES for name, local in modules(path) if local} == LOCAL
+
+
+def imported(statement):
+    code = f'import sys; {statement}; print(*sorted({{name.split(".")[0] for name in sys.modules}}))'
+    return set(subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, encoding='utf-8',
+                              check=True, timeout=60).stdout.split())
+
+
+@pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.metrics',
+                                    'gluon_a2.data.prepare', 'gluon_a2.train.recipes', 'gluon_a2.params'])
+def test_data_workers_import_no_mxnet(module):
+    assert not {'mxnet', 'gluoncv', 'sklearn', 'matplotlib'} & imported(f'import {module}')
+
+
+def test_a_process_that_computes_does_import_it():
+    assert 'mxnet' in imported('import gluon_a2.nn')

@@ -1,0 +1,182 @@
+"""The double attention block: Eq. 6 = Eq. 7, attention that sums to one, and the rule of Section 2.3."""
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_nn_oracle import double_attention, flat, piece, randomize, softmax
+
+from gluon_a2.backend import mx
+from gluon_a2.cost import count
+from gluon_a2.nn import DoubleAttention, cheaper_association, product_memory
+
+SHAPES = {2: (2, 7, 5, 3), 3: (2, 7, 3, 5, 11)}
+
+
+def ready(dims, channels=7, m=11, n=13, seed=1, **options):
+    net = DoubleAttention(channels, m, n, dims=dims, prefix='', **options)
+    net.initialize()
+    net.cast('float64')
+    return net, randomize(net, seed)
+
+
+def array(shape, seed=5):
+    return mx.nd.array(np.random.RandomState(seed).normal(size=shape), dtype='float64')
+
+
+@pytest.mark.parametrize('dims', [2, 3])
+@pytest.mark.parametrize('training', [False, True])
+def test_right_association_equals_left_and_the_oracle(dims, training):
+    x, outputs = array(SHAPES[dims]), []
+    for association in ('left', 'right'):
+        net, p = ready(dims, association=association)
+        x.attach_grad()
+        with mx.autograd.record(train_mode=training):
+            y = net(x)
+            loss = (y * y).sum()
+        loss.backward()
+        grads = [v.grad().asnumpy() for v in net.collect_params().values() if v.grad_req != 'null']
+        outputs.append([y.asnumpy(), x.grad.asnumpy(), *grads])
+        expected = double_attention(x.asnumpy(), p, training=training)
+        np.testing.assert_allclose(outputs[-1][0], expected, rtol=0, atol=1e-10)
+    for left, right in zip(*outputs):
+        np.testing.assert_allclose(right, left, rtol=1e-8, atol=1e-10 * np.abs(left).max())
+
+
+@given(st.sampled_from([2, 3]), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9),
+       st.lists(st.integers(1, 5), min_size=3, max_size=3), st.sampled_from(['left', 'right', 'auto']),
+       st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_any_shape_and_association_equals_the_oracle(dims, batch, channels, m, n, space, association, seed):
+    space = tuple(space[:dims])
+    net, p = ready(dims, channels, m, n, seed, association=association, input_size=space)
+    x = array((batch, channels, *space), seed)
+    np.testing.assert_allclose(net(x).asnumpy(), double_attention(x.asnumpy(), p), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('dims', [2, 3])
+@pytest.mark.parametrize('association', ['left', 'right'])
+def test_attention_maps_sum_to_one_along_the_right_axes(dims, association):
+    """Eq. 4: over positions, for each of n. Eq. 5: over n, at each position. Both are the softmax of their piece."""
+    net, p = ready(dims, association=association)
+    x = array(SHAPES[dims])
+    symbol = net(mx.sym.var('data'))
+    names = ['gather_attention', 'distribute_attention']
+    maps = mx.sym.Group([symbol.get_internals()[f'{name}_output'] for name in names])
+    values = {name: parameter.data() for name, parameter in net.collect_params().items()}
+    arguments = {name: x if name == 'data' else values[name] for name in maps.list_arguments()}
+    states = {name: values[name] for name in maps.list_auxiliary_states()}
+    gather, distribute = (output.asnumpy() for output in maps.bind(
+        mx.cpu(), arguments, aux_states=states).forward(is_train=False))
+    positions = math.prod(SHAPES[dims][2:])
+    assert gather.shape == (2, 13, positions) and distribute.shape == (2, positions, 13)
+    np.testing.assert_allclose(gather.sum(2), np.ones((2, 13)), rtol=1e-12)
+    np.testing.assert_allclose(distribute.sum(2), np.ones((2, positions)), rtol=1e-12)
+    theta, rho = (flat(piece(x.asnumpy(), p, name)) for name in ('theta_', 'rho_'))
+    np.testing.assert_allclose(gather, softmax(theta, 2), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(distribute, softmax(rho, 1).transpose(0, 2, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('dims', [2, 3])
+def test_attention_sums_to_one_in_float32_whatever_the_layout(dims):
+    """64 channels: oneDNN lays them out in blocks, and its softmax must not take a block for a row."""
+    net = DoubleAttention(64, dims=dims, prefix='')
+    net.initialize()
+    values = {name: mx.nd.array(value) for name, value in randomize(net, 1).items()}
+    values['data'] = array((2, 64, *(2, 4, 4)[-dims:])).astype('float32')
+    internals = net(mx.sym.var('data')).get_internals()
+    for name, rows in (('gather_attention', 16), ('distribute_attention', 4 ** dims // (dims - 1))):
+        attention = internals[f'{name}_output']
+        executor = attention.bind(mx.cpu(), {n: values[n] for n in attention.list_arguments()},
+                                  aux_states={n: values[n] for n in attention.list_auxiliary_states()})
+        sums = executor.forward(is_train=False)[0].asnumpy().sum(2)
+        np.testing.assert_allclose(sums, np.ones((2, rows)), rtol=1e-5, err_msg=name)
+
+
+def test_one_even_attention_is_the_mean():
+    """θ and ρ all alike: every position receives the plain mean of φ(X)."""
+    net, _ = ready(2)
+    for name in ('theta_conv_weight', 'rho_conv_weight'):
+        net.collect_params()[name].set_data(np.zeros((13, 7, 1, 1)))
+    x = array(SHAPES[2])
+    phi = net.phi(x).asnumpy()
+    mean = mx.nd.array(np.broadcast_to(phi.mean((2, 3), keepdims=True), phi.shape), dtype='float64')
+    np.testing.assert_allclose(net(x).asnumpy(), (x + net.expand(mean)).asnumpy(), rtol=0, atol=1e-12)
+
+
+def test_no_position_is_special():
+    """The block has no notion of where: permuting the positions permutes the output."""
+    net, _ = ready(2)
+    x, order = array((2, 7, 1, 17)), np.random.RandomState(3).permutation(17)
+    moved = net(mx.nd.array(x.asnumpy()[..., order], dtype='float64')).asnumpy()
+    np.testing.assert_allclose(moved, net(x).asnumpy()[..., order], rtol=0, atol=1e-12)
+
+
+def products(m, n, space):
+    """{association: multiply-adds of the two matrix products}, counted on the block's symbols."""
+    costs = {}
+    for association in ('left', 'right'):
+        block = DoubleAttention(16, m, n, association=association, prefix='')
+        cost = count(block(mx.sym.var('data')), data=(1, 16, *space))
+        costs[association] = sum(layer.flops for layer in cost.layers if layer.op == 'batch_dot')
+    return costs
+
+
+@pytest.mark.parametrize('m,n,space', [(4, 4, (3, 5)), (31, 29, (3, 5)), (64, 64, (7, 7)), (8, 8, (2, 2)),
+                                       (128, 128, (5, 5)), (2, 3, (1, 1)), (8, 8, (8, 1)), (8, 8, (3, 3))])
+def test_the_rule_picks_the_association_that_costs_less(m, n, space):
+    """The first product has mn or (dhw)² values; with n inner channels the work follows, 2·mn·dhw or (m+n)·(dhw)².
+
+    (dhw)² > mn is the paper's approximation; it agrees with the count wherever m = n, which all its networks have.
+    """
+    positions = math.prod(space)
+    costs = products(m, n, space)
+    assert costs == {'left': 2 * m * n * positions, 'right': (m + n) * positions ** 2}
+    chosen = cheaper_association(m, n, positions)
+    assert chosen == ('left' if positions ** 2 > m * n else 'right')
+    if costs['left'] != costs['right']:
+        assert chosen == min(costs, key=costs.get)
+    assert product_memory(m, n, positions, chosen) == min(product_memory(m, n, positions, each) for each in costs)
+
+
+@given(st.integers(1, 200), st.integers(1, 60))
+def test_the_rule_is_the_count_where_m_equals_n(m, positions):
+    left, right = 2 * m * m * positions, 2 * m * positions ** 2
+    assert {'left': left, 'right': right}[cheaper_association(m, m, positions)] == min(left, right)
+
+
+def test_memory_of_the_first_product_as_printed():
+    """Section 2.3: 32 frames of 28×28 with 512 channels: 1 MB left, more than 2 GB right."""
+    positions = 32 * 28 * 28
+    assert product_memory(512, 512, positions, 'left') == 1.0
+    assert product_memory(512, 512, positions, 'right') == 25088 ** 2 / 2 ** 18 == 2401.0
+    assert product_memory(512, 512, positions, 'auto') == 1.0
+    assert product_memory(512, 512, 7, 'auto') == 49 / 2 ** 18
+    assert product_memory(3, 5, 7, 'left', batch=11) == 165 / 2 ** 18
+
+
+@pytest.mark.parametrize('association', ['left', 'right'])
+def test_memory_is_the_size_of_the_first_product_of_the_symbol(association):
+    block = DoubleAttention(7, 11, 13, association=association, prefix='')
+    first = next(layer for layer in count(block(mx.sym.var('data')), data=(3, 7, 5, 2)).layers
+                 if layer.op == 'batch_dot')
+    assert math.prod(first.output) * 4 / 2 ** 20 == product_memory(11, 13, 10, association, batch=3)
+
+
+def test_auto_holds_its_choice():
+    assert DoubleAttention(8, 4, 4, association='auto', input_size=(5, 7), prefix='').association == 'left'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(5, 5), prefix='').association == 'right'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(2, 4, 4), dims=3).association == 'right'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(3, 4, 4), dims=3).association == 'left'
+
+
+def test_auto_needs_a_size():
+    with pytest.raises(ValueError, match=r"^association='auto' needs input_size, the \(d,\) h, w the block will see"):
+        DoubleAttention(8, association='auto')
+
+
+def test_an_unknown_association_is_named():
+    for call in (lambda: DoubleAttention(8, association='middle'), lambda: product_memory(4, 4, 5, 'middle')):
+        with pytest.raises(ValueError, match=r"^unknown association 'middle': choose one of left, right, auto$"):
+            call()
