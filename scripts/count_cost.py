@@ -34,7 +34,7 @@ def paper_rows():
         shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
         if figure.counted is None:
             return [*shown, '–', '–', '–', figure.note]
-        return [*shown, figure.show(figure.counted), f'{100 * figure.difference:+.2f} %',
+        return [*shown, figure.show(figure.counted), f'{round(100 * figure.difference, 2) + 0.0:+.2f} %',
                 'yes' if figure.agrees else 'no', figure.note]
 
     yield ['where', 'network', 'quantity', 'paper', 'counted', 'difference', 'agrees', 'note']

@@ -1,0 +1,50 @@
+"""The README and the docs tell the truth: their code runs, their table is what is counted, their files exist."""
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def test_the_code_runs():
+    blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    assert len(blocks) == 2
+    done = subprocess.run([sys.executable, '-c', ''.join(blocks)], capture_output=True, text=True, cwd=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == '(1, 10)'
+
+
+def test_the_cost_table_is_what_the_script_counts(tmp_path):
+    subprocess.run([sys.executable, str(ROOT / 'scripts' / 'count_cost.py'), '--csv', str(tmp_path / 'cost.csv')],
+                   check=True, capture_output=True)
+    with open(tmp_path / 'cost.csv', newline='', encoding='utf-8') as file:
+        counted = [row[:6] for row in csv.reader(file)][1:]
+    shown = [[cell.strip() for cell in line.strip('|').split('|')] for line in README.splitlines()
+             if re.match(r'\| (Table|Section) ', line)]
+    assert len(shown) >= 15
+    assert [row for row in shown if row not in counted] == []
+    assert f'prints all {len(counted)} figures' in README
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/choices.md', 'docs/traps.md'])
+def test_files_named_exist(page):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    linked = re.findall(r'\]\(((?!http|#)[^)]+)\)', text)
+    for target in linked:
+        assert ((ROOT / page).parent / target).exists(), target
+    for name in re.findall(r'`((?:tests|scripts|benchmarks|train|deploy|nn)/[a-z_]+\.py)`', text):
+        assert (ROOT / name).exists() or (ROOT / 'gluon_a2' / name).exists(), name
+
+
+def test_flags_in_commands_exist():
+    for script in set(re.findall(r'scripts/(\w+)\.py', README)):
+        known = subprocess.run([sys.executable, str(ROOT / 'scripts' / f'{script}.py'), '--help'],
+                               capture_output=True, text=True, check=True).stdout
+        for line in re.findall(rf'scripts/{script}\.py[^\n`|]*', README):
+            for flag in re.findall(r'(?<=\s)--?[a-z][\w-]*', line.split('#')[0]):
+                assert flag in known, (script, flag)
