@@ -1,9 +1,10 @@
-"""Parameters and multiply-adds of any MXNet symbol, layer by layer.
+"""Parameters and multiply-adds of an MXNet symbol, ours or another's, layer by layer.
 
 One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only convolutions, fully connected
 layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
 """
 import ast
+import functools
 import json
 import math
 from typing import NamedTuple, Tuple
@@ -42,48 +43,49 @@ class Cost(NamedTuple):
         return sum(layer.flops for layer in self.layers)
 
 
+def _channels(attrs, shape):
+    layout = attrs.get('layout')
+    return shape[1 if layout in (None, 'None') else layout.index('C')]
+
+
 def _convolution(attrs, inputs, output):
     kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(output) * kernel * inputs[0][1] // int(attrs.get('num_group', 1))
+    return math.prod(output) * kernel * _channels(attrs, inputs[0]) // int(attrs.get('num_group', 1))
 
 
 def _deconvolution(attrs, inputs, output):
     kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(inputs[0]) * kernel * output[1] // int(attrs.get('num_group', 1))
+    return math.prod(inputs[0]) * kernel * _channels(attrs, output) // int(attrs.get('num_group', 1))
 
 
 def _fully_connected(attrs, inputs, output):
     return math.prod(output) * inputs[1][1]
 
 
-def _product(attrs, inputs, output):
-    left = inputs[0]
+def _product(attrs, inputs, output, first_axis=-2):
     transposed = attrs.get('transpose_a', 'False') in ('True', '1')
-    return math.prod(output) * (left[-2] if transposed else left[-1])
+    return math.prod(output) * inputs[0][first_axis if transposed else -1]
 
 
-def _dot(attrs, inputs, output):
-    left = inputs[0]
-    transposed = attrs.get('transpose_a', 'False') in ('True', '1')
-    return math.prod(output) * (left[0] if transposed else left[-1])
-
-
-# Operators that multiply and add; all others count as nothing, as in the paper.
+# Operators that multiply and add. Others count as nothing, as in the paper, but for those in REFUSED.
 FLOPS = {
     'Convolution': _convolution,
     'Deconvolution': _deconvolution,
     'FullyConnected': _fully_connected,
     'batch_dot': _product,
     '_linalg_gemm2': _product,
-    'dot': _dot,
+    'dot': functools.partial(_product, first_axis=0),
 }
+
+# Operators that multiply too, in ways not known here: a total without them would be a wrong one.
+REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Deformable', '_npi_', 'RNN', 'Correlation')
 
 
 def count(symbol, **shapes):
     """The `Cost` of `symbol` fed arrays of `shapes`, e.g. count(symbol, data=(1, 3, 224, 224)).
 
-    Every variable not named in `shapes` is a parameter; one used twice is counted once, where it is first used.
-    Shapes that do not fit raise UserError.
+    Every variable not named in `shapes` is a parameter, but for labels (names ending in `_label`); one used twice is
+    counted once, where it is first used. Shapes that do not fit, and operators that cannot be counted, raise UserError.
     """
     unknown = sorted(set(shapes) - set(symbol.list_inputs()))
     if unknown:
@@ -98,7 +100,8 @@ def count(symbol, **shapes):
     graph = json.loads(internals.tojson())
     # The heads, in the order of the outputs: names will not do, since a layer called twice names two nodes alike.
     known = {(node, slot): shape for (node, slot, *_), shape in zip(graph['heads'], outputs)}
-    return Cost(tuple(_layers(graph['nodes'], known, set(shapes), set(symbol.list_auxiliary_states()))))
+    fed = set(shapes) | {name for name in symbol.list_inputs() if name.endswith('_label')}
+    return Cost(tuple(_layers(graph['nodes'], known, fed, set(symbol.list_auxiliary_states()))))
 
 
 def _layers(nodes, known, fed, statistics):
@@ -110,6 +113,9 @@ def _layers(nodes, known, fed, statistics):
         sizes = {nodes[i]['name']: math.prod(known[i, slot]) for i, slot in sources
                  if nodes[i]['op'] == 'null' and nodes[i]['name'] not in counted}
         counted.update(sizes)
+        if node['op'].startswith(REFUSED):
+            raise UserError(f'{node["name"]} is a {node["op"]}, whose multiply-adds are not known here: count it '
+                            'before it was fused, quantized or unrolled')
         output = known[index, 0]
         rule = FLOPS.get(node['op'])
         flops = rule(node.get('attrs', {}), [known[source] for source in sources], output) if rule else 0

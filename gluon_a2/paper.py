@@ -4,11 +4,13 @@ import math
 from typing import NamedTuple, Optional
 
 from .cost import Cost, count, count_network
-from .deploy.bundle import read_symbol
+from .errors import UserError
 from .models import get_model
 from .models.published import CONTRADICT_TABLE_5, FIGURES, GIGA, MILLION, RIVALS
 from .models.table import ZOO
+from .models.zoo import check_input_size
 from .nn import product_memory
+from .symbol import read_symbol
 
 
 class Comparison(NamedTuple):
@@ -102,6 +104,8 @@ def compare_rivals():
 def network_cost(source, input_size=None, classes=None):
     """The `Cost` of a zoo name or of an exported symbol file, at `input_size` (the zoo's own where not given)."""
     if str(source).endswith('.json'):
+        if classes is not None:
+            raise UserError(f'--classes is for networks of the zoo: {source} has its own')
         return count(read_symbol(source), data=(1, 3, *(input_size or (224, 224))))
     net = get_model(source, classes=classes, input_size=input_size)
-    return count_network(net, input_size or net.row.input_size)
+    return count_network(net, check_input_size(net.row, input_size))

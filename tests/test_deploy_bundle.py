@@ -8,8 +8,7 @@ import pytest
 
 from gluon_a2 import files
 from gluon_a2.backend import mx
-from gluon_a2.deploy import BundleError, bundle, read_bundle, read_symbol, write_bundle
-from gluon_a2.models import get_model
+from gluon_a2.deploy import BundleError, bundle, read_bundle, write_bundle
 from gluon_a2.train import network
 from gluon_a2.train.recipes import RECIPES
 
@@ -74,8 +73,9 @@ def test_read_back_by_prefix_or_any_file(net, prefix, ending):
 
 def test_the_metadata_says_what_a_user_must_know(prefix):
     meta = json.loads((prefix.parent / 'a2-meta.json').read_text())
-    assert (meta['input'], meta['input_shape'], meta['layout'], meta['output']) == ('data', [3, 32, 32], 'NCHW', 'logits')
-    assert (meta['mean'], meta['scale'], meta['crop_ratio'], meta['resize']) == ([124, 117, 104], 0.0167, 1.0, 'bicubic')
+    expected = {'input': 'data', 'input_shape': [3, 32, 32], 'layout': 'NCHW', 'output': 'logits',
+                'mean': [124, 117, 104], 'scale': 0.0167, 'crop_ratio': 1.0, 'resize': 'bicubic'}
+    assert {key: meta[key] for key in expected} == expected
     for name, entry in meta['files'].items():
         content = (prefix.parent / name).read_bytes()
         assert entry == {'size': len(content), 'sha256': files.sha256(content)}
@@ -94,7 +94,7 @@ def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending,
         raise AssertionError('MXNet was given a damaged file')
 
     monkeypatch.setattr(bundle.params, 'from_bytes', seen)
-    monkeypatch.setattr(mx.sym, 'load_json', seen)
+    monkeypatch.setattr(bundle, 'parse_symbol', seen)
     with pytest.raises(BundleError, match=sentence):
         read_bundle(prefix)
 
@@ -106,7 +106,7 @@ def test_missing_renamed_and_foreign_files_are_named(prefix):
         os.rename(f'{prefix}{ending}', prefix.with_name('b' + ending))
     with pytest.raises(BundleError, match='b-symbol.json is not named in its metadata: the files were renamed'):
         read_bundle(prefix.with_name('b'))
-    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the metadata'), ('{"format": "x"}', 'is not the')):
+    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the meta'), ('{"format": 1}', 'is not the meta')):
         prefix.with_name('b-meta.json').write_text(text)
         with pytest.raises(BundleError, match=sentence):
             read_bundle(prefix.with_name('b'))
@@ -131,30 +131,3 @@ def test_a_write_cut_short_is_refused_never_wrong(net, prefix, monkeypatch, fail
     except BundleError:
         return
     assert (read.arguments['fc_bias'] != changed.arguments['fc_bias']).asnumpy().all()
-
-
-def test_symbols_without_metadata_are_read_when_sound(tmp_path):
-    symbol = get_model('resnet26')(mx.sym.var('data'))
-    (tmp_path / 's.json').write_text(symbol.tojson())
-    assert read_symbol(tmp_path / 's.json').tojson() == symbol.tojson()
-
-
-def _node(**changes):
-    relu = {'op': 'Activation', 'name': 'r', 'attrs': {'act_type': 'relu'}, 'inputs': [[0, 0, 0]], **changes}
-    return {'nodes': [{'op': 'null', 'name': 'data', 'inputs': []}, relu], 'arg_nodes': [0], 'heads': [[1, 0, 0]]}
-
-
-@pytest.mark.parametrize('graph, sentence', [
-    ('<html>', 'is not the symbol of a network'),
-    ({}, "is not the symbol of a network: 'nodes'"),
-    ([], 'is not the symbol of a network'),
-    (_node(op='_Native'), 'node 1 is a _Native, which a file cannot hold'),
-    (_node(op='Frobnicate'), "node 1 has the unknown operator 'Frobnicate'"),
-    (_node(inputs=[[1, 0, 0]]), 'node 1 reads from a node that does not come before it'),
-    (_node(inputs=[[-1, 0, 0]]), 'node 1 reads from a node that does not come before it'),
-    ({**_node(), 'heads': [[7, 0, 0]]}, 'its outputs name nodes that do not exist'),
-    (_node(attrs={'act_type': 'nonsense'}), 'is not a symbol MXNet can read')])
-def test_unsound_symbols_are_refused(tmp_path, graph, sentence):
-    (tmp_path / 's.json').write_text(graph if isinstance(graph, str) else json.dumps(graph))
-    with pytest.raises(BundleError, match=sentence):
-        read_symbol(tmp_path / 's.json')

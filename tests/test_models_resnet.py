@@ -249,8 +249,9 @@ def forward(name, x, p, training=False):
 
 
 @pytest.mark.parametrize('name,size,training', [
-    *((f'{kind}resnet26{space}', size, training) for kind in ('', 'a2_', 'nl_', 'se_')
-      for space, size in (('', (35, 43)), ('_3d', (3, 19, 35))) for training in (False, True)),
+    *((f'{kind}resnet26{space}', size, True) for kind in ('', 'a2_', 'nl_', 'se_')
+      for space, size in (('', (35, 43)), ('_3d', (3, 19, 35)))),
+    ('a2_resnet26', (35, 43), False), ('a2_resnet26_3d', (3, 19, 35), False),
     ('resnet29_3d', (3, 19, 35), True), ('a2_resnet50', (35, 33), True), ('a2_resnet50_3d', (3, 19, 17), True)])
 def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
     net = get_model(name, classes=7)
@@ -266,7 +267,7 @@ def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
 
 
 @pytest.mark.parametrize('name,training,tolerance', [
-    ('resnet26_3d', True, 1e-3), ('se_resnet26_3d', True, 1e-3), ('a2_resnet26_3d', True, 0.5),
+    ('resnet26_3d', True, 1e-2), ('se_resnet26_3d', True, 1e-2), ('a2_resnet26_3d', True, 0.5),
     ('nl_resnet26_3d', True, 0.5), ('a2_resnet26_3d', False, 1e-3)])
 def test_video_networks_train_on_cpu(name, training, tolerance):
     """Forward and backward in float32, imperative and hybridized with static memory: float64's gradients both times.

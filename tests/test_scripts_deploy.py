@@ -41,8 +41,9 @@ def logged(folder):
 @pytest.mark.parametrize('source', ['export/a2_resnet26', 'export/a2_resnet26-symbol.json', '.'])
 def test_score_repeats_the_validation_of_the_run(trained, images, source):
     out, _ = call('score.py', trained / source, '--data-dir', images)
-    assert out.startswith(f'{100 * logged(trained)["val_top1"]:.2f} % top-1, {100 * logged(trained)["val_top5"]:.2f} % top-5 '
-                          'on 13 images, 16×16')
+    last = logged(trained)
+    assert out == (f'{100 * last["val_top1"]:.2f} % top-1, {100 * last["val_top5"]:.2f} % top-5 on 13 images, '
+                   '16×16\n')
 
 
 def test_score_larger_with_mean_max_and_on_the_training_half(trained, images):

@@ -171,7 +171,7 @@ def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_check
         return original(self, batches, lr)
 
     monkeypatch.setattr(Loop, 'train_step', poison)
-    with pytest.raises(Diverged, match=r'the loss is nan at step 4 \(epoch 1\): lower --lr .* checkpoint is .*step-00000004'):
+    with pytest.raises(Diverged, match=r'the loss is nan at step 4 \(epoch 1\): lower --lr .*step-00000004'):
         tiny.run(tmp_path / 'run', images)
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == 4
 

@@ -1,5 +1,5 @@
 """Exported networks: writing, verifying, loading and using them. Knows files, not models."""
-from .bundle import Bundle, BundleError, read_bundle, read_symbol, write_bundle
+from .bundle import Bundle, BundleError, read_bundle, write_bundle
 from .classify import Classifier
 
-__all__ = ['Bundle', 'BundleError', 'Classifier', 'read_bundle', 'read_symbol', 'write_bundle']
+__all__ = ['Bundle', 'BundleError', 'Classifier', 'read_bundle', 'write_bundle']

@@ -5,7 +5,6 @@ the third says what else a user of the network must know, and what the other two
 MXNet parses damaged files into wrong numbers, gigabytes of memory or a crash, so nothing of ours hands
 it a byte before size and SHA-256 agree. This module reads and writes files; it knows no network.
 """
-import functools
 import json
 import platform
 from pathlib import Path
@@ -15,6 +14,7 @@ from .. import __version__, params
 from ..backend import mx
 from ..errors import UserError
 from ..files import sha256, write_whole
+from ..symbol import parse_symbol
 
 FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META = '-symbol.json', '-0000.params', '-meta.json'
@@ -80,7 +80,7 @@ def read_bundle(path):
     values = params.from_bytes(content, prefix.name + PARAMS)
     split = {kind: {name[4:]: mx.nd.array(value, dtype=value.dtype) for name, value in values.items()
                     if name.startswith(kind)} for kind in ('arg:', 'aux:')}
-    return Bundle(_parse_symbol(graph, prefix.name + SYMBOL), split['arg:'], split['aux:'], meta)
+    return Bundle(parse_symbol(graph, prefix.name + SYMBOL), split['arg:'], split['aux:'], meta)
 
 
 def _read(path):
@@ -105,43 +105,3 @@ def _read_verified(path, meta):
         raise BundleError(f'{path} is damaged: its SHA-256 differs from the one its metadata records; '
                           'copy or export it again')
     return content
-
-
-def read_symbol(path):
-    """The symbol in a JSON file that has no metadata; `BundleError` where its graph is not sound."""
-    return _parse_symbol(_read(Path(path)), path)
-
-
-def _parse_symbol(content, path):
-    """A symbol from JSON. MXNet crashes on malformed graphs, so their shape is checked first."""
-    try:
-        graph = json.loads(content)
-        nodes = graph['nodes']
-        for index, node in enumerate(nodes):
-            _check_node(index, node)
-        if not graph['heads'] or any(not 0 <= head[0] < len(nodes) for head in graph['heads']):
-            raise ValueError('its outputs name nodes that do not exist')
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BundleError(f'{path} is not the symbol of a network: {error}') from error
-    try:
-        return mx.sym.load_json(content.decode())
-    except mx.MXNetError as error:
-        raise BundleError(f'{path} is not a symbol MXNet can read: {str(error).strip().splitlines()[-1]}') from error
-
-
-def _check_node(index, node):
-    """ValueError unless the node is a known operator fed by earlier nodes.
-
-    `_Native` and `_NDArray` hold addresses of live objects, which a file cannot have.
-    """
-    if node['op'] in ('_Native', '_NDArray', '_CachedOp'):
-        raise ValueError(f'node {index} is a {node["op"]}, which a file cannot hold')
-    if node['op'] != 'null' and node['op'] not in _operators():
-        raise ValueError(f'node {index} has the unknown operator {node["op"]!r}')
-    if any(not 0 <= source[0] < index for source in node['inputs']):
-        raise ValueError(f'node {index} reads from a node that does not come before it')
-
-
-@functools.lru_cache(maxsize=None)
-def _operators():
-    return frozenset(mx.operator.get_all_registered_operators())

@@ -14,7 +14,7 @@ def trace(name):
         return get_model(name).features(mx.sym.var('data'))
 
     def get_linear(num_classes=None):
-        """The logits, N×num_classes."""
+        """The logits, N×num_classes; as many as `get_model` gives where not said."""
         return get_model(name, classes=num_classes)(mx.sym.var('data'))
 
     def get_symbol(num_classes=None):

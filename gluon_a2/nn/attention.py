@@ -14,7 +14,7 @@
 """
 import math
 
-from .gather import GatherDistribute, flatten_space, positions_first
+from .gather import GatherDistribute, flatten_space, inner_width, positions_first, positions_last
 from .preact import pointwise
 
 ASSOCIATIONS = ('left', 'right', 'auto')
@@ -36,7 +36,10 @@ def relate(F, b, v):
 
 
 def cheaper_association(m, n, positions):
-    """The paper's rule (end of Section 2.3): 'left' where (dhw)² > mn, else 'right'."""
+    """The paper's rule (end of Section 2.3): 'left' where (dhw)² > mn, else 'right'.
+
+    It compares the sizes of the two first products; the multiply-adds agree with it exactly where m = n.
+    """
     return 'left' if positions ** 2 > m * n else 'right'
 
 
@@ -83,9 +86,9 @@ class DoubleAttention(GatherDistribute):
     def __init__(self, channels, m=None, n=None, association='left', input_size=None, dims=2, identity=False,
                  prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        m, n = m or channels // 4, n or channels // 4
-        self.n, self.dims = n, dims
+        m, n = (inner_width(channels, width) for width in (m, n))
         positions = math.prod(input_size) if input_size else None
+        self.n, self.dims = n, dims
         self.association = resolve_association(association, m, n, positions)
         with self.name_scope():
             self.phi = pointwise(channels, m, dims, 'phi_')
@@ -97,7 +100,8 @@ class DoubleAttention(GatherDistribute):
         """φ(X) and what is read of it: G (Eq. 4), or, right-associated, softmax(θ) still to be multiplied."""
         phi = self.phi(x)  # N×m×h×w
         a = flatten_space(F, phi)  # N×m×dhw
-        b = self._softmax(F, flatten_space(F, self.theta(x)), 'gather_attention')  # N×n×dhw
+        theta = positions_last(F, self.theta(x), self.n, self.dims)  # N×n×dhw
+        b = self._softmax(F, theta, 'gather_attention')  # N×n×dhw
         return phi, a, (gather(F, a, b) if self.association == 'left' else b)
 
     def distribute(self, F, bag, x):

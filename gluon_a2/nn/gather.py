@@ -48,16 +48,33 @@ class GatherDistribute(mx.gluon.nn.HybridBlock):
         return F.softmax(x, axis=-1, name=name)
 
 
+def inner_width(channels, width, ratio=4):
+    """`width`, or channels/ratio (at least 1) where it is None; ValueError for less than 1."""
+    width = max(1, channels // ratio) if width is None else width
+    if width < 1:
+        raise ValueError(f'a block needs an inner width of at least 1, not {width}')
+    return width
+
+
 def flatten_space(F, x):
-    """N×C×H×W or N×C×D×H×W → N×C×dhw."""
+    """N×C×H×W or N×C×D×H×W → N×C×dhw.
+
+    Only for what `batch_dot` reads. The reshaped output of a Conv3D keeps oneDNN's blocked layout, and oneDNN's own
+    softmax and transpose then take it for a plain array: wrong numbers, or an error.
+    """
     return F.reshape(x, (0, 0, -1))
 
 
 def positions_first(F, x, channels, dims):
-    """N×C×H×W or N×C×D×H×W → N×dhw×C, given C and the number of space axes.
+    """N×C×H×W or N×C×D×H×W → N×dhw×C, given C and the number of space axes, in a plain layout.
 
-    Transposing before flattening is a fence: oneDNN 2.4 cannot transpose a flattened Conv3D output
-    ("could not create a primitive descriptor for a reorder primitive").
+    A fence: the transpose comes before the flattening, since oneDNN reads the layout of a Conv3D output only
+    while it has five axes.
     """
     channels_last = F.transpose(x, (0, *range(2, 2 + dims), 1))  # N×(D×)H×W×C
     return F.reshape(channels_last, (0, -1, channels))
+
+
+def positions_last(F, x, channels, dims):
+    """N×C×H×W or N×C×D×H×W → N×C×dhw, as `flatten_space`, but in a plain layout, for oneDNN's softmax."""
+    return F.transpose(positions_first(F, x, channels, dims), (0, 2, 1))

@@ -8,7 +8,7 @@
 | φ(X)       | key  | N×k×dhw   |
 | g(X)       | value| N×k×dhw   |
 """
-from .gather import GatherDistribute, flatten_space
+from .gather import GatherDistribute, flatten_space, inner_width
 from .preact import pointwise
 
 
@@ -23,7 +23,7 @@ class NonLocal(GatherDistribute):
 
     def __init__(self, channels, width=None, dims=2, identity=False, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        width = width or channels // 4
+        width = inner_width(channels, width)
         with self.name_scope():
             self.theta = pointwise(channels, width, dims, 'theta_')
             self.phi = pointwise(channels, width, dims, 'phi_')

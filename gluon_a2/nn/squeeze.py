@@ -1,6 +1,6 @@
 """Squeeze-and-excitation (Hu et al. 2018, ref. [11]): first-order gathering, the same gate everywhere."""
 from ..backend import mx
-from .gather import GatherDistribute
+from .gather import GatherDistribute, inner_width
 from .preact import SPACES, conv
 
 
@@ -17,7 +17,7 @@ class SqueezeExcite(GatherDistribute):
 
     def __init__(self, channels, width=None, dims=2, identity=False, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        width = width or max(1, channels // 16)
+        width = inner_width(channels, width, ratio=16)
         self._scale = 2.0 if identity else 1.0
         with self.name_scope():
             self.mean = SPACES[dims].average_pool(prefix='mean_')
