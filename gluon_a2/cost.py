@@ -4,9 +4,12 @@ One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only c
 layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
 """
 import ast
+import contextlib
 import functools
+import io
 import json
 import math
+import warnings
 from typing import NamedTuple, Tuple
 
 from .backend import mx
@@ -90,11 +93,17 @@ def count(symbol, **shapes):
     unknown = sorted(set(shapes) - set(symbol.list_inputs()))
     if unknown:
         raise UserError(f'the symbol has no input named {unknown[0]}')
+    if any(size < 1 for shape in shapes.values() for size in shape):
+        raise UserError(f'the network cannot take {shapes}: every size must be 1 or more')
     internals = symbol.get_internals()
     try:
-        _, outputs, _ = internals.infer_shape(**shapes)
+        # MXNet prints the shapes before it raises, and warns of what is raised below.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning)
+            _, outputs, _ = internals.infer_shape(**shapes)
     except mx.MXNetError as error:
-        raise UserError(f'the network cannot take {shapes}: {str(error).strip().splitlines()[-1]}') from error
+        reason = str(error).strip().splitlines()[-1].rsplit(' : ', 1)[-1]  # without MXNet's source lines
+        raise UserError(f'the network cannot take {shapes}: {reason}') from error
     if outputs is None:
         raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the symbol')
     graph = json.loads(internals.tojson())

@@ -106,6 +106,7 @@ def network_cost(source, input_size=None, classes=None):
     if str(source).endswith('.json'):
         if classes is not None:
             raise UserError(f'--classes is for networks of the zoo: {source} has its own')
-        return count(read_symbol(source), data=(1, 3, *(input_size or (224, 224))))
+        size = (224, 224) if input_size is None else input_size
+        return count(read_symbol(source), data=(1, 3, *((size, size) if isinstance(size, int) else size)))
     net = get_model(source, classes=classes, input_size=input_size)
     return count_network(net, check_input_size(net.row, input_size))

@@ -10,7 +10,9 @@ With names: any network of the zoo, or any symbol file, in total or layer by lay
     python scripts/count_cost.py a2_resnet50 resnet152
     python scripts/count_cost.py runs/demo/export/a2_resnet26-symbol.json --input-size 32 --layers
 """
+import argparse
 import csv
+import io
 import sys
 from pathlib import Path
 
@@ -18,12 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
+from gluon_a2.files import write_whole
 
 
 def sizes(text):
-    """(h, w) from '224' or '224,320'; (d, h, w) from '8,224,224'."""
-    numbers = tuple(int(number) for number in text.split(','))
-    return numbers * 2 if len(numbers) == 1 else numbers
+    """224 from '224'; (h, w) from '224,320'; (d, h, w) from '8,224,224'."""
+    try:
+        numbers = tuple(int(number) for number in text.split(','))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'give S, H,W or D,H,W in whole numbers, not {text!r}') from error
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def paper_rows():
@@ -56,6 +62,16 @@ def network_rows(args):
         yield [source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters, cost.flops]
 
 
+def save(rows, path):
+    """Write the table as CSV."""
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    try:
+        write_whole(path, text.getvalue().encode())
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {error.strerror}') from error
+
+
 @entry
 def main(argv=None):
     """Parse, count, print, save."""
@@ -66,13 +82,12 @@ def main(argv=None):
     flags.add_argument('--layers', action='store_true', help='a row for each layer')
     flags.add_argument('--csv', metavar='FILE', help='also save the table')
     args = flags.parse_args(argv)
-    if not args.networks and (args.input_size or args.classes or args.layers):
+    if not args.networks and (args.input_size is not None or args.classes is not None or args.layers):
         raise UserError('--input-size, --classes and --layers need a NETWORK: the table of the paper has its own')
     rows = list(network_rows(args) if args.networks else paper_rows())
     show_table(rows)
     if args.csv:
-        with open(args.csv, 'w', newline='', encoding='utf-8') as file:
-            csv.writer(file).writerows(rows)
+        save(rows, args.csv)
 
 
 if __name__ == '__main__':

@@ -174,7 +174,8 @@ def test_a_mistake_ends_the_process_with_two(arguments, parts):
 
 
 @pytest.mark.parametrize('arguments,parts', [
-    (['no/such-symbol.json'], ['no/such-symbol.json does not exist']),
+    (['no/such-symbol.json'], ['no/such-symbol.json cannot be read: No such file']),
+    (['symbols/resnet26-symbol.json', '--classes', '3'], ['--classes is for networks of the zoo']),
     (['resnet26', '--classes', '0'], ['classes must be at least 1, not 0']),
     (['--layers'], ['--layers need a NETWORK']),
     (['--input-size', '32'], ['--input-size']),
@@ -194,5 +195,8 @@ def test_a_size_that_is_none_is_told_what_one_looks_like(here, size):
     assert re.search(r'error: .*(H,W|cannot take an input)', last) and 'sizes value' not in last, last
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    one_sentence(run('resnet26', '--csv', tmp_path / 'no' / 'table.csv'), tmp_path / 'no')
+def test_a_table_goes_into_a_new_folder_and_never_into_a_file(tmp_path):
+    assert run('resnet26', '--csv', tmp_path / 'new' / 'table.csv').returncode == 0
+    assert saved(tmp_path / 'new' / 'table.csv')[0][0] == 'network'
+    done = run('resnet26', '--csv', tmp_path / 'new' / 'table.csv' / 'table.csv')
+    assert done.returncode == 2 and done.stderr.startswith('error: ') and 'cannot be written' in done.stderr

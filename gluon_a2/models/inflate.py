@@ -14,17 +14,19 @@ def inflate(image_net, video_net):
     if strange:
         raise UserError(f'the video network has no {strange[0]}: give two networks of one backbone, '
                         'the blocks of the image one a part of the video one\'s')
-    kept = [name for name in target if name not in source]
+    inflated, kept = {}, [name for name in target if name not in source]
     for name, parameter in source.items():
         weight, wanted = parameter.data(), tuple(target[name].shape)
         if len(wanted) == 5:
             frames = wanted[2]
             weight = weight.expand_dims(2).repeat(frames, axis=2) / frames  # O×I×T×h×w
         if tuple(weight.shape) == wanted:
-            target[name].set_data(weight)
+            inflated[name] = weight
         elif name.startswith('fc_'):
             kept.append(name)
         else:
             raise UserError(f'{name} is {tuple(parameter.shape)} in the image network and {wanted} in the video '
                             'network: give two networks of one backbone')
+    for name, weight in inflated.items():
+        target[name].set_data(weight)
     return kept

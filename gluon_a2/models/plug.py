@@ -25,26 +25,34 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
     `net` must hold its weights already: its parameters keep their names, while the names of Gluon's
     `save_parameters`, which follow the structure, change. With `identity` the outputs stay what they were. The new
     blocks are initialized, and `ratio`, `identity`, `association` are as in `get_model`. `input_size`, (h, w) or
-    (d, h, w), is any the network can take; it is fed one blank input of it to learn the channels at each place.
+    (d, h, w), is one the network can take: it is fed one blank input of it, to learn the channels at each place,
+    and association='auto' is decided for it.
 
-    Raises UserError for an unknown kind or place, a place that yields no feature map, and a net without weights.
+    Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no feature map or has
+    such a block already, and a network without weights.
     """
     if kind not in BLOCK_KINDS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCK_KINDS)}')
+    if isinstance(places, str):
+        raise UserError(f'places must be a list of paths, such as [{places!r}], not a string')
     if len(set(places)) != len(places):
         raise UserError(f'a place is named twice in {list(places)}')
     found = {place: find(net, place) for place in places}
-    shapes = _output_shapes(net, {place: parent._children[name] for place, (parent, name) in found.items()}, input_size)
-    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    children = {place: parent._children[name] for place, (parent, name) in found.items()}
+    shapes = _output_shapes(net, children, input_size)
     blocks, names = {}, set(net.collect_params())
-    for place, (parent, name) in found.items():
+    for place in places:
         channels, size = shapes[place][1], shapes[place][2:]
         options = {'association': association, 'identity': identity, 'dims': len(size)}
         blocks[place] = make_block(kind, channels, ratio, size, f'{net.prefix}{place.replace(".", "_")}_', **options)
         if not names.isdisjoint(blocks[place].collect_params()):
             raise UserError(f'{place} already has a block {kind} behind it')
-        blocks[place].initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
-        _replace(parent, name, After(parent._children[name], blocks[place]))
+    first = next(iter(net.collect_params().values()))
+    for place, (parent, name) in found.items():
+        blocks[place].initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2),
+                                 ctx=first.list_ctx())
+        blocks[place].cast(first.dtype)
+        _replace(parent, name, After(children[place], blocks[place]))
     net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
     return blocks
 
@@ -64,6 +72,11 @@ def find(net, place):
 
 def _output_shapes(net, children, input_size):
     """{place: shape of the child's output} for one blank input."""
+    lacking = [name for name, parameter in net.collect_params().items()
+               if parameter._data is None and not parameter._deferred_init]
+    if lacking:
+        raise UserError(f'the network has no weights yet ({lacking[0]} has none): initialize or load it before blocks '
+                        'are plugged in')
     shapes, hooks = {}, []
     for place, child in children.items():
         hooks.append(child.register_forward_hook(
@@ -74,9 +87,9 @@ def _output_shapes(net, children, input_size):
             block._active = False
         parameter = next(iter(net.collect_params().values()))
         net(mx.nd.zeros((1, 3, *input_size), ctx=parameter.list_ctx()[0], dtype=parameter.dtype))
-    except RuntimeError as error:
-        raise UserError(f'the network has no weights yet ({str(error).splitlines()[0]}): initialize or load it '
-                        'before blocks are plugged in') from error
+    except (ValueError, RuntimeError) as error:  # MXNetError is a RuntimeError
+        raise UserError(f'the network cannot take an input of {"×".join(map(str, input_size))}: '
+                        'give one it can as input_size') from error
     finally:
         for hook in hooks:
             hook.detach()

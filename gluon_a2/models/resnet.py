@@ -1,7 +1,9 @@
 """The pre-activation ResNet of the paper, built from a row of `table`."""
 import math
+import numbers
 
 from ..backend import mx
+from ..errors import UserError
 from ..nn import BNReLU, BNReLUConv, DoubleAttention, NonLocal, SqueezeExcite
 from ..nn.preact import SPACES, conv
 from .table import STAGES, pool_stride
@@ -40,7 +42,13 @@ class Bottleneck(gluon_nn.HybridBlock):
 
 
 def make_block(kind, channels, ratio, size, prefix, **options):
-    """The block `kind` (a2, nl or se) for `channels` channels and a map of `size`; inside it has channels/ratio."""
+    """The block `kind` (a2, nl or se) for `channels` channels and a map of `size`.
+
+    Inside, a2 and nl have channels/ratio. UserError for a ratio that leaves no channel.
+    """
+    if not isinstance(ratio, numbers.Integral) or not 1 <= ratio <= channels:
+        raise UserError(f'ratio must be a whole number from 1 to {channels}, the channels at {prefix[:-1]}, '
+                        f'not {ratio}')
     inner, prefix = channels // ratio, f'{prefix}{kind}_'
     if kind == 'a2':
         return DoubleAttention(channels, inner, inner, input_size=size, prefix=prefix, **options)
@@ -63,7 +71,7 @@ class ResNet(gluon_nn.HybridBlock):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         self.blocks = row.blocks if blocks is None else blocks
-        self._ratio = ratio or row.table.ratio
+        self._ratio = row.table.ratio if ratio is None else ratio
         self._block_options = {'association': association, 'identity': identity, 'dims': row.dims}
         self._last_gamma = last_gamma
         with self.name_scope():

@@ -5,6 +5,7 @@ from pathlib import Path
 from .. import params
 from ..backend import mx
 from ..errors import UserError
+from ..nn.attention import ASSOCIATIONS
 from .resnet import ResNet
 from .table import STAGES, find_row
 
@@ -42,12 +43,15 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
     if pretrained is True:
         raise UserError(f'no weights of {row.name} are published: give the path of a .params file as pretrained')
     classes = row.classes if classes is None else classes
-    if classes < 1:
+    if not isinstance(classes, numbers.Integral) or classes < 1:
         raise UserError(f'classes must be at least 1, not {classes}')
-    if not 0 <= dropout < 1:
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise UserError(f'dropout must lie in [0, 1), not {dropout}')
-    net = ResNet(row, classes, check_blocks(row, blocks), ratio, association,
-                 check_input_size(row, input_size), identity, last_gamma, dropout)
+    if association not in ASSOCIATIONS:
+        raise UserError(f'association must be one of {", ".join(ASSOCIATIONS)}, not {association!r}')
+    check_blocks(row, blocks)
+    net = ResNet(row, classes, blocks, ratio, association, check_input_size(row, input_size), identity, last_gamma,
+                 dropout)
     if pretrained:
         load_parameters(net, pretrained, ctx or mx.cpu())
     return net
@@ -57,31 +61,39 @@ def check_input_size(row, size):
     """`size` as a tuple with a number for each space axis; UserError if the network cannot take it."""
     if size is None:
         return row.input_size
-    if isinstance(size, numbers.Integral):
-        size = row.input_size[:row.dims - 2] + (size, size)
-    elif len(size) == 2:
-        size = row.input_size[:row.dims - 2] + tuple(size)
-    if len(size) != row.dims or any(n < s for n, s in zip(size, row.stride)):
+    frames = row.input_size[:row.dims - 2]
+    axes = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if not all(isinstance(n, numbers.Integral) for n in axes):
+        raise UserError(f'an input size is made of whole numbers, not {size!r}')
+    axes = frames + axes if len(axes) == 2 else axes
+    shown = '×'.join(map(str, axes))
+    if len(axes) != row.dims:
+        wanted = 'frames, height and width' if frames else 'height and width'
+        raise UserError(f'{row.name} cannot take an input of {shown}: it has {row.dims} axes, {wanted}')
+    if any(n < s for n, s in zip(axes, row.stride)):
         least = '×'.join(map(str, row.stride))
-        raise UserError(f'{row.name} cannot take an input of {"×".join(map(str, size))}: '
+        raise UserError(f'{row.name} cannot take an input of {shown}: '
                         f'its total stride is {least}, so that is the smallest')
-    return tuple(size)
+    return axes
 
 
 def check_blocks(row, blocks):
-    """`blocks` itself, or UserError naming the stage or unit that does not exist."""
+    """UserError naming the stage or unit of a placement that does not exist; None stands for the row's own."""
     if blocks is None:
-        return None
+        return
+    if not isinstance(blocks, dict):
+        raise UserError(f"blocks must be a dict such as {{'conv4': (1, 2)}}, not {blocks!r}")
     if blocks and row.kind is None:
         raise UserError(f'{row.name} has no blocks to place: put a2_, nl_ or se_ in front of its name')
     for stage, units in blocks.items():
         if stage not in STAGES:
             raise UserError(f'unknown stage {stage!r} in blocks: choose from {", ".join(STAGES)}')
+        if not isinstance(units, (tuple, list, set, range)):
+            raise UserError(f'the units of {stage} must be a tuple such as (1, 2), not {units!r}')
         last = getattr(row.table, stage).units
-        wrong = [unit for unit in units if not 1 <= unit <= last]
+        wrong = [unit for unit in units if not isinstance(unit, numbers.Integral) or not 1 <= unit <= last]
         if wrong:
             raise UserError(f'{stage} of {row.name} has no unit {wrong[0]}: its units are 1 to {last}')
-    return blocks
 
 
 def load_parameters(net, path, ctx):
@@ -90,8 +102,11 @@ def load_parameters(net, path, ctx):
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f'the weights {path} cannot be read: {error.strerror}') from error
-    values = params.from_bytes(content, path)
-    set_parameters(net, {name.split(':', 1)[-1]: value for name, value in values.items()}, path, ctx)
+    values = {name.split(':', 1)[-1]: value for name, value in params.from_bytes(content, path).items()}
+    structure = net._collect_params_with_prefix()  # the names that Gluon's save_parameters gives
+    if set(values) == set(structure):
+        values = {structure[name].name: value for name, value in values.items()}
+    set_parameters(net, values, path, ctx)
 
 
 def set_parameters(net, values, source, ctx):
