@@ -49,7 +49,7 @@ def validation_source(data_dir, split, meta):
 def main(argv=None):
     """Parse, score, print."""
     args = arguments(argv)
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    logging.basicConfig(format='%(message)s')
     from gluon_a2.backend import device
     from gluon_a2.deploy import Classifier
     from gluon_a2.train.network import load

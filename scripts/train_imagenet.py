@@ -51,7 +51,7 @@ def main(argv=None):
     """Parse, train, say where the results are."""
     recipe, given = arguments(argv)
     import logging
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    logging.basicConfig(format='%(message)s')
     from gluon_a2.train.loop import train
     from gluon_a2.train.run import Options
     folder, validation = train(recipe, Options(**given))

@@ -138,11 +138,13 @@ class Loop:
         """Train to the end of the recipe; the `Sums` of the last validation."""
         self._say_settings()
         validation, total = None, self.recipe.num_epochs * self.steps_per_epoch
+        started, first = time.perf_counter(), self.at.step
         with tqdm(total=total, initial=self.at.step, unit='step', dynamic_ncols=True, disable=None) as bar:
             while self.at.epoch < self.recipe.num_epochs and not self.schedule.finished:
                 bar.set_description(f'epoch {self.at.epoch + 1}/{self.recipe.num_epochs}')
                 self._run_epoch(bar)
                 validation = self._end_epoch()
+        log.info('%d steps in %.0f s', self.at.step - first, time.perf_counter() - started)
         return validation or self.validate()
 
     def _say_settings(self):
