@@ -109,6 +109,7 @@ def measure(contestants, rounds):
 
 
 def report(rows, path):
+    """Save the rows as CSV; print the medians and their ratios."""
     with open(path, 'w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(('pipeline', 'round', 'images_per_second', 'processor_ms_per_image'))
@@ -123,6 +124,7 @@ def report(rows, path):
 
 
 def main():
+    """Write the pictures, measure both pipelines in turn, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=int, default=416)
     parser.add_argument('--rounds', type=int, default=9)

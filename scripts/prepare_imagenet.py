@@ -19,6 +19,7 @@ from gluon_a2.errors import UserError
 
 
 def arguments(argv):
+    """The parsed command line."""
     parser = cli.parser(__doc__)
     parser.add_argument('--data-dir', help='folder with train/<class>/ and val/<class>/')
     parser.add_argument('--out', required=True, help='folder of the record files')
@@ -35,6 +36,7 @@ def arguments(argv):
 
 @cli.entry
 def main(argv=None):
+    """Write or verify records; exit code 1 if anything was wrong with them."""
     args = arguments(argv)
     splits = args.split.split(',')
     if not all(splits):

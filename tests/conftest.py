@@ -1,6 +1,8 @@
 """How the tests run: parallel workers share the cores, and a warning out of our own code is an error."""
 import os
 
+import pytest
+
 from gluon_a2.checks import cores
 
 # Before any test imports MXNet. Children that the tests start inherit it.
@@ -20,3 +22,10 @@ def pytest_configure(config):
     """Set the warnings policy; it stands here since the project has no pytest configuration file."""
     for line in WARNINGS:
         config.addinivalue_line('filterwarnings', line)
+
+
+@pytest.fixture(scope='session')
+def images(tmp_path_factory):
+    """A folder with train.rec and val.rec of a few digits, which no test changes."""
+    import tiny  # here, since it imports MXNet
+    return tiny.write_data(tmp_path_factory.mktemp('images'))

@@ -15,11 +15,6 @@ SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
 
 
 @pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return tiny.write_data(tmp_path_factory.mktemp('data'))
-
-
-@pytest.fixture(scope='module')
 def trained(tmp_path_factory, images):
     folder = tmp_path_factory.mktemp('runs') / 'run'
     tiny.run(folder, images)

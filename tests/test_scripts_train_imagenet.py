@@ -19,11 +19,6 @@ FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--acc
          '--lightness', '5', '--warmup-epochs', '0.5', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1']
 
 
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return tiny.write_data(tmp_path_factory.mktemp('data'))
-
-
 def start(*flags, **kwargs):
     return subprocess.Popen([*TRAIN, *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kwargs)

@@ -19,11 +19,6 @@ STEPS = 2 * math.ceil(40 / 14)
 
 
 @pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return tiny.write_data(tmp_path_factory.mktemp('data'))
-
-
-@pytest.fixture(scope='module')
 def uncut(tmp_path_factory, images):
     folder = tmp_path_factory.mktemp('runs') / 'uncut'
     tiny.run(folder, images)

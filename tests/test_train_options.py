@@ -14,11 +14,6 @@ from gluon_a2.train.run import Options
 PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1, batch_size=20)
 
 
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return tiny.write_data(tmp_path_factory.mktemp('data'))
-
-
 def lines(folder, key):
     """The lines of log.jsonl that have `key`."""
     return [line for line in map(json.loads, (folder / 'log.jsonl').read_text().splitlines()) if key in line]

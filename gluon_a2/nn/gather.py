@@ -14,7 +14,10 @@ from ..backend import mx
 
 
 class GatherDistribute(mx.gluon.nn.HybridBlock):
-    """X (N×C×H×W or N×C×D×H×W) → the same shape, by `gather` and `distribute` (Eq. 1).
+    """X (N×C×H×W or N×C×D×H×W) → the same shape, by a subclass's `gather` and `distribute` (Eq. 1).
+
+    `gather(F, x)` gives what the block keeps of the whole space; `distribute(F, bag, x)` gives each position its share
+    of it, put back into x.
 
     `branch` says where a residual unit takes the block: on the unit's sum (False) or on
     its residual branch, before the sum (True).
@@ -32,14 +35,6 @@ class GatherDistribute(mx.gluon.nn.HybridBlock):
 
     def hybrid_forward(self, F, x):
         return self.distribute(F, self.gather(F, x), x)
-
-    def gather(self, F, x):
-        """G_gather: what the block keeps of the whole space."""
-        raise NotImplementedError  # pragma: no cover
-
-    def distribute(self, F, bag, x):
-        """F_distr: each position's share of the bag, put back into x."""
-        raise NotImplementedError  # pragma: no cover
 
     def _softmax(self, F, x, name):
         """Softmax over the last axis: the only axis that ONNX opset 12 exports with the maximum subtracted."""
