@@ -130,7 +130,8 @@ def main():
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('-j', '--workers', type=int, default=2, help='workers of ours, threads of ImageRecordIter')
     args = parser.parse_args()
-    import mxnet as mx  # here, because the loader's processes import this file too
+    from gluon_a2.backend import mx  # here: the loader's processes import this file too. It sets OpenMP to all cores,
+    # which ImageRecordIter decodes with, whatever preprocess_threads says.
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'photos.rec')
         print(f'{args.images} JPEGs of {write_records(path, args.images) / 1000:.0f} kB')
