@@ -17,7 +17,7 @@ def parser(doc):
 
 
 def entry(main):
-    """Decorate a script's `main`: user errors and full disks end in one sentence, exit code 2.
+    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence, exit code 2.
 
     Every other exception is a defect of ours and keeps its traceback.
     """
@@ -28,14 +28,23 @@ def entry(main):
         except UserError as error:
             sentence = str(error)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            sentence = _about_file(error)
+            if sentence is None:
                 raise
-            sentence = f'no space left on the disk while writing {error.filename or "a file"}: free some and run again'
         except KeyboardInterrupt:
             sentence = 'interrupted'
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(2)
     return run
+
+
+def _about_file(error):
+    """A sentence for an OSError that has to do with a file the user named or a full disk; None for others."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f'no space left on the disk while writing {error.filename or "a file"}: free some and run again'
+    if error.filename is None:
+        return None
+    return f'{error.filename} cannot be used: {error.strerror}; choose another path'
 
 
 def show_table(rows):

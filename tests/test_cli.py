@@ -10,6 +10,8 @@ from gluon_a2.errors import UserError
     (UserError('--lr must be above 0, not -1'), 'error: --lr must be above 0, not -1\n'),
     (OSError(errno.ENOSPC, 'No space left on device', 'run/x'),
      'error: no space left on the disk while writing run/x: free some and run again\n'),
+    (PermissionError(errno.EACCES, 'Permission denied', 'run/x'),
+     'error: run/x cannot be used: Permission denied; choose another path\n'),
     (KeyboardInterrupt(), 'error: interrupted\n')])
 def test_mistakes_end_in_one_sentence_and_exit_code_2(capsys, error, sentence):
     @entry

@@ -80,11 +80,21 @@ def test_rewind_forgets_later_and_broken_lines(tmp_path):
 
 
 def test_a_run_logs_why_it_ended(tmp_path):
-    with pytest.raises(UserError), open_run(tmp_path / 'run'):
+    with pytest.raises(UserError), open_run(tmp_path / 'run') as run:
+        run.rewind(0)
+        run.record(1, {'loss': 0.5})
         raise UserError('the disk caught fire')
     assert 'the disk caught fire' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_a_run_that_made_no_step_leaves_nothing_in_the_way_of_the_next(tmp_path):
+    for _ in range(2):
+        with pytest.raises(UserError, match='a mistake'), open_run(tmp_path / 'run'):
+            raise UserError('a mistake')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_log_on_a_full_disk_stops_the_run(tmp_path):
     with pytest.raises(OSError, match='No space left'), open_run(tmp_path / 'run', logging_file='/dev/full'):
         log.warning('a line')
+    assert not (tmp_path / 'run').exists()

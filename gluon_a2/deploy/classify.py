@@ -46,6 +46,8 @@ class Classifier:
 
     def predict(self, path, top=5):
         """[(class name, probability)] of an image file, the most probable first; UserError if it cannot be read."""
+        if top < 1:
+            raise UserError(f'--top must be 1 or more, not {top}')
         try:
             image = self.preprocess(Path(path).read_bytes())
         except OSError as error:
@@ -59,6 +61,8 @@ class Classifier:
 
     def score(self, source, batch_size=32, workers=2):
         """`Sums` over all images of a `data` source, every one once."""
+        if batch_size < 1:
+            raise UserError(f'--batch-size must be 1 or more, not {batch_size}')
         with Loader(source, self.transform, workers) as loader:
             order = batches(np.arange(len(source)), batch_size)
             return evaluate(self.logits, loader.load(order, 0), len(source), describe='scoring')

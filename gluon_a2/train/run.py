@@ -9,6 +9,7 @@
     checkpoints/    see checkpoint.py
     export/         see deploy/bundle.py
 """
+import contextlib
 import json
 import logging
 import platform
@@ -80,6 +81,7 @@ class Run:
     def __init__(self, folder, recipe, options):
         self.folder = Path(folder)
         self.checkpoints = self.folder / 'checkpoints'
+        self._new = not options.resume
         self._claim(recipe, options)
         self._handler = LogFile(options.logging_file or self.folder / 'train.log')
         self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
@@ -124,12 +126,17 @@ class Run:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None:
-            log.error('%s', error if isinstance(error, (UserError, OSError)) else repr(error))
         log.removeHandler(self._handler)
-        self._handler.close()
+        with contextlib.suppress(OSError):  # on a full disk, the error under way is the one to tell
+            if kind is not None:  # in the file only: whoever catches the error says it to the user
+                reason = str(error) if isinstance(error, (UserError, OSError)) else repr(error)
+                self._handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, reason, (), None))
+        with contextlib.suppress(OSError):
+            self._handler.close()
         if self._board:
             self._board.close()
+        if kind is not None and self._new and not (self.folder / 'log.jsonl').exists():
+            shutil.rmtree(self.folder)  # no step was made: the same command, mended, finds nothing in its way
 
     def rewind(self, step):
         """Forget the log lines after `step`, so that a resumed run writes each once."""
