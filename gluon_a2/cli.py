@@ -8,7 +8,10 @@ from .errors import UserError
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the script's docstring as it is written and adds each flag's default."""
+    """Keeps the script's docstring as it is written and adds each flag's default, where it has one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def parser(doc):

@@ -16,7 +16,7 @@ def main(argv=None):
     """Parse, export, name the files."""
     flags = parser(__doc__)
     flags.add_argument('run', help='folder of a run')
-    flags.add_argument('--checkpoint', default='last', help="'last', 'best' or the path of one")
+    flags.add_argument('--checkpoint', help="'last' (where not given), 'best' or the path of one")
     flags.add_argument('--out', help='prefix of the files; <run>/export/<model> where not given')
     args = flags.parse_args(argv)
     from gluon_a2.deploy import write_bundle

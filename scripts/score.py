@@ -19,7 +19,7 @@ def arguments(argv):
     """The parsed command line."""
     flags = parser(__doc__)
     flags.add_argument('network', help='prefix of exported files, or the folder of a run')
-    flags.add_argument('--checkpoint', default='last', help="of a run: 'last', 'best' or the path of one")
+    flags.add_argument('--checkpoint', help="of a run: 'last' (where not given), 'best' or the path of one")
     flags.add_argument('--data-dir', help='folder with val.rec or class folders in val, or a .rec file; '
                        'the embedded digits where the network was trained on them')
     flags.add_argument('--split', default='val', help='which half of the data')

@@ -41,7 +41,7 @@ def arguments(argv):
     recipes.add_flags(flags)
     given = vars(flags.parse_args(argv))
     fields = {name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__}
-    has_data = given['data_dir'] or given['rec_train']
+    has_data = given['data_dir'] or given['rec_train'] or given['rec_val']
     name = given.pop('recipe') or ('imagenet_a2_resnet50' if has_data else 'digits')
     return recipes.choose(name, fields), given
 

@@ -84,6 +84,10 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
     for script, words, sentence in (
             ('score.py', [trained], f'--data-dir is missing: the network was trained on {images}'),
             ('score.py', [tmp_path], 'holds no valid checkpoint'),
+            ('score.py', [trained / 'export'], 'is a folder of exported files: name one of them, such as'),
+            ('score.py', [trained / 'export' / 'a2_resnet26', '--checkpoint', 'best'], '--checkpoint best needs the'),
+            ('score.py', [trained, '--data-dir', images, '--crop-ratio', '0'], 'must be above 0'),
+            ('score.py', [trained, '--data-dir', images, '--batch-size', '0'], '--batch-size must be 1 or more'),
             ('score.py', [tmp_path / 'none'], 'none-meta.json does not exist'),
             ('score.py', [trained, '--data-dir', tmp_path], 'no val data in'),
             ('score.py', [trained, '--data-dir', images, '--size', '9'], 'cannot take images of 9'),

@@ -85,7 +85,9 @@ def open_loop(folder, images, **changes):
         mirror=False, hue=0, saturation=0, lightness=0, **changes)
     options = Options(data_dir=str(images), save_dir=str(folder), num_data_workers=0)
     sources = loop.open_sources(recipe, options)
-    return Loop(recipe, options, Run(folder, recipe, options), *sources)
+    run = Run(folder, recipe, options)
+    run._lock.close()  # nobody leaves this run, as its context manager would
+    return Loop(recipe, options, run, network.build(recipe), *sources)
 
 
 def loaded(source, indices, recipe):
@@ -250,19 +252,19 @@ def test_clock_counts_only_what_it_saw():
     ({'model': 'a2_resnet26_3d'}, {}, 'a2_resnet26_3d is a video network'),
     ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such file'),
     ({}, {'data_dir': 'nowhere'}, 'no train data in nowhere'),
-    ({}, {'data_dir': None, 'rec_train': 'x.rec'}, 'x.rec'),
+    ({}, {'data_dir': None, 'rec_train': 'x.rec', 'rec_val': 'y.rec'}, 'x.rec'),
 ])
 def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(tmp_path, images, changes, options, sentence):
     with pytest.raises(UserError) as error:
         loop.train(dataclasses.replace(tiny.RECIPE, **changes),
                    Options(**{'data_dir': str(images), 'save_dir': str(tmp_path / 'run'), **options}))
     assert sentence in str(error.value)
-    assert not (tmp_path / 'run' / 'checkpoints').exists()
+    assert not (tmp_path / 'run').exists()
 
 
 def test_one_record_file_alone_is_refused(images):
     with pytest.raises(UserError, match='--rec-val is missing: give both record files, or --data-dir'):
-        loop.open_sources(tiny.RECIPE, Options(rec_train=str(images / 'train.rec')))
+        Options(rec_train=str(images / 'train.rec'))
 
 
 def test_record_files_can_be_named_one_by_one(images):

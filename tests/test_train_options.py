@@ -86,6 +86,27 @@ def test_save_frequency_and_the_best(tmp_path, images):
     assert 10 in saved and best in saved and saved <= {2, 4, 6, 8, 10}
 
 
+@pytest.mark.parametrize('changes, sentence', [
+    ({'model': 'a2_resnet27'}, 'unknown model'), ({'dtype': 'float16'}, 'needs a GPU'),
+    ({'input_size': 8}, 'cannot take an input'), ({'pretrained': 'no.params'}, 'cannot be read'),
+    ({'min_area': 0.9, 'max_area': 0.1}, 'share of the area'), ({'crop_ratio': 3.0}, 'crop ratio')])
+def test_a_mistake_with_overwrite_loses_nothing(tmp_path, images, changes, sentence):
+    folder = train(tmp_path, images)
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    with pytest.raises(UserError, match=sentence):
+        train(tmp_path, images, changes, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+
+
+def test_overwrite_may_start_from_the_weights_it_replaces(tmp_path, images):
+    folder = train(tmp_path, images)
+    train(tmp_path, images, {'pretrained': str(folder / 'export' / 'a2_resnet26-0000.params')}, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['run']
+    with pytest.raises(UserError, match='is a checkpoint, not weights alone: export it first'):
+        saved = checkpoint.find(folder / 'checkpoints', 'last').path
+        train(tmp_path, images, {'pretrained': str(saved)}, overwrite=True)
+
+
 def test_log_interval(tmp_path, images):
     folder = tiny.train(dataclasses.replace(PLAIN, batch_size=7), Options(
         data_dir=str(images), save_dir=str(tmp_path / 'run'), num_data_workers=0, log_interval=4))[0]
@@ -97,7 +118,7 @@ def test_resume_refuses_other_data(tmp_path, images):
     other = tmp_path / 'other'
     other.mkdir()
     tiny.write_data(other, train_images=33)
-    with pytest.raises(UserError, match='was trained on 40 images of .*, not 33: resume with the same data'):
+    with pytest.raises(UserError, match='with other images, labels or classes than there are now: resume with'):
         tiny.run(folder, other, PLAIN, resume=True)
 
 

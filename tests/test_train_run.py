@@ -17,6 +17,11 @@ def open_run(folder, **options):
     ({'num_data_workers': -1}, '--num-data-workers must be 0 or more, not -1'),
     ({'save_frequency': 0}, '--save-frequency must be 1 or more, not 0'),
     ({'log_interval': 0}, '--log-interval must be 1 or more, not 0'),
+    ({'max_damaged': -5}, '--max-damaged must be 0 or more, not -5'),
+    ({'rec_val': 'v.rec'}, '--rec-train is missing: give both record files, or --data-dir'),
+    ({'rec_train': 't.rec', 'rec_val': 'v.rec', 'data_dir': 'x'},
+     '--data-dir and --rec-train exclude each other: give one of them'),
+    ({'rec_train_idx': 't.idx'}, '--rec-train-idx and --rec-val-idx need --rec-train and --rec-val'),
     ({'resume': True}, '--resume needs the --save-dir of the run to go on with'),
     ({'resume': True, 'overwrite': True, 'save_dir': 'x'},
      '--resume and --overwrite exclude each other: go on with the run, or delete it')])
@@ -51,6 +56,16 @@ def test_overwrite_never_deletes_what_is_not_a_run(tmp_path):
     with pytest.raises(UserError, match='holds files that are not a run of ours'):
         open_run(tmp_path, overwrite=True)
     assert (tmp_path / 'thesis.tex').exists()
+
+
+@pytest.mark.parametrize('options', [{'resume': True}, {'overwrite': True}])
+def test_two_processes_never_share_a_run(tmp_path, options):
+    with open_run(tmp_path / 'run'):
+        with pytest.raises(UserError, match='another process is at work in .*run: wait for it'):
+            open_run(tmp_path / 'run', **options)
+        assert (tmp_path / 'run' / 'run.json').exists()
+    with open_run(tmp_path / 'run', **options):
+        pass
 
 
 def test_resume_needs_a_run(tmp_path):

@@ -5,6 +5,7 @@ the tuple of class names; `source.read(i)`, the encoded bytes (raises `ImageErro
 It can be pickled, so that every worker opens its files for itself.
 """
 import functools
+import logging
 import os
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from ..errors import UserError
 from .images import ImageError
 from .recordio import RecordError, RecordReader
+
+_log = logging.getLogger(__name__)
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 CLASSES_FILE = 'classes.txt'
@@ -193,10 +196,15 @@ def _is_label(value):
 def check_classes(source, names):
     """Raise `UserError` unless each class name of the source is the one a network knows under its label.
 
-    A validation folder that lacks a class, or has one more, shifts the labels of all behind it. Sources
-    without names call their classes by number, and so do networks trained on them; those are not compared.
+    A validation folder that lacks a class, or has one more, shifts the labels of all behind it. Where one side calls
+    its classes by number, as record files without `classes.txt` do, names cannot be compared; that is a warning.
     """
     for label, (own, known) in enumerate(zip(source.classes, names)):
-        if own != known and str(label) not in (own, known):
-            raise UserError(f'class {label} of the data is {own!r}, but {known!r} to the network: the data must have '
-                            'the same class folders, or the same classes.txt, as the data the network was trained on')
+        if own == known:
+            continue
+        if str(label) in (own, known):
+            _log.warning('class %d of the data is %r, and %r to the network: taken for the same, by number',
+                         label, own, known)
+            return
+        raise UserError(f'class {label} of the data is {own!r}, but {known!r} to the network: the data must have '
+                        'the same class folders, or the same classes.txt, as the data the network was trained on')

@@ -24,13 +24,13 @@ class Classifier:
         self.meta, self.ctx = bundle.meta, ctx or mx.cpu()
         self.classes = tuple(self.meta['classes'])
         own = self.meta['input_shape'][-1]
-        self.size = size or own
+        self.size = own if size is None else size
         if self.size < own and mean_max:
             raise UserError(f'mean-max pooling needs crops of at least {own}, the size in training, not {self.size}')
         if self.size < max(self.meta['stride']):
             raise UserError(f'{self.meta["network"]} cannot take images of {self.size}: '
                             f'its total stride is {max(self.meta["stride"])}, so that is the smallest')
-        self.transform = EvalTransform(self.size, crop_ratio or self.meta['crop_ratio'])
+        self.transform = EvalTransform(self.size, self.meta['crop_ratio'] if crop_ratio is None else crop_ratio)
         bundle = mean_max_pooled(bundle) if mean_max else bundle
         self._network = mx.gluon.SymbolBlock(bundle.symbol, mx.sym.var(self.meta['input'], dtype='float32'))
         self._network.collect_params().load_dict({**bundle.arguments, **bundle.statistics}, ctx=self.ctx)

@@ -98,6 +98,9 @@ def check_blocks(row, blocks):
 
 def load_parameters(net, path, ctx):
     """Load a `.params` file into `net`; UserError if it is missing, damaged, or of another network."""
+    if str(path).endswith('.safetensors') or (Path(path) / 'manifest.json').exists():
+        raise UserError(f'{path} is a checkpoint, not weights alone: export it first (scripts/export.py), and give the '
+                        '.params file that makes')
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -95,6 +95,12 @@ def newest(folder):
     return None
 
 
+def remove_unfinished(folder):
+    """Remove the temporary folders of checkpoints whose writing was cut; nobody else may be writing."""
+    for path in Path(folder).glob('.step-*.tmp'):
+        shutil.rmtree(path)
+
+
 def mark_best(folder, path):
     """Remember the checkpoint at `path` as the best of its run; it is kept until another is."""
     write_whole(Path(folder) / BEST, json.dumps({'checkpoint': path.name}).encode())

@@ -18,6 +18,7 @@ import gluon_a2.data as data
 from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
+from ..files import sha256
 from ..metrics import Sums, evaluate, hits
 from . import checkpoint, network
 from .optimizer import LossScale, Updater
@@ -47,10 +48,11 @@ def train(recipe, options):
     Raises UserError for anything the caller can mend. Ends early where the plateau schedule says so.
     """
     with contextlib.ExitStack() as stack:
-        sources = open_sources(recipe, options)
+        sources, ctx = open_sources(recipe, options), choose_device(recipe, options)
+        net = network.build(recipe, ctx)  # before the run folder is touched: whatever is wrong is said first
         run = stack.enter_context(Run(options.save_dir or default_folder(recipe), recipe, options))
         stack.enter_context(logging_redirect_tqdm())
-        loop = stack.enter_context(Loop(recipe, options, run, *sources))
+        loop = stack.enter_context(Loop(recipe, options, run, net, *sources))
         validation = loop.run_epochs()
         prefix = run.folder / 'export' / recipe.model
         write_bundle(network.restored(checkpoint.find(run.checkpoints, 'last')), prefix)
@@ -71,8 +73,6 @@ def open_sources(recipe, options):
     pair = []
     for split, rec, idx in (('train', options.rec_train, options.rec_train_idx),
                             ('val', options.rec_val, options.rec_val_idx)):
-        if rec is None and folder is None:
-            raise UserError(f'--rec-{split} is missing: give both record files, or --data-dir')
         source = data.RecordSource(rec, idx) if rec else data.open_source(folder, split)
         data.check_labels(source, recipe.classes)
         pair.append(source)
@@ -90,6 +90,18 @@ def class_names(recipe, source):
     return names + [str(label) for label in range(len(names), recipe.classes)]
 
 
+def choose_device(recipe, options):
+    """The context to train on; UserError where it cannot be had, or cannot do what the recipe asks."""
+    if recipe.dtype == 'float16' and not options.num_gpus:
+        raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype float32')
+    return device(options.num_gpus)
+
+
+def fingerprint(source):
+    """SHA-256 of a source's labels, in order, and class names: what a resumed run must find again."""
+    return sha256(np.asarray(source.labels, np.int64).tobytes() + '\0'.join(source.classes).encode('utf-8', 'replace'))
+
+
 def step_seed(seed, *key):
     """A seed for MXNet's generator, which cannot be saved, from the run's seed and where it is."""
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0] >> 1)
@@ -98,15 +110,12 @@ def step_seed(seed, *key):
 class Loop:
     """The state of a run, and the steps that change it."""
 
-    def __init__(self, recipe, options, run, train_source, val_source):
-        self.recipe, self.options, self.run = recipe, options, run
-        self.ctx = device(options.num_gpus)
-        if recipe.dtype == 'float16' and not options.num_gpus:
-            raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype float32')
+    def __init__(self, recipe, options, run, net, train_source, val_source):
+        self.recipe, self.options, self.run, self.net = recipe, options, run, net
+        self.ctx = next(iter(net.collect_params().values())).list_ctx()[0]
         self.at, self.sums, self.plateau = Position(), Sums(), Plateau()
         self._sources = train_source, val_source
         self._damage = data.DamageLog(len(train_source), options.max_damaged)
-        self.net = network.build(recipe, self.ctx)
         self.parameters = self.net.collect_params()
         for parameter in self.parameters.values():
             if recipe.accumulate > 1 and parameter.grad_req != 'null':
@@ -224,10 +233,10 @@ class Loop:
                            f'(now {lr:g}) or lengthen --warmup-epochs; {self._last_saved()}')
         if step.images and self.scale.accept(self.updater.gradients()):
             self.updater.update(lr, 1 / (step.images * self.scale.scale))
+            self.sums.add(step)
         if self.scale.scale < SMALLEST_SCALE:
             raise Diverged(f'gradients overflow at step {self.at.step} whatever the loss scale: lower --lr '
                            f'(now {lr:g}) or use --dtype float32; {self._last_saved()}')
-        self.sums.add(step)
 
     def _forward_backward(self, batch, number):
         recipe = self.recipe
@@ -274,7 +283,7 @@ class Loop:
         for name, arrays in self.updater.states.items():
             tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
         state = {'recipe': to_json(self.recipe), 'data': self.options.data,
-                 'images': len(self._sources[0]), 'threads': threads()[0],
+                 'labels': fingerprint(self._sources[0]), 'threads': threads()[0],
                  'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
                  'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
                  'scale': [self.scale.scale, self.scale.clean]}
@@ -286,9 +295,10 @@ class Loop:
         if found is None:
             log.info('no valid checkpoint in %s: beginning again', self.run.checkpoints)
             return
-        if found.state['images'] != len(self._sources[0]):
-            raise UserError(f'{found.path} was trained on {found.state["images"]} images of {found.state["data"]}, not '
-                            f'{len(self._sources[0])}: resume with the same data, or start another run')
+        if found.state['labels'] != fingerprint(self._sources[0]):
+            raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, labels or classes '
+                            'than there are now: resume with the same data, or start another run')
+        checkpoint.remove_unfinished(self.run.checkpoints)
         for name, parameter in self.parameters.items():
             parameter.set_data(mx.nd.array(found.tensors[f'param/{name}'], dtype=parameter.dtype))
         for name, arrays in self.updater.states.items():

@@ -55,8 +55,15 @@ def bundle(net, recipe, classes, training):
         'features': FEATURES, 'classifier': CLASSIFIER, 'stride': list(net.row.stride), 'training': training})
 
 
-def load(source, which='last'):
+def load(source, which=None):
     """The `Bundle` of exported files, or of a checkpoint: `source` a run's folder, `which` 'last', 'best' or a path."""
-    if Path(source).is_dir():
-        return restored(checkpoint.find(Path(source) / 'checkpoints', which))
+    folder = Path(source)
+    if folder.is_dir():
+        exported = sorted(folder.glob('*-meta.json'))
+        if exported:
+            raise UserError(f'{source} is a folder of exported files: name one of them, such as {exported[0]}')
+        return restored(checkpoint.find(folder / 'checkpoints', which or 'last'))
+    if which is not None:
+        raise UserError(f'--checkpoint {which} needs the folder of a run: {source} is an exported network, one '
+                        'checkpoint already')
     return read_bundle(source)

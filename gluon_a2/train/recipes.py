@@ -33,7 +33,7 @@ def _flag(default, text, choices=None):
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes; paths, workers and logging do not belong here."""
-    model: str = _flag('a2_resnet50', 'network, one of gluon_a2.models.list_models()')
+    model: str = _flag('a2_resnet50', 'network of the zoo; an unknown one lists them all')
     classes: int = _flag(1000, 'number of classes')
     association: str = _flag('left', 'of the A² blocks: Eq. 6 (left), Eq. 7 (right) or the cheaper (auto)',
                              ('left', 'right', 'auto'))
@@ -128,8 +128,9 @@ def add_flags(parser):
     group = parser.add_argument_group('recipe (the defaults are those of the recipe)')
     types = typing.get_type_hints(Recipe)
     for field in dataclasses.fields(Recipe):
-        kind, common = types[field.name], {'dest': field.name, 'default': argparse.SUPPRESS,
-                                           'help': field.metadata['help']}
+        shown = ', '.join(f'{name} {getattr(RECIPES[name], field.name)}' for name in ('digits', 'imagenet_a2_resnet50'))
+        text = f'{field.metadata["help"]} [{shown}]'.replace('%', '%%')
+        kind, common = types[field.name], {'dest': field.name, 'default': argparse.SUPPRESS, 'help': text}
         if kind is bool:
             group.add_argument(flag_name(field), action='store_true', **common)
             if not field.name.startswith('no_'):
@@ -141,7 +142,8 @@ def add_flags(parser):
             group.add_argument(flag_name(field), type=_numbers, metavar='E,E,…', **common)
         else:
             plain = next(t for t in typing.get_args(kind) or (kind,) if t is not type(None))
-            group.add_argument(flag_name(field), type=plain, metavar=plain.__name__.upper(), **common)
+            group.add_argument(flag_name(field), type=plain, **common,
+                               metavar='|'.join(field.metadata['choices'] or [plain.__name__.upper()]))
 
 
 def _numbers(text):

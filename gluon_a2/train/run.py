@@ -10,6 +10,7 @@
     export/         see deploy/bundle.py
 """
 import contextlib
+import fcntl
 import json
 import logging
 import platform
@@ -55,6 +56,15 @@ class Options:
         for name, low in (('num_data_workers', 0), ('save_frequency', 1), ('save_steps', 0), ('log_interval', 1)):
             if getattr(self, name) < low:
                 raise UserError(f'--{name.replace("_", "-")} must be {low} or more, not {getattr(self, name)}')
+        if self.max_damaged is not None and self.max_damaged < 0:
+            raise UserError(f'--max-damaged must be 0 or more, not {self.max_damaged}')
+        if (self.rec_train is None) != (self.rec_val is None):
+            missing = 'train' if self.rec_train is None else 'val'
+            raise UserError(f'--rec-{missing} is missing: give both record files, or --data-dir')
+        if self.rec_train and self.data_dir:
+            raise UserError('--data-dir and --rec-train exclude each other: give one of them')
+        if (self.rec_train_idx or self.rec_val_idx) and not self.rec_train:
+            raise UserError('--rec-train-idx and --rec-val-idx need --rec-train and --rec-val')
         if self.num_gpus not in (0, 1):
             raise UserError(f'--num-gpus must be 0 or 1, not {self.num_gpus}: one process drives one device')
         if self.resume and not self.save_dir:
@@ -66,6 +76,17 @@ class Options:
     def data(self):
         """What is trained on, for the record: 'digits' (the embedded set) or a path."""
         return self.rec_train or self.data_dir or 'digits'
+
+
+def lock(folder):
+    """An open file that keeps other processes out of a run folder until it is closed, or this process ends."""
+    file = open(folder / 'lock', 'w')  # noqa: SIM115 (held while the run is open)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(f'another process is at work in {folder}: wait for it, or choose another --save-dir') from error
+    return file
 
 
 class LogFile(logging.FileHandler):
@@ -81,13 +102,22 @@ class Run:
     def __init__(self, folder, recipe, options):
         self.folder = Path(folder)
         self.checkpoints = self.folder / 'checkpoints'
-        self._new = not options.resume
+        self._new, self._replaced, self._lock, self._board = not options.resume, None, None, None
         self._claim(recipe, options)
+        if self._lock:
+            self._lock.close()  # of the run that was replaced
+        self._lock = lock(self.folder)
+        try:
+            self._open_log(options)
+        except OSError:
+            self._undo()
+            raise
+
+    def _open_log(self, options):
         self._handler = LogFile(options.logging_file or self.folder / 'train.log')
         self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
         log.setLevel(logging.INFO)
         log.addHandler(self._handler)
-        self._board = None
 
     def _claim(self, recipe, options):
         """Make the folder ours: new, emptied, or the one of the same recipe that is to be resumed."""
@@ -101,7 +131,10 @@ class Run:
             if not options.overwrite:
                 raise UserError(f'{self.folder} already holds a run: --resume to go on with it, --overwrite to '
                                 'delete it, or another --save-dir')
-            shutil.rmtree(self.folder)
+            self._lock = lock(self.folder)
+            self._replaced = self.folder.with_name(f'.{self.folder.name}.replaced')
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self.folder.rename(self._replaced)
         write_whole(made_by, json.dumps({
             'recipe': recipes.to_json(recipe), 'command': sys.argv, 'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
             'threads': threads()[0], 'versions': {
@@ -135,8 +168,18 @@ class Run:
             self._handler.close()
         if self._board:
             self._board.close()
-        if kind is not None and self._new and not (self.folder / 'log.jsonl').exists():
-            shutil.rmtree(self.folder)  # no step was made: the same command, mended, finds nothing in its way
+        mistake = isinstance(error, (UserError, OSError))
+        if mistake and self._new and not (self.folder / 'log.jsonl').exists():
+            self._undo()
+        elif self._replaced:
+            shutil.rmtree(self._replaced, ignore_errors=True)
+        self._lock.close()
+
+    def _undo(self):
+        """No step was made: the same command, mended, finds nothing in its way, and what was to be replaced is back."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._replaced:
+            self._replaced.rename(self.folder)
 
     def rewind(self, step):
         """Forget the log lines after `step`, so that a resumed run writes each once."""
