@@ -1,0 +1,252 @@
+"""The launcher: exit codes, restarts, signals, hosts; and that Horovod finds what it needs."""
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from argparse import ArgumentParser
+
+import pytest
+from test_train_watchdog import TOY, assert_all_gone, of_job, wait_for
+
+from gluon_a2.errors import UserError
+from gluon_a2.train import launch
+
+ROOT = TOY.parents[1]
+
+
+def flags(*given):
+    parser = ArgumentParser(allow_abbrev=False)
+    launch.add_flags(parser)
+    return vars(parser.parse_args([str(flag) for flag in given]))
+
+
+def environment(folder):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(('HOROVOD_', 'GLUON_A2_'))}
+    return dict(clean, TOY_JOB=str(folder))
+
+
+def popen(folder, *given, script=TOY):
+    return subprocess.Popen([sys.executable, str(script), '--save-dir', str(folder), *map(str, given)], cwd=ROOT,
+                            env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8')
+
+
+def run(folder, *given, script=TOY):
+    """(exit code, what it said), once nothing of the job is left."""
+    with popen(folder, *given, script=script) as process:
+        said = process.communicate(timeout=90)[0]
+    assert_all_gone(folder)
+    return process.returncode, said
+
+
+def starts(folder):
+    return [json.loads(line) for line in (folder / 'starts').read_text().splitlines()]
+
+
+# ---- what is asked for
+
+def test_the_names_of_the_flags():
+    assert set(flags()) == set(launch.FLAGS)
+
+
+def test_who_is_a_launcher():
+    assert not launch.is_launcher(flags(), {})
+    assert not launch.is_launcher(flags(), {'HOROVOD_RANK': '0'})
+    assert launch.is_launcher(flags('-np', 2), {})
+    assert launch.is_launcher(flags('--max-restarts', 1), {})
+
+
+@pytest.mark.parametrize('given, environ, reason', [
+    (['-np', 0], {}, '--num-proc must be 1 or more, not 0'),
+    (['--max-restarts', -1], {}, '--max-restarts must be 0 or more, not -1'),
+    (['-H', 'a:2'], {}, '--hosts is for several processes: say how many with -np'),
+    (['-np', 2], {'HOROVOD_RANK': '0'}, r'already started by a launcher \(HOROVOD_RANK is set\): leave out -np'),
+    (['--max-restarts', 2], {'OMPI_COMM_WORLD_RANK': '0'}, 'already started by a launcher'),
+])
+def test_flags_that_make_no_sense(given, environ, reason):
+    with pytest.raises(UserError, match=reason):
+        launch.is_launcher(flags(*given), environ)
+
+
+@pytest.mark.parametrize('given, reason', [
+    (['-H', 'a'], "'a' is no host with its number of processes; --hosts: HOST:SLOTS"),
+    (['-H', 'a:0,b:9'], "'a:0' is no host"),
+    (['-H', 'a:3,a:4'], 'a host is named twice'),
+    (['-H', 'a:3,b:3'], '-np 7 asks for more ranks than the 6 slots'),
+    (['--hostfile', '/no/such/file'], '--hostfile /no/such/file cannot be read'),
+    (['--hostfile', 'x', '-H', 'a:7'], '--hosts and --hostfile exclude each other'),
+])
+def test_hosts_that_cannot_be(given, reason):
+    with pytest.raises(UserError, match=reason):
+        launch.read_hosts(flags('-np', 7, *given))
+
+
+def test_hosts(tmp_path):
+    assert launch.read_hosts(flags('-np', 3)) == [('localhost', 3)]
+    assert launch.read_hosts(flags('-np', 3, '-H', 'n-1.x:2,10.0.0.2:5')) == [('n-1.x', 2), ('10.0.0.2', 5)]
+    file = tmp_path / 'hosts'
+    file.write_text('# ours\nn1 slots=2\n\nn2   slots = 3  # the big one\n')
+    assert launch.read_hosts(flags('-np', 5, '--hostfile', file)) == [('n1', 2), ('n2', 3)]
+    file.write_text('n1 8\n')
+    with pytest.raises(UserError, match="'n1 8' is no host .*hosts: \"HOST slots=SLOTS\" is expected"):
+        launch.read_hosts(flags('-np', 5, '--hostfile', file))
+    assert [launch.is_local(host) for host in ('localhost', '127.0.0.1', socket.gethostname(), 'other')] == [
+        True, True, True, False]
+
+
+def test_the_command_of_a_rank(tmp_path):
+    argv = ['s.py', '--epochs', '3', '-np', '4', '--lr=-1', '-H', 'a:4', '--save-dir=old', '-j', '2', '--overwrite',
+            '--max-restarts', '2', '--rec-train', 'a b', '--seed', '-5']
+    job = launch.Job(flags('-np', 4), argv, tmp_path)
+    rest = ['--epochs', '3', '--lr=-1', '-j', '2', '--rec-train', 'a b', '--seed', '-5']
+    first = [sys.executable, 's.py', *rest, '--overwrite', '--save-dir', str(tmp_path)]
+    assert job.command() == job.command(again=True) == first
+    (tmp_path / 'run.json').write_text('{"launch": "another"}')
+    assert job.command(again=True) == first
+    (tmp_path / 'run.json').write_text(json.dumps({'launch': job.id}))
+    assert job.command(again=True) == [sys.executable, 's.py', *rest, '--resume', '--save-dir', str(tmp_path)]
+    assert job.command() == first
+
+
+def test_a_remote_line_survives_the_shell(tmp_path):
+    program = 'import json, os, sys; print(json.dumps([sys.argv[1:], os.environ["MXNET_X"], "HOME" in os.environ]))'
+    line = launch._remote_line([sys.executable, '-c', program, "it's", 'a $b "c"'], {'MXNET_X': "x'y z", 'HOME': 'h'})
+    said = subprocess.run(['env', '-i', 'sh', '-c', line], stdout=subprocess.PIPE, check=True).stdout
+    assert json.loads(said) == [["it's", 'a $b "c"'], "x'y z", False]
+
+
+# ---- one rank: no Horovod is needed
+
+@pytest.mark.parametrize('code', [0, 2, 75, 1])
+def test_exit_codes(tmp_path, code):
+    """Only a fault is followed by a restart."""
+    got, said = run(tmp_path, '--max-restarts', 1, '--no-heart', '--fault', code, '--until', 9)
+    assert got == code
+    assert len(starts(tmp_path)) == (2 if code == 1 else 1)
+    assert said == ('' if code != 1 else 'rank 0 ended with exit code 1\nrestart 1 of 1: from the beginning\n'
+                    'rank 0 ended with exit code 1\n')
+
+
+@pytest.mark.parametrize('foreign', [False, True])
+def test_a_restart_resumes_what_this_launch_began(tmp_path, foreign):
+    code, said = run(tmp_path, '--max-restarts', 3, '--fault', 'kill', '--until', 2, '--overwrite',
+                     *['--foreign'] * foreign)
+    assert code == 0
+    how = 'from the beginning' if foreign else 'going on from the last checkpoint'
+    assert f'rank 0 was killed by SIGKILL\nrestart 1 of 3: {how}\n' in said and f'restart 2 of 3: {how}\n' in said
+    modes = [[flag for flag in start['argv'] if flag in ('--resume', '--overwrite')] for start in starts(tmp_path)]
+    assert modes == [['--overwrite']] + [['--overwrite' if foreign else '--resume']] * 2
+    assert all(start['argv'][-2:] == ['--save-dir', str(tmp_path)] for start in starts(tmp_path))
+    assert not (tmp_path / 'fault.json').exists()
+
+
+# ---- several
+
+@pytest.fixture
+def horovod():
+    return pytest.importorskip('horovod')
+
+
+def test_a_frozen_rank_is_replaced(tmp_path, horovod):
+    code, said = run(tmp_path, '-np', 2, '--max-restarts', 1, '--fault', 'stop', '--at-rank', 1)
+    assert code == 0, said
+    assert 'rank 1 on' in said and 'is frozen' in said
+    assert 'rank 1 was killed by SIGKILL\nrestart 1 of 1: going on from the last checkpoint\n' in said
+
+
+@pytest.mark.parametrize('fault, expected', [('mistake', 2), ('raise', 1), ('exit', 1)])
+def test_exit_codes_of_several(tmp_path, horovod, fault, expected):
+    code, said = run(tmp_path, '-np', 2, '--fault', fault, '--at-rank', 1)
+    assert code == expected, said
+
+
+def test_a_request_to_stop(tmp_path, horovod):
+    """SIGTERM to the launcher: the ranks agree on it, save, and end with 75; that is no fault."""
+    with popen(tmp_path, '-np', 2, '--steps', 1000, '--max-restarts', 2) as process:
+        wait_for(tmp_path, 'step-2')
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert (process.returncode, said) == (75, '')
+    assert len(starts(tmp_path)) == 2
+
+
+@pytest.mark.parametrize('signals, code', [((signal.SIGINT,), 130), ((signal.SIGTERM, signal.SIGTERM), 143)])
+def test_an_end_at_once(tmp_path, horovod, signals, code):
+    with popen(tmp_path, '-np', 2, '--fault', 'hang', '--timeout', 20) as process:
+        wait_for(tmp_path, 'step-3')
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
+        process.communicate(timeout=10)
+    assert_all_gone(tmp_path)
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_a_launcher_that_is_killed_leaves_nothing(tmp_path, ranks):
+    if ranks > 1:
+        pytest.importorskip('horovod')
+    with popen(tmp_path, '-np', ranks, '--max-restarts', 1, '--steps', 1000) as process:
+        wait_for(tmp_path, 'step-2')
+        assert len(of_job(tmp_path)) == 1 + 2 * ranks
+        process.kill()
+        process.communicate(timeout=30)
+    assert_all_gone(tmp_path)
+
+
+def test_the_watchdog_sees_that_the_launcher_is_gone(tmp_path):
+    """Where the kernel does not kill the ranks, as on other machines: a shell that ends stands for the launcher."""
+    command = f'{shlex.quote(sys.executable)} {TOY} --save-dir {tmp_path} --steps 1000 >{tmp_path}/said 2>&1 & sleep 1'
+    subprocess.run(['sh', '-c', command], env=dict(environment(tmp_path), GLUON_A2_LAUNCH='x'), check=True, timeout=30)
+    assert_all_gone(tmp_path)
+    assert 'the launcher is gone' in (tmp_path / 'said').read_text()
+
+
+def test_ranks_on_another_host(tmp_path, horovod):
+    code, said = run(tmp_path, '-np', 3, '-H', 'localhost:2,otherhost:1', '--remote-shell', 'env STUB={host} sh -c')
+    assert (code, said) == (0, '')
+    assert {start['rank']: start['hostname'] for start in starts(tmp_path)} == {0: None, 1: None, 2: 'otherhost'}
+
+
+@pytest.mark.parametrize('given, reason', [
+    (['-np', 2, '--remote-shell', 'no-such-shell {host}', '-H', 'other:2'], 'no-such-shell cannot be started'),
+    (['-np', 2, '--network-interface', 'no0', '-H', 'other:2'], '--network-interface no0 has no address here'),
+])
+def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
+    code, said = run(tmp_path, *given)
+    assert code == 2 and said.startswith('error: ' + reason) and len(said.splitlines()) == 1
+
+
+ALLREDUCE = '''
+    import os, sys
+    sys.path.insert(0, {root!r})
+    from gluon_a2.train import launch
+    if 'GLUON_A2_LAUNCH' not in os.environ:
+        from argparse import ArgumentParser
+        parser = ArgumentParser()
+        launch.add_flags(parser)
+        given = vars(parser.parse_known_args()[0])
+        sys.exit(launch.launch(given, sys.argv, {folder!r}))
+    from gluon_a2.backend import mx
+    import horovod.mxnet as hvd
+    hvd.init()
+    total = hvd.allreduce(mx.nd.array([1, 10 ** hvd.rank()]), average=False, name='x').asnumpy().tolist()
+    with open(os.path.join({folder!r}, 'of-%d' % hvd.rank()), 'w') as file:
+        file.write(str((hvd.size(), hvd.local_rank(), hvd.local_size(), total)))
+'''
+
+
+@pytest.mark.parametrize('where, locally', [([], 2), (['-H', 'localhost:1,other:1', '--remote-shell', 'env X={host} '
+                                                      'sh -c', '--network-interface', 'lo'], 1)])
+def test_horovod_meets(tmp_path, horovod, where, locally):
+    script = tmp_path / 'allreduce.py'
+    script.write_text(textwrap.dedent(ALLREDUCE.format(root=str(ROOT), folder=str(tmp_path))))
+    code, said = run(tmp_path, '-np', 2, *where, script=script)
+    assert code == 0, said
+    for rank in range(2):
+        assert (tmp_path / f'of-{rank}').read_text() == str((2, rank % locally, locally, [2.0, 11.0]))

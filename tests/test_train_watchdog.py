@@ -1,0 +1,180 @@
+"""The watchdog: each way to lose a rank ends all of them, soon, with one line; a healthy run is left alone."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gluon_a2.errors import UserError
+from gluon_a2.train import watchdog
+
+TOY = Path(__file__).with_name('toy_rank.py')
+TIMEOUT, SLACK = 1.5, 15
+
+
+def of_job(folder):
+    """Processes that work for the job in `folder`: each inherits the mark in its environment."""
+    mark, found = f'TOY_JOB={folder}'.encode(), []
+    for path in Path('/proc').glob('[0-9]*'):
+        try:
+            if mark in (path / 'environ').read_bytes().split(b'\0') and b') Z ' not in (path / 'stat').read_bytes():
+                found.append(int(path.name))
+        except OSError:  # gone, or somebody else's
+            continue
+    return found
+
+
+def assert_all_gone(folder, seconds=10):
+    until = time.monotonic() + seconds
+    while of_job(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = of_job(folder)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def start(folder, *flags, size=3):
+    """Start `size` ranks; [Popen]."""
+    ranks = []
+    for rank in range(size):
+        with open(folder / f'err-{rank}', 'wb') as err:
+            ranks.append(subprocess.Popen(
+                [sys.executable, str(TOY), '--save-dir', str(folder), '--timeout', str(TIMEOUT), *map(str, flags)],
+                stdin=subprocess.DEVNULL, stdout=err, stderr=err, start_new_session=True,
+                env=dict(os.environ, TOY_JOB=str(folder), HOROVOD_RANK=str(rank), HOROVOD_SIZE=str(size),
+                         HOROVOD_LOCAL_SIZE=str(size))))
+    return ranks
+
+
+def finish(folder, ranks):
+    """(exit codes, everything they said), once nothing of the job is left."""
+    codes = [rank.wait(timeout=60) for rank in ranks]
+    assert_all_gone(folder)
+    return codes, ''.join((folder / f'err-{rank}').read_text() for rank in range(len(ranks)))
+
+
+@pytest.mark.parametrize('at_rank', [0, 1])
+@pytest.mark.parametrize('fault, reason', [
+    ('kill', 'died at step 3 (compute) without a word'),
+    ('stop', 'is frozen: no sign of life for 1.5 s at step 3 (compute)'),
+    ('sleep', 'keeps the others waiting: no progress for'),
+    ('raise', 'ValueError: the dog ate it'),
+    ('exit', 'ended early at step 3 (compute), without finishing'),
+])
+def test_a_lost_rank_ends_all(tmp_path, fault, reason, at_rank):
+    begun = time.monotonic()
+    codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', at_rank))
+    assert time.monotonic() - begun < TIMEOUT + SLACK
+    lines = [line for line in said.splitlines() if line.startswith('error:')]
+    assert len(lines) == 1 and lines[0].startswith(f'error: rank {at_rank} on {socket.gethostname()}'), said
+    assert reason in lines[0]
+    told = json.loads((tmp_path / 'fault.json').read_text())
+    assert (told['rank'], told['step'], told['host']) == (at_rank, 3, socket.gethostname())
+    assert f'error: {told["reason"]}' == lines[0]
+    own = {'raise': 1, 'exit': 0}.get(fault, -signal.SIGKILL)
+    assert codes == [own if rank == at_rank else -signal.SIGKILL for rank in range(3)]
+
+
+def test_ranks_that_wait_for_each_other(tmp_path):
+    codes, said = finish(tmp_path, start(tmp_path, '--fault', 'hang'))
+    assert said == 'error: no rank advances: all of them have waited for each other for 1.5 s at step 3 (network?)\n'
+    assert codes == [-signal.SIGKILL] * 3
+    assert json.loads((tmp_path / 'fault.json').read_text())['rank'] is None
+
+
+@pytest.mark.parametrize('at_rank', [0, 1])
+def test_a_rank_without_its_watchdog_ends(tmp_path, at_rank):
+    codes, said = finish(tmp_path, start(tmp_path, '--fault', 'unwatched', '--at-rank', at_rank))
+    assert f'error: the watchdog of rank {at_rank} has ended: ending this rank' in said
+    assert codes[at_rank] == 1 and 0 not in codes
+    lost = 'has lost the watchdog of rank 0' if at_rank == 0 else 'rank 1 on'
+    assert lost in said
+
+
+@pytest.mark.parametrize('fault', ['none', 'lockstep', 'leave'])
+def test_what_is_no_fault(tmp_path, fault):
+    """A run in order; all busy for three timeouts, and none waits; one that is done before the others."""
+    codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', 1, '--steps', 30))
+    assert (codes, said) == ([0, 0, 0], '')
+    assert not (tmp_path / 'fault.json').exists()
+
+
+def test_the_last_of_all_to_die_may_be_any(tmp_path):
+    ranks = start(tmp_path, '--steps', 1000)
+    wait_for(tmp_path, 'step-5')
+    for rank in ranks:
+        rank.kill()
+    _, said = finish(tmp_path, ranks)
+    assert len(said.splitlines()) == 1 and 'without a word' in said
+
+
+def wait_for(folder, name):
+    until = time.monotonic() + 30
+    while not list(folder.glob(f'meet-*/{name}-*')):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_strangers_do_nothing(tmp_path):
+    ranks = start(tmp_path, '--steps', 60)
+    wait_for(tmp_path, 'step-2')
+    address = json.loads(next(tmp_path.glob('meet-*/address')).read_text())
+    where = address['host'], address['port']
+    strangers = [socket.create_connection(where, 5) for _ in range(watchdog.STRANGERS + 6)]
+    for stranger, line in zip(strangers, (b'{"token": "x", "rank": 1, "end": "dead"}\n', b'\0' * 70000, b'[]\n{}\n')):
+        stranger.sendall(line)
+    assert finish(tmp_path, ranks) == ([0, 0, 0], '')
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_single_run_may_be_suspended(tmp_path):
+    """Ctrl-Z: nobody waits for it, and it was started by no launcher."""
+    rank, = ranks = start(tmp_path, '--steps', 60, size=1)
+    wait_for(tmp_path, 'step-2')
+    rank.send_signal(signal.SIGSTOP)
+    time.sleep(2 * TIMEOUT)
+    rank.send_signal(signal.SIGCONT)
+    assert finish(tmp_path, ranks) == ([0], '')
+
+
+def test_an_unreachable_hub_is_told():
+    heart = watchdog.Heart(1, 2, 0.5)
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(UserError, match=f'rank 1 on .* cannot reach rank 0 at 127.0.0.1:{port}'):
+        heart.join({'host': '127.0.0.1', 'port': port, 'token': ''})
+    heart.done()
+
+
+def test_a_beat_is_cheap():
+    with watchdog.Heart(0, 1, 20) as heart:
+        heart.join(heart.serve())
+        begun = time.perf_counter()
+        for step in range(1000):
+            heart.beat(step, 'compute')
+        assert (time.perf_counter() - begun) / 1000 < 1e-3  # 2e-5 on an idle machine
+    heart._process.wait(5)
+
+
+def test_a_burst_of_beats_does_not_silence_a_rank(capfd):
+    """More than the socket holds, at once: the rest is dropped, what follows is heard, and the rank lives on."""
+    with watchdog.Heart(0, 2, 1) as heart:
+        heart._process.send_signal(signal.SIGSTOP)
+        for step in range(20000):
+            heart.beat(step, 'compute')
+        assert len(heart._line.backlog) >= watchdog.BACKLOG
+        heart._process.send_signal(signal.SIGCONT)
+        until = time.monotonic() + 5
+        while heart._line.backlog and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not heart._line.backlog
+    heart._process.wait(5)
+    assert capfd.readouterr().err == ''
