@@ -25,7 +25,8 @@ demo: $(READY) ## train a small network, score it, predict an image
 	$(PY) scripts/score.py runs/demo/export/a2_resnet26
 	$(PY) scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
 
-test: $(READY) ## run the tests (make test ARGS='-k attention')
+# Several processes are tested where Horovod can be built, which takes a C++ compiler.
+test: $(if $(shell command -v c++),$(HOROVOD),$(READY)) ## run the tests (make test ARGS='-k attention')
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
 lint: $(READY) ## check the style

@@ -29,12 +29,12 @@ def check_gpu(index=0, found=None):
         raise BackendError(fault)
 
 
-def device(num_gpus):
-    """The context of a process that is given 0 or 1 GPUs; BackendError where MXNet cannot use the GPU."""
+def device(num_gpus, index=0):
+    """The context of a process that is given 0 GPUs, or GPU `index`; BackendError where MXNet cannot use it."""
     if not num_gpus:
         return mx.cpu()
-    check_gpu()
-    return mx.gpu(0)
+    check_gpu(index)
+    return mx.gpu(index)
 
 
 def _import_mxnet():

@@ -49,17 +49,19 @@ def hits(scores, labels, k):
     return ((scores >= own[:, None]).sum(axis=1) - 1 < k) & np.isfinite(own)
 
 
-def evaluate(forward, batches, total, describe='validation'):
+def evaluate(forward, batches, total, describe='validation', damaged=None):
     """The `Sums` of a network over `total` images, every one counted once.
 
     `forward(images float32 N×3×H×W)` gives scores (N×classes, numpy); `batches` are a loader's. An image that
-    cannot be decoded counts as wrong and is named in the log.
+    cannot be decoded counts as wrong and is named in the log, or added to the list `damaged` if there is one.
     """
     sums = Sums()
     with tqdm(total=total, unit='img', desc=describe, leave=False, dynamic_ncols=True, disable=None) as bar:
         for batch in batches:
-            for name, reason in batch.damaged:
-                _log.warning('counted as wrong: %s: %s', name, reason)
+            if damaged is None:
+                name_damaged(batch.damaged)
+            else:
+                damaged += batch.damaged
             sums.images += len(batch.damaged)
             if len(batch.labels):
                 scores = forward(batch.images)
@@ -68,3 +70,9 @@ def evaluate(forward, batches, total, describe='validation'):
     if sums.images != total:
         raise AssertionError(f'{sums.images} of {total} images were scored')
     return sums
+
+
+def name_damaged(damaged):
+    """Name images that count as wrong, since they cannot be decoded, in the log; [(name, reason)]."""
+    for name, reason in damaged:
+        _log.warning('counted as wrong: %s: %s', name, reason)

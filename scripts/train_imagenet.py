@@ -9,18 +9,23 @@ With --data-dir: ImageNet as the paper trained it (Section 3.3), from <dir>/trai
 or from class folders <dir>/train and <dir>/val. On one device, --accumulate 64 is the paper's batch of 2048.
 
     python scripts/train_imagenet.py --data-dir ~/imagenet --num-gpus 1 --accumulate 64 -j 16
+
+On several, each driven by a process of its own (a rank): -np here, or the same script under horovodrun.
+
+    python scripts/train_imagenet.py -np 2
 """
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser
-from gluon_a2.train import recipes
+from gluon_a2.train import launch, recipes
 
 
 def arguments(argv):
-    """(recipe, run options) of a command line."""
+    """(recipe, run options, flags of the launcher) of a command line."""
     flags = parser(__doc__)
     run = flags.add_argument_group('run')
     run.add_argument('--recipe', metavar='NAME', help=f'one of {", ".join(recipes.RECIPES)}; '
@@ -38,23 +43,33 @@ def arguments(argv):
     run.add_argument('--log-interval', type=int, default=50, help='steps between log lines')
     run.add_argument('--logging-file', help='instead of train.log in the run folder')
     run.add_argument('--max-damaged', type=int, help='damaged images to leave out before stopping; 1 %% by default')
+    run.add_argument('--rank-timeout', type=float, default=20, metavar='S', help='seconds without a sign of life, or '
+                     'while all others wait, after which a rank is given up and the job ends')
+    launch.add_flags(flags)
     recipes.add_flags(flags)
     given = vars(flags.parse_args(argv))
+    processes = {name: given.pop(name) for name in launch.FLAGS}
     fields = {name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__}
     has_data = given['data_dir'] or given['rec_train'] or given['rec_val']
     name = given.pop('recipe') or ('imagenet_a2_resnet50' if has_data else 'digits')
-    return recipes.choose(name, fields), given
+    ranks = processes['num_proc'] if launch.is_launcher(processes) else launch.ranks()
+    return recipes.choose(name, {**fields, 'ranks': ranks}), given, processes
 
 
 @entry
 def main(argv=None):
     """Parse, train, say where the results are."""
-    recipe, given = arguments(argv)
+    recipe, given, processes = arguments(argv)
+    if launch.is_launcher(processes):
+        save_dir = given['save_dir'] or str(recipes.default_folder(recipe))
+        sys.exit(launch.launch(processes, sys.argv if argv is None else [sys.argv[0], *argv], save_dir))
     import logging
     logging.basicConfig(format='%(message)s')
     from gluon_a2.train.loop import train
     from gluon_a2.train.run import Options
     folder, validation = train(recipe, Options(**given))
+    if os.environ.get('HOROVOD_RANK', '0') != '0':
+        return
     print(f'{100 * validation.accuracy:.2f} % top-1, {100 * validation.top5_accuracy:.2f} % top-5 on '
           f'{validation.images} held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
 

@@ -25,6 +25,8 @@ LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
     ('gluon_a2/paper.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
+    ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
+    ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     ('gluon_a2/train/launch.py', 'horovod.runner'),  # optional: the `distributed` extra; one rank does without
     ('gluon_a2/train/launch.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/train/launch.py', 'horovod.runner.http.http_server'),

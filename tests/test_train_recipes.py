@@ -50,6 +50,8 @@ def test_every_field_is_a_flag_and_absent_when_not_given():
     assert parse() == {}
     texts = {bool: None, int: '3', float: '0.5', str: 'nag', tuple: '30,60.5', type(None): '7'}
     for field in dataclasses.fields(Recipe):
+        if field.name == 'ranks':  # the launcher's
+            continue
         text = texts[type(field.default)]
         given = parse(recipes.flag_name(field), *([text] if text else []))
         assert list(given) == [field.name]

@@ -128,12 +128,18 @@ class Loader:
 class DamageLog:
     """Counts the damaged samples of a run, names each once in the log, and ends the run above a cap.
 
-    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down.
+    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down. `names` are those
+    known already, as a resumed run finds them in its checkpoint.
     """
 
-    def __init__(self, total, cap=None):
+    def __init__(self, total, cap=None, names=()):
         self.cap = total // 100 if cap is None else cap
-        self._names = set()
+        self._names = set(names)
+
+    @property
+    def names(self):
+        """The names of the damaged samples so far, sorted."""
+        return sorted(self._names)
 
     @property
     def count(self):

@@ -27,6 +27,7 @@ from pathlib import Path
 from ..errors import UserError
 
 FLAGS = ('num_proc', 'hosts', 'hostfile', 'network_interface', 'remote_shell', 'max_restarts')
+SIZES = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')  # where launchers tell a process how many ranks there are
 LAUNCHED = ('GLUON_A2_LAUNCH', 'HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')  # set by whoever starts ranks
 EXPORTED = re.compile(r'(HOROVOD|GLUON_A2|NCCL|MXNET)_\w+|OMP_NUM_THREADS|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
 
@@ -36,6 +37,11 @@ PATIENCE = 5       # s for the other ranks after the first has ended badly; thei
 TELLING = 1.5      # s for the watchdogs to write fault.json after the last rank is gone
 POLL = 0.05        # s
 PR_SET_PDEATHSIG = 1
+
+
+def ranks(environ=os.environ):
+    """How many ranks this job has; 1 where no launcher started it."""
+    return next((int(environ[name]) for name in SIZES if environ.get(name, '').isdigit()), 1)
 
 
 def add_flags(parser):

@@ -6,6 +6,10 @@ checkpoint; so a run that is cut anywhere and resumed ends as the uncut run does
 import contextlib
 import dataclasses
 import math
+import os
+import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,13 +23,17 @@ from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
 from ..files import sha256
-from ..metrics import Sums, evaluate, hits
-from . import checkpoint, network
+from ..metrics import Sums, evaluate, hits, name_damaged
+from . import checkpoint, network, preflight
+from .distributed import Group, name_ranks
+from .launch import PREEMPTED
 from .optimizer import LossScale, Updater
-from .recipes import to_json
-from .run import Run, log
+from .recipes import default_folder, to_json
+from .run import Run, Spectator, log, versions
 from .schedule import Plateau, Schedule
+from .watchdog import Heart
 
+PHASES = ('data', 'wait', 'allreduce', 'checkpoint')  # the rest of the time is computing
 SMALLEST_SCALE = 1.0  # below this, gradients that overflow are not float16's fault
 
 
@@ -48,21 +56,38 @@ def train(recipe, options):
     Raises UserError for anything the caller can mend. Ends early where the plateau schedule says so.
     """
     with contextlib.ExitStack() as stack:
-        sources, ctx = open_sources(recipe, options), choose_device(recipe, options)
-        net = network.build(recipe, ctx)  # before the run folder is touched: whatever is wrong is said first
-        run = stack.enter_context(Run(options.save_dir or default_folder(recipe), recipe, options))
+        group = Group()
+        folder = Path(group.tell(options.save_dir or str(default_folder(recipe)), 'folder'))
+        with group.all_or_none('preparation'):  # before the run folder is touched: whatever is wrong is said first
+            sources, ctx = open_sources(recipe, options), choose_device(recipe, options, group.local_rank)
+            net = network.build(recipe, ctx)
+        preflight.check(group, recipe, options, sources, net, folder)
+        with group.all_or_none('run folder'):
+            run = stack.enter_context(Run(folder, recipe, options) if group.first else Spectator(folder))
         stack.enter_context(logging_redirect_tqdm())
-        loop = stack.enter_context(Loop(recipe, options, run, net, *sources))
+        watch(group, options, folder, stack)
+        loop = stack.enter_context(Loop(recipe, options, run, net, *sources, group))
         validation = loop.run_epochs()
-        prefix = run.folder / 'export' / recipe.model
-        write_bundle(network.restored(checkpoint.find(run.checkpoints, 'last')), prefix)
-        log.info('exported %s-symbol.json, %s-0000.params, %s-meta.json', prefix, prefix.name, prefix.name)
+        if group.first:
+            export(run, recipe)
+        group.agree(None, 'exported')  # nobody leaves before the files are there
     return run.folder, validation
 
 
-def default_folder(recipe):
-    """runs/<model>-<date>-<time>."""
-    return Path('runs') / f'{recipe.model}-{time.strftime("%Y%m%d-%H%M%S")}'
+def export(run, recipe):
+    """Write the network of the last checkpoint into the run folder."""
+    prefix = run.folder / 'export' / recipe.model
+    write_bundle(network.restored(checkpoint.find(run.checkpoints, 'last')), prefix)
+    log.info('exported %s-symbol.json, %s-0000.params, %s-meta.json', prefix, prefix.name, prefix.name)
+
+
+def watch(group, options, folder, stack):
+    """Give this rank a heart that a watchdog listens to, where there are other ranks or a launcher to tell."""
+    if group.size == 1 and 'GLUON_A2_LAUNCH' not in os.environ:
+        return
+    heart = stack.enter_context(Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))
+    heart.join(group.tell(heart.serve() if group.first else None, 'watchdog'))
+    group.heart = heart
 
 
 def open_sources(recipe, options):
@@ -90,11 +115,11 @@ def class_names(recipe, source):
     return names + [str(label) for label in range(len(names), recipe.classes)]
 
 
-def choose_device(recipe, options):
+def choose_device(recipe, options, local_rank=0):
     """The context to train on; UserError where it cannot be had, or cannot do what the recipe asks."""
     if recipe.dtype == 'float16' and not options.num_gpus:
         raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype float32')
-    return device(options.num_gpus)
+    return device(options.num_gpus, local_rank)
 
 
 def fingerprint(source):
@@ -110,23 +135,28 @@ def step_seed(seed, *key):
 class Loop:
     """The state of a run, and the steps that change it."""
 
-    def __init__(self, recipe, options, run, net, train_source, val_source):
-        self.recipe, self.options, self.run, self.net = recipe, options, run, net
+    def __init__(self, recipe, options, run, net, train_source, val_source, group=None):
+        self.recipe, self.options, self.run, self.net, self.group = recipe, options, run, net, group or Group()
         self.ctx = next(iter(net.collect_params().values())).list_ctx()[0]
         self.at, self.sums, self.plateau = Position(), Sums(), Plateau()
         self._sources = train_source, val_source
         self._damage = data.DamageLog(len(train_source), options.max_damaged)
+        self._adds = recipe.accumulate > 1 and not recipe.exact_sums  # MXNet's own accumulation is in float32
         self.parameters = self.net.collect_params()
         for parameter in self.parameters.values():
-            if recipe.accumulate > 1 and parameter.grad_req != 'null':
+            if self._adds and parameter.grad_req != 'null':
                 parameter.grad_req = 'add'
         self.updater = Updater(self.parameters, recipe)
         self.scale = LossScale(recipe.dtype == 'float16')
         self.steps_per_epoch = math.ceil(len(train_source) / recipe.global_batch)
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.plateau)
         self._criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+        self._statistics = [p for p in self.parameters.values() if p.grad_req == 'null']
+        self._stop, self._clock = StopRequest(), Clock(0)
         if options.resume:
             self.resume()
+        self.group.broadcast([*(p.data() for p in self.parameters.values()),
+                              *(array for arrays in self.updater.states.values() for array in arrays)])
         self.run.rewind(self.at.step)
         self.net.hybridize(static_alloc=True, static_shape=True)
         self._criterion.hybridize()
@@ -135,9 +165,11 @@ class Loop:
         self._val_loader = data.Loader(val_source, data.EvalTransform(recipe.input_size, recipe.crop_ratio), workers)
 
     def __enter__(self):
+        self._stop.listen()
         return self
 
     def __exit__(self, kind, error, trace):
+        self._stop.ignore()
         self._train_loader.close()
         self._val_loader.close()
 
@@ -148,7 +180,8 @@ class Loop:
         self._say_settings()
         validation, total = None, self.recipe.num_epochs * self.steps_per_epoch
         started, first = time.perf_counter(), self.at.step
-        with tqdm(total=total, initial=self.at.step, unit='step', dynamic_ncols=True, disable=None) as bar:
+        with tqdm(total=total, initial=self.at.step, unit='step', dynamic_ncols=True,
+                  disable=None if self.group.first else True) as bar:
             while self.at.epoch < self.recipe.num_epochs and not self.schedule.finished:
                 bar.set_description(f'epoch {self.at.epoch + 1}/{self.recipe.num_epochs}')
                 self._run_epoch(bar)
@@ -160,8 +193,9 @@ class Loop:
         recipe, (count, source) = self.recipe, threads()
         log.info('%d CPU threads (%s); %s on %s', count, source, recipe.model, self.ctx)
         scaled = f' = {recipe.lr:g} × {recipe.global_batch} / {recipe.base_batch}' if recipe.base_batch else ''
-        log.info('batch %d per device, global batch %d (1 device × %d micro-batches); learning rate %g%s',
-                 recipe.batch_size, recipe.global_batch, recipe.accumulate, recipe.effective_lr, scaled)
+        log.info('batch %d per device, global batch %d (%d device%s × %d micro-batches); learning rate %g%s',
+                 recipe.batch_size, recipe.global_batch, recipe.ranks, 's' if recipe.ranks > 1 else '',
+                 recipe.accumulate, recipe.effective_lr, scaled)
         log.info('%d training and %d validation images, %d steps an epoch; run folder %s',
                  *map(len, self._sources), self.steps_per_epoch, self.run.folder)
 
@@ -169,19 +203,31 @@ class Loop:
         recipe, at = self.recipe, self.at
         order = data.epoch_order(len(self._sources[0]), recipe.seed, at.epoch)
         micro = data.batches(order, recipe.batch_size, at.images)
-        batches = self._train_loader.load(micro, at.epoch)
-        clock = Clock(at.images)
-        for first in range(0, len(micro), recipe.accumulate):
-            visited = sum(map(len, micro[first:first + recipe.accumulate]))
+        rank, ranks = self.group.rank, self.group.size
+        batches = self._train_loader.load(micro[rank::ranks], at.epoch)  # micro-batch j of a step is rank j mod ranks's
+        self._clock = clock = Clock(at.images)
+        for first in range(0, len(micro), recipe.micro_batches):
+            step = micro[first:first + recipe.micro_batches]
             lr = self.schedule.lr(at.step)
-            self.train_step(clock.timed('data', batches, min(recipe.accumulate, len(micro) - first)), lr)
-            at.step, at.images = at.step + 1, at.images + visited
+            self.group.beat(at.step, 'data')
+            self.train_step(clock.timed('data', batches, len(step[rank::ranks])), lr)
+            at.step, at.images = at.step + 1, at.images + sum(map(len, step))
             bar.set_postfix(loss=f'{self.sums.mean_loss:.3f}', top1=f'{100 * self.sums.accuracy:.1f}%',
                             speed=f'{clock.speed(at.images):.0f} img/s', refresh=False)
             bar.update()
             self._log_step(lr, clock)
-            if self.options.save_steps and at.step % self.options.save_steps == 0 and at.images < len(order):
+            due = self.options.save_steps and at.step % self.options.save_steps == 0 and at.images < len(order)
+            if due or self._stop.agreed:
                 self.save()
+            if self._stop.agreed:
+                self._leave()
+
+    def _leave(self):
+        """End on all ranks, as somebody asked, with the exit code that tells a scheduler to queue the job again."""
+        log.warning('stopped on request at step %d; --resume --save-dir %s goes on', self.at.step, self.run.folder)
+        if self.group.heart:
+            self.group.heart.done()
+        sys.exit(PREEMPTED)
 
     def _log_step(self, lr, clock):
         in_epoch = self.at.step - self.at.epoch * self.steps_per_epoch
@@ -192,7 +238,18 @@ class Loop:
                  self.at.epoch, in_epoch, speed, sums.accuracy, sums.mean_loss, lr)
         self.run.record(self.at.step, {'epoch': self.at.epoch, 'loss': sums.mean_loss, 'accuracy': sums.accuracy,
                                        'lr': lr})
-        self.run.record(self.at.step, {'images_per_s': speed, 'data_share': clock.share('data')}, 'timing.jsonl')
+        self._log_time(clock, speed)
+
+    def _log_time(self, clock, speed):
+        """Where the time went, on average and on the rank that the others wait for least."""
+        shares = self.group.gather([clock.share(name) for name in PHASES], 'time')
+        mean = {f'{name}_share': sum(column) / len(shares) for name, column in zip(PHASES, zip(*shares))}
+        self.run.record(self.at.step, {'images_per_s': speed, 'images_per_s_per_rank': speed / self.group.size, **mean},
+                        'timing.jsonl')
+        if self.group.size > 1:
+            slowest = min(range(self.group.size), key=lambda rank: shares[rank][PHASES.index('wait')])
+            log.info('  %s; slowest rank %d', ', '.join(
+                f'{name} {100 * mean[f"{name}_share"]:.1f} %' for name in PHASES), slowest)
 
     def _end_epoch(self):
         """Validate, feed the plateau rule, log, and save; then the position is the next epoch's start."""
@@ -213,30 +270,104 @@ class Loop:
         last = at.epoch == recipe.num_epochs or self.schedule.finished
         if better or last or at.epoch % self.options.save_frequency == 0:
             path = self.save()
-            if better:
+            if better and self.group.first:
                 checkpoint.mark_best(self.run.checkpoints, path)
         return validation
 
     # ---- steps
 
     def train_step(self, batches, lr):
-        """One update from an iterable of micro-batches. Gradients meet other ranks' between backward and update."""
-        if self.recipe.accumulate > 1:
+        """One update from an iterable of this rank's micro-batches of the step.
+
+        Gradients are summed over all micro-batches, wherever computed, and divided by their images; BatchNorm's running
+        statistics move once a step, by the mean over the micro-batches. So k ranks compute what one rank does with k
+        micro-batches. Nothing is changed where a loss or gradient is not finite: that is `Diverged`, on all ranks.
+        """
+        if self._adds:
             self.parameters.zero_grad()
-        step = Sums()
+        before, own, damaged, exact = self._flat_statistics(), Sums(), [], None
+        moved = np.zeros(len(before))
         for number, batch in enumerate(batches):
-            self._damage.add(batch.damaged)
+            damaged += batch.damaged
+            self.group.beat(self.at.step, 'compute')
             if len(batch.labels):
-                step.add(self._forward_backward(batch, number))
-        if not math.isfinite(step.loss) and not self.scale.enabled:
-            raise Diverged(f'the loss is {step.loss} at step {self.at.step} (epoch {self.at.epoch}): lower --lr '
-                           f'(now {lr:g}) or lengthen --warmup-epochs; {self._last_saved()}')
-        if step.images and self.scale.accept(self.updater.gradients()):
-            self.updater.update(lr, 1 / (step.images * self.scale.scale))
-            self.sums.add(step)
+                if own.images:
+                    self._set_statistics(before)
+                own.add(self._forward_backward(batch, number * self.group.size + self.group.rank))
+                moved += len(batch.labels) * self._flat_statistics()
+                if self.recipe.exact_sums:
+                    gradients = self.updater.flat_gradients().astype('float64')
+                    exact = gradients if exact is None else exact + gradients
+        finite = not own.images or (math.isfinite(own.loss) and self._finite(exact))
+        with self._clock.during('wait'):
+            total, count, faulty, moved = self._meet(own, len(damaged), finite, moved)
+        if count:
+            self._add_damage(sum(self.group.gather(damaged, 'damaged'), []))
+        if faulty and not self.scale.enabled:
+            self._diverged(faulty, own, lr)
+        if total.images and self.scale.accept(not faulty):
+            self._update(total.images, lr, exact, bool(own.images))
+            self._set_statistics(moved / total.images)
+            self.sums.add(total)
+        else:
+            self._set_statistics(before)
         if self.scale.scale < SMALLEST_SCALE:
-            raise Diverged(f'gradients overflow at step {self.at.step} whatever the loss scale: lower --lr '
-                           f'(now {lr:g}) or use --dtype float32; {self._last_saved()}')
+            self.group.end(Diverged(f'gradients overflow at step {self.at.step} whatever the loss scale: lower --lr '
+                                    f'(now {lr:g}) or use --dtype float32; {self._last_saved()}'))
+
+    def _meet(self, own, damaged, finite, moved):
+        """All ranks' (sums, number of damaged images, ranks that are not finite, statistics × images), by one sum."""
+        size = self.group.size
+        faulty = np.zeros(size)
+        faulty[self.group.rank] = not finite
+        counts = [own.images, own.loss, own.top1, own.top5] if finite else [own.images, 0, 0, 0]
+        moved = moved if finite else np.zeros(len(moved))
+        vector = self.group.add(np.concatenate([counts, [damaged, self._stop.requested], faulty, moved]), 'counts')
+        self._stop.agreed = vector[5] > 0
+        faulty = np.flatnonzero(vector[6:6 + size]).tolist()
+        return Sums(int(vector[0]), *vector[1:4].tolist()), int(vector[4]), faulty, vector[6 + size:]
+
+    def _finite(self, exact):
+        return self.updater.finite() if exact is None else math.isfinite(exact.sum().asscalar())
+
+    def _update(self, images, lr, exact, has_gradients):
+        """Sum the gradients over all ranks, and take the optimizer's step."""
+        if self.group.size > 1 or exact is not None:
+            flat = self.updater.flat_gradients() if exact is None else exact
+            if not has_gradients:  # the last step of an epoch may leave a rank without images
+                flat = mx.nd.zeros(flat.shape, flat.context, dtype='float64' if self.recipe.exact_sums else 'float32')
+            with self._clock.during('allreduce'):
+                self.group.add_gradients(flat, self.recipe.compression, images)
+            self.updater.set_gradients(flat)
+        self.updater.update(lr, 1 / (images * self.scale.scale))
+
+    def _diverged(self, faulty, own, lr):
+        where = f'{name_ranks(faulty)}: ' if self.group.size > 1 else ''
+        losses = self.group.gather(repr(own.loss), 'losses')
+        loss = losses[faulty[0]]
+        what = f'the loss is {loss}' if loss in ('nan', 'inf', '-inf') else 'a gradient is not finite'
+        self.group.end(Diverged(
+            f'{where}{what} at step {self.at.step} (epoch {self.at.epoch}): lower --lr (now {lr:g}) or lengthen '
+            f'--warmup-epochs; {self._last_saved()}'))
+
+    def _add_damage(self, damaged):
+        try:
+            self._damage.add(sorted(map(tuple, damaged)))
+        except UserError as error:
+            self.group.end(error)
+
+    def _flat_statistics(self):
+        """BatchNorm's running statistics, one float64 vector."""
+        mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
+        return np.concatenate([p.data().asnumpy().ravel() for p in self._statistics]).astype(np.float64)
+
+    def _set_statistics(self, flat):
+        start = 0
+        for parameter in self._statistics:
+            array = parameter.data()
+            array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape), dtype=array.dtype)
+            start += array.size
+        mx.nd.waitall()
 
     def _forward_backward(self, batch, number):
         recipe = self.recipe
@@ -268,33 +399,72 @@ class Loop:
 
     def validate(self):
         """The `Sums` over the validation images, every one once."""
-        source = self._sources[1]
-        batches = data.batches(np.arange(len(source)), self.recipe.batch_size)
-        return evaluate(self._scores, self._val_loader.load(batches, 0), len(source))
+        source, damaged = self._sources[1], []
+        batches = data.batches(np.arange(len(source)), self.recipe.batch_size)[self.group.rank::self.group.size]
+        own = evaluate(self._scores, self._val_loader.load(batches, 0), sum(map(len, batches)), damaged=damaged)
+        name_damaged(sorted(map(tuple, sum(self.group.gather(damaged, 'validation.damaged'), []))))
+        images, *sums = self.group.add(np.array(dataclasses.astuple(own), np.float64), 'validation').tolist()
+        if images != len(source):
+            raise AssertionError(f'{images} of {len(source)} validation images were scored on all ranks together')
+        return Sums(int(images), *sums)
 
     def _scores(self, images):
+        self.group.beat(self.at.step, 'validation')
         return self.net(mx.nd.array(images, self.ctx, dtype=self.recipe.dtype)).astype('float32').asnumpy()
 
     # ---- checkpoints
 
     def save(self):
-        """Write a checkpoint of this moment; its path."""
-        tensors = {f'param/{name}': p.data().asnumpy() for name, p in self.parameters.items()}
-        for name, arrays in self.updater.states.items():
-            tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
-        state = {'recipe': to_json(self.recipe), 'data': self.options.data,
-                 'labels': fingerprint(self._sources[0]), 'threads': threads()[0],
-                 'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
-                 'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
-                 'scale': [self.scale.scale, self.scale.clean]}
-        return checkpoint.save(self.run.checkpoints, self.at.step, tensors, state)
+        """Write a checkpoint of this moment, on rank 0; its path. UserError if the ranks differ."""
+        self.group.beat(self.at.step, 'checkpoint')
+        with self._clock.during('checkpoint'):
+            tensors = {f'param/{name}': p.data().asnumpy() for name, p in self.parameters.items()}
+            for name, arrays in self.updater.states.items():
+                tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
+            self._check_ranks_agree(tensors)
+            if not self.group.first:
+                return None
+            return checkpoint.save(self.run.checkpoints, self.at.step, tensors, self._state())
+
+    def _state(self):
+        """Everything but tensors that a resumed run needs, and what made it."""
+        return {'recipe': to_json(self.recipe), 'data': self.options.data,
+                'labels': fingerprint(self._sources[0]), 'threads': threads()[0], 'ranks': self.group.size,
+                'versions': versions(), 'batchnorm': 'running statistics: mean of the micro-batches of a step',
+                'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
+                'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
+                'scale': [self.scale.scale, self.scale.clean], 'damaged': self._damage.names}
+
+    def _check_ranks_agree(self, tensors):
+        if self.group.size == 1:
+            return
+        digest = sha256(b''.join(np.ascontiguousarray(tensors[name]).tobytes() for name in sorted(tensors)))
+        digests = self.group.gather(digest, 'digest')
+        other = [rank for rank, theirs in enumerate(digests) if theirs != digests[0]]
+        if other:
+            self.group.end(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at step {self.at.step}: '
+                                     f'not saved; look for broken memory there; {self._last_saved()}'))
 
     def resume(self):
-        """Go back to the newest valid checkpoint of the run folder; to the beginning where there is none."""
+        """Go back to the newest valid checkpoint of the run folder, which rank 0 reads; without one, to the start."""
+        state = None
+        with self.group.all_or_none('resume'):
+            if self.group.first:
+                state = self._read_checkpoint()
+        state = self.group.tell(state, 'state')
+        if state is None:
+            return
+        self.at, self.sums = Position(**state['at']), Sums(**state['sums'])
+        vars(self.plateau).update(state['plateau'])
+        self.scale.scale, self.scale.clean = state['scale']
+        self._damage = data.DamageLog(len(self._sources[0]), self.options.max_damaged, state.get('damaged', ()))
+
+    def _read_checkpoint(self):
+        """Load tensors of the newest valid checkpoint; its state, or None."""
         found = checkpoint.newest(self.run.checkpoints)
         if found is None:
             log.info('no valid checkpoint in %s: beginning again', self.run.checkpoints)
-            return
+            return None
         if found.state['labels'] != fingerprint(self._sources[0]):
             raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, labels or classes '
                             'than there are now: resume with the same data, or start another run')
@@ -304,14 +474,34 @@ class Loop:
         for name, arrays in self.updater.states.items():
             for i, array in enumerate(arrays):
                 array[:] = mx.nd.array(found.tensors[f'state/{name}/{i}'], dtype=array.dtype)
-        self.at, self.sums = Position(**found.state['at']), Sums(**found.state['sums'])
-        vars(self.plateau).update(found.state['plateau'])
-        self.scale.scale, self.scale.clean = found.state['scale']
         log.info('resumed from %s', found.path)
+        return found.state
 
     def _last_saved(self):
+        if not self.group.first:
+            return ''
         found = checkpoint.newest(self.run.checkpoints)
         return f'the last good checkpoint is {found.path}' if found else 'no checkpoint had been written yet'
+
+
+class StopRequest:
+    """SIGTERM asks for a checkpoint at the next step, on all ranks, and then for the end."""
+
+    def __init__(self):
+        self.requested, self.agreed, self._before = False, False, None
+
+    def listen(self):
+        """From now on, note the signal; only a process's main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+
+    def ignore(self):
+        """Back to what SIGTERM did before."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number, frame):
+        self.requested = True
 
 
 class Clock:
@@ -327,6 +517,13 @@ class Clock:
             item = next(iterator)
             self._spent[name] = self._spent.get(name, 0) + time.perf_counter() - start
             yield item
+
+    @contextlib.contextmanager
+    def during(self, name):
+        """Count the time in here under `name`."""
+        start = time.perf_counter()
+        yield
+        self._spent[name] = self._spent.get(name, 0) + time.perf_counter() - start
 
     def speed(self, images):
         """Images per second."""

@@ -36,6 +36,22 @@ class Updater:
         """The live gradient arrays, in the order of the parameters."""
         return [parameter.grad() for parameter in self._parameters.values()]
 
+    def flat_gradients(self):
+        """All gradients as one float32 vector, a copy in the plain layout (oneDNN's own cannot be sent)."""
+        return mx.nd.concat(*[mx.nd.reshape(g, (-1,)) for g in self.gradients()], dim=0).astype('float32')
+
+    def set_gradients(self, flat):
+        """Overwrite the gradients from a vector such as `flat_gradients` gives."""
+        start = 0
+        for gradient in self.gradients():
+            gradient[:] = flat[start:start + gradient.size].reshape(gradient.shape).astype(gradient.dtype)
+            start += gradient.size
+
+    def finite(self):
+        """Whether every gradient is."""
+        gradients = self.gradients()
+        return bool(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients), init_output=True).asscalar())
+
 
 def _flat(state):
     if state is None:
@@ -55,11 +71,11 @@ class LossScale:
         self.enabled, self.window = enabled, window
         self.scale, self.clean = (scale if enabled else 1.0), 0
 
-    def accept(self, gradients):
-        """Whether these gradients may be used; adapts the scale. Always True where scaling is off."""
+    def accept(self, finite):
+        """Whether gradients, `finite` or not, may be used; adapts the scale. Always True where scaling is off."""
         if not self.enabled:
             return True
-        if not mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients), init_output=True).asscalar():
+        if not finite:
             self.scale, self.clean = self.scale / 2, 0
             return False
         self.clean += 1

@@ -6,8 +6,10 @@ counts as saturation are stated nowhere; 0.9, 1e-4 and the rest below are ours.
 import argparse
 import dataclasses
 import math
+import time
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional, Tuple
 
 from ..errors import UserError
@@ -15,10 +17,11 @@ from ..errors import UserError
 LR_MODES = ('plateau', 'step', 'cosine', 'poly')
 OPTIMIZERS = ('nag', 'sgd')
 DTYPES = ('float32', 'float16')
+COMPRESSIONS = ('none', 'fp16')
 
 
 RANGES = [  # fields, what they must fulfil, in words; sizes, crops and model names are checked where they are used
-    ('classes batch_size accumulate num_epochs plateau_patience input_size', lambda x: x >= 1, '1 or more'),
+    ('classes batch_size accumulate ranks num_epochs plateau_patience input_size', lambda x: x >= 1, '1 or more'),
     ('wd momentum warmup_epochs warmup_lr target_lr mixup_off_epoch plateau_decays seed plateau_gain',
      lambda x: x >= 0, '0 or more'),
     ('lr lr_decay mixup_alpha crop_ratio', lambda x: x > 0, 'above 0'),
@@ -54,6 +57,10 @@ class Recipe:
 
     batch_size: int = _flag(32, 'images per device and micro-batch')
     accumulate: int = _flag(1, 'micro-batches per step')
+    ranks: int = dataclasses.field(default=1, metadata={'help': None, 'choices': None})  # the launcher's, not a flag
+    compression: str = _flag('none', 'how gradients travel between ranks: fp16 sends half the bytes', COMPRESSIONS)
+    exact_sums: bool = _flag(False, 'sum gradients in float64: the same bits on any number of ranks, for twice the '
+                             'bytes between them')
     num_epochs: int = _flag(120, 'at most this many passes over the data')
     optimizer: str = _flag('nag', 'SGD with Nesterov (nag) or plain (sgd) momentum', OPTIMIZERS)
     lr: float = _flag(math.sqrt(0.1), 'learning rate; given as a flag it is absolute, whatever the batch')
@@ -90,11 +97,18 @@ class Recipe:
             for name in names.split():
                 if not allowed(getattr(self, name)):
                     raise UserError(f'--{name.replace("_", "-")} must be {what}, not {getattr(self, name)}')
+        if self.exact_sums and self.compression != 'none':
+            raise UserError('--exact-sums and --compression fp16 exclude each other: choose one')
 
     @property
     def global_batch(self):
-        """Images per step, over all devices (one, here) and micro-batches."""
-        return self.batch_size * self.accumulate
+        """Images per step, over all ranks and their micro-batches."""
+        return self.batch_size * self.micro_batches
+
+    @property
+    def micro_batches(self):
+        """Micro-batches per step, over all ranks."""
+        return self.accumulate * self.ranks
 
     @property
     def effective_lr(self):
@@ -128,6 +142,8 @@ def add_flags(parser):
     group = parser.add_argument_group('recipe (the defaults are those of the recipe)')
     types = typing.get_type_hints(Recipe)
     for field in dataclasses.fields(Recipe):
+        if field.metadata['help'] is None:
+            continue
         shown = ', '.join(f'{name} {getattr(RECIPES[name], field.name)}' for name in ('digits', 'imagenet_a2_resnet50'))
         text = f'{field.metadata["help"]} [{shown}]'.replace('%', '%%')
         kind, common = types[field.name], {'dest': field.name, 'default': argparse.SUPPRESS, 'help': text}
@@ -157,6 +173,11 @@ def choose(name, flags):
     if 'lr' in flags and 'base_batch' not in flags:
         flags = {**flags, 'base_batch': None}
     return dataclasses.replace(RECIPES[name], **flags)
+
+
+def default_folder(recipe):
+    """runs/<model>-<date>-<time>."""
+    return Path('runs') / f'{recipe.model}-{time.strftime("%Y%m%d-%H%M%S")}'
 
 
 def to_json(recipe):

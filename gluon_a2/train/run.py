@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -31,6 +32,7 @@ from ..files import write_whole
 from . import recipes
 
 log = logging.getLogger('gluon_a2')
+SHARES = ('batch_size', 'accumulate', 'ranks')  # how a global batch is cut: a resumed run may cut it otherwise
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,14 @@ class Options:
     log_interval: int = 50
     logging_file: Optional[str] = None
     max_damaged: Optional[int] = None
+    rank_timeout: float = 20
 
     def __post_init__(self):
         for name, low in (('num_data_workers', 0), ('save_frequency', 1), ('save_steps', 0), ('log_interval', 1)):
             if getattr(self, name) < low:
                 raise UserError(f'--{name.replace("_", "-")} must be {low} or more, not {getattr(self, name)}')
+        if not 1 <= self.rank_timeout < float('inf'):
+            raise UserError(f'--rank-timeout must be 1 second or more, not {self.rank_timeout}')
         if self.max_damaged is not None and self.max_damaged < 0:
             raise UserError(f'--max-damaged must be 0 or more, not {self.max_damaged}')
         if (self.rec_train is None) != (self.rec_val is None):
@@ -76,6 +81,17 @@ class Options:
     def data(self):
         """What is trained on, for the record: 'digits' (the embedded set) or a path."""
         return self.rec_train or self.data_dir or 'digits'
+
+
+def versions():
+    """What computes: versions of this package, of what it stands on, and the machine."""
+    return {'gluon_a2': __version__, 'mxnet': mx.__version__, 'numpy': np.__version__,
+            'python': platform.python_version(), 'machine': platform.platform()}
+
+
+def global_batch(recipe):
+    """Images per step of a recipe in plain values."""
+    return recipe['batch_size'] * recipe['accumulate'] * recipe.get('ranks', 1)
 
 
 def lock(folder):
@@ -137,16 +153,22 @@ class Run:
             self.folder.rename(self._replaced)
         write_whole(made_by, json.dumps({
             'recipe': recipes.to_json(recipe), 'command': sys.argv, 'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
-            'threads': threads()[0], 'versions': {
-                'gluon_a2': __version__, 'mxnet': mx.__version__, 'numpy': np.__version__,
-                'python': platform.python_version(), 'machine': platform.platform()}}, indent=1).encode())
+            'threads': threads()[0], 'launch': os.environ.get('GLUON_A2_LAUNCH'), 'versions': versions()},
+            indent=1).encode())
 
     def _check_same(self, made_by, recipe):
         if not made_by.exists():
             raise UserError(f'{self.folder} holds no run to resume: leave out --resume, or give its --save-dir')
         made = json.loads(made_by.read_bytes())
         then, now = made['recipe'], json.loads(json.dumps(recipes.to_json(recipe)))
-        changed = [name for name in now if then.get(name) != now[name]]
+        if global_batch(then) != global_batch(now):
+            raise UserError(f'{self.folder} was trained with a global batch of {global_batch(then)}, not '
+                            f'{global_batch(now)}: choose --batch-size and --accumulate so that ranks × batch size × '
+                            'accumulate is the same')
+        if then['batch_size'] != now['batch_size']:
+            log.warning('BatchNorm normalises %d images at a time from here on, and did %d before',
+                        now['batch_size'], then['batch_size'])
+        changed = [name for name in now if name not in SHARES and then.get(name, now[name]) != now[name]]
         if changed:
             name = changed[0]
             raise UserError(f'{self.folder} was trained with {name}={then.get(name)}, not {now[name]}: resume with the '
@@ -201,3 +223,26 @@ class Run:
     def draw(self):
         """Draw curve.png from log.jsonl."""
         viz.learning_curve(self.folder / 'log.jsonl', self.folder / 'curve.png')
+
+
+class Spectator:
+    """Stands in for `Run` on all ranks but the first: they write nothing, and say nothing but errors."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        log.setLevel(logging.ERROR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        log.setLevel(logging.INFO)
+
+    def rewind(self, step):
+        """Nothing was written."""
+
+    def record(self, step, values, name='log.jsonl'):
+        """Rank 0 does it."""
+
+    def draw(self):
+        """Rank 0 does it."""

@@ -1,0 +1,74 @@
+"""What must be the same on all ranks, and be there, before the first step: one sentence for each fault."""
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import gluon_a2
+
+from ..data import ImageError
+from ..errors import UserError
+from ..files import sha256
+from .distributed import name_ranks
+from .recipes import to_json
+
+COPIES = 8  # of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
+WAYS_OUT = {
+    'code': 'gluon_a2 is another version there: install the same one everywhere',
+    'recipe': 'it was started with other flags: start every rank with the same command',
+    'training images': 'its training data is other data: give every host the same files',
+    'validation images': 'its validation data is other data: give every host the same files',
+}
+
+
+def check(group, recipe, options, sources, net, folder):
+    """Raise UserError on all ranks unless they agree, and rank 0's disk holds the checkpoints to come."""
+    facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
+             'training images': contents(sources[0]), 'validation images': contents(sources[1])}
+    everyone = group.gather(facts, 'preflight')
+    for name, way_out in WAYS_OUT.items():
+        other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
+        if other:
+            group.end(UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
+    fault = 'Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 from the environment ' \
+            'and run HOROVOD_GPU_OPERATIONS=NCCL make horovod' if options.num_gpus and not group.nccl_built() else None
+    group.agree(fault or (disk_fault(net, folder) if group.first else None), 'preflight.faults')
+
+
+@functools.lru_cache(maxsize=None)
+def code():
+    """SHA-256 of this package's sources."""
+    folder = Path(gluon_a2.__file__).parent
+    return sha256(b'\0'.join(path.read_bytes() for path in sorted(folder.rglob('*.py'))))
+
+
+def contents(source):
+    """[images, SHA-256 of all labels and class names, and of a few images]."""
+    some = sorted({0, len(source) // 2, len(source) - 1})
+    images = b'\0'.join(_bytes(source, i) for i in some if 0 <= i < len(source))
+    return [len(source), sha256(np.asarray(source.labels, np.int64).tobytes() + images
+                                + '\0'.join(source.classes).encode('utf-8', 'replace'))]
+
+
+def _bytes(source, i):
+    """An image's encoded bytes; a damaged one, which training leaves out, is the same fault everywhere."""
+    try:
+        return bytes(source.read(i))
+    except ImageError as error:
+        return str(error).encode('utf-8', 'replace')
+
+
+def disk_fault(net, folder):
+    """The sentence for a disk without room for the checkpoints of `net` in `folder`, or None."""
+    needed = COPIES * sum(4 * int(np.prod(p.shape)) for p in net.collect_params().values())
+    there = Path(os.path.abspath(folder))
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free >= needed:
+        return None
+    return (f'{folder} has {free / 1e6:.0f} MB free, and the checkpoints of this network need {needed / 1e6:.0f} MB: '
+            'free some, or choose another --save-dir')

@@ -1,0 +1,185 @@
+"""Real ranks under Horovod: they compute what one process does, and none of them fails alone."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gluon_a2.data import batches, epoch_order
+from gluon_a2.train import checkpoint, launch
+from gluon_a2.train.distributed import Group, name_ranks
+
+ROOT = Path(__file__).resolve().parents[1]
+RANK = [sys.executable, str(ROOT / 'tests' / 'tiny_rank.py')]
+# 40 images in steps of 4 × 3: the last step of an epoch has 4 images, so most ranks have none in it.
+FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', '3', '--num-epochs', '3', '--mixup',
+         '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1',
+         '-j', '0', '--max-damaged', '0', '--exact-sums']
+STEPS = 12  # 3 epochs of ⌈40 / 12⌉
+
+pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
+
+
+def run(folder, images, ranks, *flags, code=0, fault=None, starter=None):
+    """Train the tiny job on `ranks` ranks at a global batch of 12 unless told otherwise; (stdout, stderr)."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **({'TINY_FAULT': fault} if fault else {})}
+    several = ['-np', ranks] if ranks > 1 and not starter else []
+    command = [*(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several, *flags]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def newest(folder):
+    return checkpoint.find(folder / 'checkpoints', 'last')
+
+
+def distance(folder, other):
+    """Largest distance of parameters, and of optimizer states, relative to their norms."""
+    ours, theirs = newest(folder).tensors, newest(other).tensors
+    return max(_norm(ours[n].astype(np.float64) - theirs[n] for n in ours if n.startswith(kind)) /
+               _norm(theirs[n].astype(np.float64) for n in theirs if n.startswith(kind)) for kind in ('param', 'state'))
+
+
+def _norm(arrays):
+    return np.sqrt(sum((array ** 2).sum() for array in arrays))
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory, images):
+    """One process with 4 micro-batches, for each optimizer."""
+    folder = tmp_path_factory.mktemp('ranks')
+    for optimizer in ('nag', 'sgd'):
+        run(folder / optimizer, images, 1, '--accumulate', 4, '--optimizer', optimizer)
+    return folder
+
+
+# ---- the same computation
+
+@pytest.mark.parametrize('ranks, accumulate, optimizer', [(2, 2, 'nag'), (4, 1, 'nag'), (4, 1, 'sgd')])
+def test_ranks_compute_what_micro_batches_do(tmp_path, images, alone, ranks, accumulate, optimizer):
+    run(tmp_path / 'run', images, ranks, '--accumulate', accumulate, '--optimizer', optimizer)
+    assert newest(tmp_path / 'run').state['at']['step'] == STEPS
+    assert distance(tmp_path / 'run', alone / optimizer) <= 1e-6
+    ours, theirs = lines(tmp_path / 'run'), lines(alone / optimizer)
+    assert [line['step'] for line in ours] == [line['step'] for line in theirs]
+    assert [line.get('val_images') for line in ours] == [line.get('val_images') for line in theirs]
+    assert ours[-1]['val_images'] == 13
+
+
+def test_three_ranks_compute_what_three_micro_batches_do(tmp_path, images):
+    run(tmp_path / 'one', images, 1, '--accumulate', 3)
+    run(tmp_path / 'three', images, 3)
+    assert distance(tmp_path / 'three', tmp_path / 'one') <= 1e-6
+
+
+def test_half_precision_on_the_wire_is_another_sum_and_repeats(tmp_path, images, alone):
+    for name in ('a', 'b'):
+        run(tmp_path / name, images, 2, '--accumulate', 2, '--compression', 'fp16', '--no-exact-sums')
+    assert distance(tmp_path / 'a', alone / 'nag') > 0
+    assert distance(tmp_path / 'a', tmp_path / 'b') == 0
+
+
+def test_sums_in_float32_are_those_of_micro_batches_but_for_rounding(tmp_path, images):
+    """One step: after a few, this network with BatchNorm over so few images has blown any rounding up."""
+    flags = '--no-exact-sums', '--num-epochs', 1, '--batch-size', 10, '--warmup-epochs', 0
+    run(tmp_path / 'one', images, 1, '--accumulate', 4, *flags)
+    run(tmp_path / 'four', images, 4, *flags)
+    assert newest(tmp_path / 'one').state['at']['step'] == 1
+    assert distance(tmp_path / 'four', tmp_path / 'one') <= 1e-6
+
+
+def test_under_horovodrun_unchanged(tmp_path, images, alone):
+    horovodrun = [Path(sys.executable).with_name('horovodrun'), '-np', '2', '--gloo']
+    run(tmp_path / 'run', images, 2, '--accumulate', 2, starter=horovodrun)
+    assert distance(tmp_path / 'run', alone / 'nag') <= 1e-6
+
+
+# ---- going on with another number of ranks
+
+def test_every_share_of_every_step_visits_each_sample_once():
+    order = epoch_order(101, 7, 3)
+    for size in (1, 2, 3, 4):
+        for start in range(0, 101, 12):
+            micro = batches(order, 3, start)
+            seen = np.concatenate([np.concatenate(micro[rank::size]) for rank in range(size) if micro[rank::size]])
+            assert sorted(seen.tolist()) == sorted(order[start:].tolist())
+
+
+@pytest.mark.parametrize('before, after', [(1, 4), (4, 2), (2, 1)])
+def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, alone, before, after):
+    step = 2 + before  # in the first or the second epoch
+    _, err = run(tmp_path / 'run', images, before, '--accumulate', 4 // before, '--max-restarts', 1,
+                 fault=f'{before - 1} {step} SIGTERM', code=launch.PREEMPTED)
+    assert f'stopped on request at step {step + 1}' in err
+    assert newest(tmp_path / 'run').state['at']['step'] == step + 1
+    run(tmp_path / 'run', images, after, '--accumulate', 4 // after, '--resume')
+    assert distance(tmp_path / 'run', alone / 'nag') <= 1e-6
+    assert [line['step'] for line in lines(tmp_path / 'run')] == [line['step'] for line in lines(alone / 'nag')]
+
+
+def test_another_global_batch_is_refused(tmp_path, images, alone):
+    shutil.copytree(alone / 'nag', tmp_path / 'run')
+    _, err = run(tmp_path / 'run', images, 2, '--resume', code=2)
+    assert 'was trained with a global batch of 12, not 6: choose --batch-size and --accumulate' in err
+
+
+# ---- faults
+
+@pytest.mark.parametrize('rank', [0, 1])
+@pytest.mark.parametrize('kind, reason', [
+    ('SIGKILL', 'died'), ('SIGSTOP', 'is frozen'), ('sleep', 'keeps the others waiting'), ('raise', 'a defect'),
+    ('exit', 'ended early')])
+def test_a_rank_that_fails_takes_the_job_down_and_is_named(tmp_path, images, rank, kind, reason):
+    _, err = run(tmp_path / 'run', images, 2, '--rank-timeout', 4, fault=f'{rank} 3 {kind}', code=1)
+    assert re.search(rf'^error: .*rank {rank}\b.*{reason}', err, re.MULTILINE), err
+    fault = json.loads((tmp_path / 'run' / 'fault.json').read_text())
+    assert fault['rank'] == rank
+    assert newest(tmp_path / 'run').state['at']['step'] == 3
+    left = subprocess.run(['pgrep', '-f', str(tmp_path / 'run')], capture_output=True, text=True)
+    assert left.stdout == ''
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_rank_with_nan_stops_all_and_nothing_of_it_is_saved(tmp_path, images, rank):
+    _, err = run(tmp_path / 'run', images, 2, '--max-restarts', 3, fault=f'{rank} 3 nan', code=2)
+    errors = [line for line in err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1 and f'rank {rank}: the loss is nan at step 3' in errors[0]
+    assert newest(tmp_path / 'run').state['at']['step'] == 3
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_killed_rank_is_restarted_and_the_run_ends_bit_identical(tmp_path, images, rank):
+    run(tmp_path / 'uncut', images, 2)
+    _, err = run(tmp_path / 'run', images, 2, '--max-restarts', 1, fault=f'{rank} 4 SIGKILL')
+    assert 'restart 1 of 1' in err
+    assert distance(tmp_path / 'run', tmp_path / 'uncut') == 0
+    assert (tmp_path / 'run' / 'log.jsonl').read_text() == (tmp_path / 'uncut' / 'log.jsonl').read_text()
+
+
+def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, images):
+    _, err = run(tmp_path / 'run', images, 2, '--classes', '5', code=2)
+    errors = [line for line in err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1 and 'labels are outside 0…4' in errors[0]
+
+
+# ---- one process
+
+def test_alone_everything_is_the_identity():
+    group = Group()
+    assert (group.rank, group.size, group.first) == (0, 1, True)
+    assert group.gather({'a': 1}, 'x') == [{'a': 1}] and group.tell('b', 'x') == 'b'
+    assert group.add(np.arange(3.0), 'x').tolist() == [0, 1, 2]
+
+
+def test_ranks_are_named_in_a_sentence():
+    assert name_ranks([3]) == 'rank 3' and name_ranks([0, 3, 5]) == 'ranks 0, 3 and 5'

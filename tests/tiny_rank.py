@@ -1,0 +1,41 @@
+"""train_imagenet.py with a fault of its own, where one is asked for: TINY_FAULT='<rank> <step> <kind>'."""
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'scripts'))
+
+import train_imagenet
+
+
+def fail_at(rank, step, kind):
+    """Have the rank fail where it begins the step, unless it is a resumed one."""
+    from gluon_a2.backend import mx
+    from gluon_a2.train.loop import Loop
+    original = Loop.train_step
+
+    def train_step(self, batches, lr):
+        if (self.group.rank, self.at.step) == (rank, step) and not self.options.resume:
+            if kind in ('SIGKILL', 'SIGSTOP', 'SIGTERM'):
+                os.kill(os.getpid(), getattr(signal, kind))
+            elif kind == 'sleep':
+                time.sleep(600)
+            elif kind == 'raise':
+                raise RuntimeError('a defect')
+            elif kind == 'exit':
+                sys.exit(0)
+            elif kind == 'nan':
+                self.parameters['fc_bias'].data()[:] = float('nan')
+                mx.nd.waitall()
+        return original(self, batches, lr)
+
+    Loop.train_step = train_step
+
+
+if __name__ == '__main__':
+    if os.environ.get('TINY_FAULT') and os.environ.get('GLUON_A2_LAUNCH'):
+        number, at, what = os.environ['TINY_FAULT'].split()
+        fail_at(int(number), int(at), what)
+    train_imagenet.main()
