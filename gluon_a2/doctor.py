@@ -46,8 +46,9 @@ def probe(code, timeout=300):
 def examine():
     """(rows of the table, faults that keep training from running, notes on what else is amiss)."""
     rows, faults, notes = [('gluon_a2', __version__), ('Python', sys.version.split()[0])], [], []
-    for part in (examine_mxnet, examine_opencv, examine_packages, examine_horovod, examine_gpus):
-        for total, more in zip((rows, faults, notes), part()):
+    mxnet = examine_mxnet()
+    for part in (mxnet, examine_opencv(), examine_packages(), examine_horovod(usable=not mxnet[1]), examine_gpus()):
+        for total, more in zip((rows, faults, notes), part):
             total += more
     return rows, faults, notes
 
@@ -101,11 +102,13 @@ def examine_packages():
     return rows, faults, []
 
 
-def examine_horovod():
-    """Horovod and what it was built with; one process trains without it."""
+def examine_horovod(usable=True):
+    """Horovod and what it was built with, where MXNet is `usable`; one process trains without it."""
     version = checks.installed('horovod')
     if version is None:
         return [('Horovod', 'not installed (several processes need it: make horovod)')], [], []
+    if not usable:
+        return [('Horovod', f'{version}, not tried without MXNet')], [], []
     built, ended = probe(HOROVOD_PROBE)
     if ended:
         note = f'Horovod {version} cannot be used with MXNet ({ended}): run pip uninstall -y horovod, then make horovod'

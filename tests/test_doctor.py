@@ -77,6 +77,11 @@ def test_horovod(monkeypatch, version, answer, row, notes):
     assert doctor.examine_horovod() == ([('Horovod', row)], [], notes)
 
 
+def test_horovod_is_not_blamed_for_mxnet(monkeypatch):
+    monkeypatch.setattr(checks, 'installed', lambda name: '0.28.1')
+    assert doctor.examine_horovod(usable=False) == ([('Horovod', '0.28.1, not tried without MXNet')], [], [])
+
+
 def test_gpus_that_the_wheel_can_and_cannot_use(monkeypatch):
     monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
     monkeypatch.setattr(checks, 'gpus', lambda: [('NVIDIA A100', (8, 0)), ('NVIDIA H100', (9, 0))])
