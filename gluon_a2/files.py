@@ -1,5 +1,6 @@
 """Writing files whole or not at all."""
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -20,6 +21,9 @@ def write_synced(path, content):
         with open(path, 'wb') as file:
             file.write(content)
             file.flush()
+            written = os.fstat(file.fileno()).st_size
+            if written != len(content):  # some full disks, on a network, report success
+                raise OSError(errno.ENOSPC, f'only {written} of {len(content)} bytes were written')
             os.fsync(file.fileno())
     except OSError as error:
         error.filename = error.filename or str(path)  # only open() says which file it was

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Dict, NamedTuple
 
@@ -22,8 +23,10 @@ from ..errors import UserError
 from ..files import sha256, sync_folder, write_synced, write_whole
 
 _log = logging.getLogger(__name__)
-FORMAT = 'gluon_a2 checkpoint 1'
+FORMAT = 'gluon_a2 checkpoint 2'
+FIELDS = {'format', 'step', 'best', 'state', 'size', 'sha256', 'digest'}
 TENSORS, MANIFEST, BEST = 'tensors.safetensors', 'manifest.json', 'best.json'
+REPLACED = '.old'  # what a checkpoint of the same step is called while a new one takes its place
 
 
 class CheckpointError(UserError):
@@ -31,17 +34,31 @@ class CheckpointError(UserError):
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by name (numpy) and the manifest's `state` (plain values)."""
+    """Tensors by name (numpy), the `state` (plain values), and whether it was the best of its run when written."""
     path: Path
     tensors: Dict[str, np.ndarray]
     state: dict
+    best: bool = False
+
+    def check(self, expected):
+        """Raise CheckpointError unless the tensors are exactly those of {name: shape}; names some that are not."""
+        wrong = [f'{name} is missing' for name in expected if name not in self.tensors]
+        wrong += [f'{name} is not of this network' for name in self.tensors if name not in expected]
+        wrong += [f'{name} is {self.tensors[name].shape}, not {tuple(shape)}' for name, shape in expected.items()
+                  if name in self.tensors and self.tensors[name].shape != tuple(shape)]
+        if wrong:
+            more = f', and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+            raise CheckpointError(f'{self.path} does not fit this network ({"; ".join(wrong[:3])}{more}): '
+                                  'resume the run it belongs to, with the code that wrote it')
 
 
-def save(folder, step, tensors, state, keep=2):
+# ---- writing
+
+def save(folder, step, tensors, state, keep=2, best=False):
     """Write checkpoint `step` into `folder`, then remove all but the newest `keep` and the best; its path.
 
-    `tensors` is {name: array}, `state` plain JSON values. Non-finite tensors raise `CheckpointError`, and a
-    failed write leaves the earlier checkpoints as they were.
+    `tensors` is {name: array}, `state` plain JSON values; `best` marks it as the best so far. Non-finite tensors
+    raise `CheckpointError`. After an OSError the newest valid checkpoint is no older than before.
     """
     for name, array in tensors.items():
         if not np.isfinite(array).all():
@@ -49,40 +66,146 @@ def save(folder, step, tensors, state, keep=2):
                                   'it stay')
     folder = Path(folder)
     final, temporary = folder / f'step-{step:08d}', folder / f'.step-{step:08d}.{os.getpid()}.tmp'
-    temporary.mkdir(parents=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
     try:
+        temporary.mkdir(parents=True)
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
         write_synced(temporary / TENSORS, content)
-        manifest = {'format': FORMAT, 'step': step, 'state': state, 'size': len(content), 'sha256': sha256(content)}
-        write_synced(temporary / MANIFEST, json.dumps({**manifest, 'digest': _digest(manifest)}, indent=1).encode())
+        write_synced(temporary / MANIFEST, _encode({
+            'format': FORMAT, 'step': step, 'best': best, 'state': state, 'size': len(content),
+            'sha256': sha256(content)}))
         sync_folder(temporary)
-        if final.exists():  # a damaged one of the same step, or the run was resumed from before it
-            shutil.rmtree(final)
+        _make_way(final)
         os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(folder)
+    if best:
+        mark_best(folder, final)
     _prune(folder, final, keep)
     return final
 
 
+def _make_way(final):
+    """Free the name `final`: a checkpoint that is there stays, under a name `newest` knows, unless it is damaged."""
+    if not final.exists():
+        return
+    try:
+        load(final)
+    except CheckpointError:
+        _remove(final)
+        return
+    old = final.with_suffix(REPLACED)
+    if old.exists():
+        _remove(old)
+    os.replace(final, old)
+
+
+def _prune(folder, written, keep):
+    """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed past as damaged."""
+    best, steps = _best_name(folder), _steps(folder)
+    whole = [path for path in steps if path.suffix != REPLACED]
+    place = whole.index(written) + 1
+    kept = whole[max(0, place - keep):place]
+    for path in steps:
+        if path not in kept and path.name != best:
+            _remove(path)
+
+
+def _remove(path):
+    """Delete a checkpoint, which is hidden first: one whose removal was cut shall not look like a damaged one."""
+    hidden = path.with_name(f'.{path.name}.gone.tmp')
+    shutil.rmtree(hidden, ignore_errors=True)
+    os.replace(path, hidden)
+    shutil.rmtree(hidden)
+
+
+def remove_unfinished(folder):
+    """Remove what is left of checkpoints whose writing or removal was cut; nobody else may be writing."""
+    for path in Path(folder).glob('.step-*.tmp'):
+        shutil.rmtree(path)
+
+
+def mark_best(folder, path):
+    """Remember the checkpoint at `path` as the best of its run; it is kept until another is."""
+    write_whole(Path(folder) / BEST, json.dumps({'checkpoint': path.name}).encode())
+
+
+class Writer:
+    """Saves in the background, so that training does not wait for the disk; one checkpoint at a time.
+
+    An error of a save is raised once, by the next `save` or `wait`. The process does not end before the last is written.
+    """
+
+    def __init__(self, folder):
+        self.folder, self._thread, self._error = Path(folder), None, None
+
+    def save(self, step, tensors, state, best=False):
+        """Begin to write; arrays must not be changed afterwards. Waits for the save before this one."""
+        self.wait()
+        self._thread = threading.Thread(target=self._save, args=(step, tensors, state, best), name='checkpoint')
+        self._thread.start()
+
+    def _save(self, step, tensors, state, best):
+        try:
+            save(self.folder, step, tensors, state, best=best)
+        except BaseException as error:
+            self._error = error
+
+    def wait(self):
+        """Return once everything is on the disk; raises the error of the last save."""
+        self.settle()
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    def settle(self):
+        """Return once nothing is being written, whatever came of it."""
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+
+
+# ---- reading
+
 def load(path):
     """The `Checkpoint` in a folder `step-…`; `CheckpointError` on anything missing or damaged."""
     path = Path(path)
+    manifest, content = _read_manifest(path / MANIFEST), None
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        digest = manifest.pop('digest')
-        content = (path / TENSORS).read_bytes()
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if (path / TENSORS).stat().st_size == manifest['size']:
+            content = (path / TENSORS).read_bytes()
+    except OSError as error:
         raise CheckpointError(f'{path} is not a whole checkpoint ({error})') from error
-    if manifest.get('format') != FORMAT or digest != _digest(manifest):
-        raise CheckpointError(f'{path / MANIFEST} is damaged: its digest does not match')
-    if len(content) != manifest['size'] or sha256(content) != manifest['sha256']:
+    if content is None or sha256(content) != manifest['sha256']:
         raise CheckpointError(f'{path / TENSORS} is damaged: its size or SHA-256 does not match the manifest')
     try:
-        return Checkpoint(path, safetensors.numpy.load(content), manifest['state'])
-    except SafetensorError as error:
+        tensors = safetensors.numpy.load(content)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the last three: types numpy does not have
         raise CheckpointError(f'{path / TENSORS} cannot be read: {error}') from error
+    return Checkpoint(path, tensors, manifest['state'], manifest['best'])
+
+
+def _read_manifest(path):
+    """The manifest's values, if the file is to the byte what we would write."""
+    try:
+        raw = path.read_bytes()
+        manifest = json.loads(raw)
+        del manifest['digest']
+        sound = raw == _encode(manifest)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f'{path.parent} is not a whole checkpoint ({error})') from error
+    if not sound:
+        raise CheckpointError(f'{path} is damaged: its digest does not match')
+    if manifest.get('format') != FORMAT or manifest.keys() | {'digest'} != FIELDS:
+        raise CheckpointError(f'{path} is of the format {manifest.get("format")!r}, and this version of gluon_a2 reads '
+                              f'{FORMAT!r}: use the version that wrote it')
+    return manifest
+
+
+def _encode(manifest):
+    digest = sha256(json.dumps(manifest, sort_keys=True).encode())
+    return json.dumps({**manifest, 'digest': digest}, indent=1).encode()
 
 
 def newest(folder):
@@ -93,17 +216,6 @@ def newest(folder):
         except CheckpointError as error:
             _log.warning('%s; trying the one before it', error)
     return None
-
-
-def remove_unfinished(folder):
-    """Remove the temporary folders of checkpoints whose writing was cut; nobody else may be writing."""
-    for path in Path(folder).glob('.step-*.tmp'):
-        shutil.rmtree(path)
-
-
-def mark_best(folder, path):
-    """Remember the checkpoint at `path` as the best of its run; it is kept until another is."""
-    write_whole(Path(folder) / BEST, json.dumps({'checkpoint': path.name}).encode())
 
 
 def find(folder, which):
@@ -118,7 +230,10 @@ def find(folder, which):
 
 def _best(folder):
     name = _best_name(folder)
-    return load(Path(folder) / name) if name else None
+    if not name:
+        return None
+    path = Path(folder) / name
+    return load(path if path.exists() else path.with_suffix(REPLACED))
 
 
 def _best_name(folder):
@@ -130,17 +245,5 @@ def _best_name(folder):
 
 
 def _steps(folder):
-    return sorted(Path(folder).glob('step-*'))
-
-
-def _prune(folder, written, keep):
-    """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed past as damaged."""
-    best, steps = _best_name(folder), _steps(folder)
-    earlier, later = [p for p in steps if p <= written], [p for p in steps if p > written]
-    for path in earlier[:-keep] + later:
-        if path.name != best:
-            shutil.rmtree(path)
-
-
-def _digest(manifest):
-    return sha256(json.dumps(manifest, sort_keys=True).encode())
+    """Checkpoints from the oldest to the newest; of one step, the one that replaces another comes last."""
+    return sorted(Path(folder).glob('step-*'), key=lambda path: (path.stem, path.suffix != REPLACED))
