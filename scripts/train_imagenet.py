@@ -33,6 +33,10 @@ def arguments(argv):
     run.add_argument('--data-dir', help='folder with train.rec and val.rec, or with class folders in train and val')
     for name in ('rec-train', 'rec-train-idx', 'rec-val', 'rec-val-idx'):
         run.add_argument('--' + name, metavar='FILE', help='RecordIO file or its index, instead of --data-dir')
+    run.add_argument('--synthetic-data', type=int, nargs='?', const=100, metavar='STEPS', help='random pixels, '
+                     'so many steps an epoch (100): how fast it trains when nothing is read')
+    run.add_argument('--test-io', type=int, nargs='?', const=0, metavar='IMAGES', help='only read, an '
+                     'epoch or so many images: how fast they come, and which are damaged')
     run.add_argument('--num-gpus', type=int, default=0, help='0 (CPU) or 1; one process drives one device')
     run.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode images')
     run.add_argument('--save-dir', help='run folder; runs/<model>-<date>-<time> where not given')
@@ -50,7 +54,9 @@ def arguments(argv):
     given = vars(flags.parse_args(argv))
     processes = {name: given.pop(name) for name in launch.FLAGS}
     fields = {name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__}
-    has_data = given['data_dir'] or given['rec_train'] or given['rec_val']
+    has_data = given['data_dir'] or given['rec_train'] or given['rec_val'] or given['synthetic_data'] is not None
+    if given['synthetic_data'] is not None:
+        fields.setdefault('num_epochs', 1)
     name = given.pop('recipe') or ('imagenet_a2_resnet50' if has_data else 'digits')
     ranks = processes['num_proc'] if launch.is_launcher(processes) else launch.ranks()
     return recipes.choose(name, {**fields, 'ranks': ranks}), given, processes
@@ -63,15 +69,30 @@ def main(argv=None):
     if launch.is_launcher(processes):
         save_dir = given['save_dir'] or str(recipes.default_folder(recipe))
         sys.exit(launch.launch(processes, sys.argv if argv is None else [sys.argv[0], *argv], save_dir))
+    os.environ.update(recipes.environment(recipe))
     import logging
     logging.basicConfig(format='%(message)s')
-    from gluon_a2.train.loop import train
     from gluon_a2.train.run import Options
-    folder, validation = train(recipe, Options(**given))
-    if os.environ.get('HOROVOD_RANK', '0') != '0':
-        return
-    print(f'{100 * validation.accuracy:.2f} % top-1, {100 * validation.top5_accuracy:.2f} % top-5 on '
-          f'{validation.images} held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
+    images, options = given.pop('test_io'), Options(**given)
+    told = train(recipe, options) if images is None else read(recipe, options, images)
+    if os.environ.get('HOROVOD_RANK', '0') == '0':
+        print(told)
+
+
+def train(recipe, options):
+    """Train, and say how it ended and where the results are."""
+    from gluon_a2.train.loop import train
+    folder, validation = train(recipe, options)
+    return (f'{100 * validation.accuracy:.2f} % top-1, {100 * validation.top5_accuracy:.2f} % top-5 on '
+            f'{validation.images} held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
+
+
+def read(recipe, options, images):
+    """Read without training, and say how fast that is."""
+    from gluon_a2.train.reading import measure
+    count, damaged, seconds = measure(recipe, options, images)
+    return (f'{count} images read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} images/s in all, '
+            f'{count / seconds / recipe.ranks:.0f} per rank')
 
 
 if __name__ == '__main__':

@@ -130,3 +130,33 @@ def test_named_classes_must_be_as_many_as_the_network_has(tmp_path):
             (tmp_path / split / name / '1.jpg').write_bytes(source.read(1))
     with pytest.raises(UserError, match='the data has 2 classes and the network 10: give --classes 2'):
         train(tmp_path, tmp_path)
+
+
+def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
+    recipe = dataclasses.replace(tiny.RECIPE, num_epochs=1)
+    folder, validation = tiny.run(tmp_path / 'run', None, recipe, synthetic_data=3)
+    assert validation.images == 7
+    assert [line['step'] for line in lines(folder, 'loss')] == [1, 2, 3]
+    times = [json.loads(line) for line in (folder / 'timing.jsonl').read_text().splitlines()]
+    shares = {name: times[-1][f'{name}_share'] for name in ('data', 'compute', 'wait', 'allreduce', 'checkpoint')}
+    assert 0.5 < sum(shares.values()) <= 1 and max(shares, key=shares.get) == 'compute'
+
+
+@pytest.mark.parametrize('options, sentence', [
+    ({'synthetic_data': 0}, '--synthetic-data must be 1 step an epoch or more, not 0'),
+    ({'synthetic_data': 5, 'data_dir': 'x'}, '--synthetic-data takes the place of --data-dir')])
+def test_synthetic_data_excludes_other_data(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Options(**options)
+
+
+def test_a_deterministic_run_refuses_what_would_change_its_bits(tmp_path, images):
+    recipe = dataclasses.replace(PLAIN, deterministic=True)
+    folder, _ = tiny.run(tmp_path / 'run', images, recipe)
+    made = json.loads((folder / 'run.json').read_text())
+    for changes, sentence in (
+            ({'threads': made['threads'] + 1}, f'set OMP_NUM_THREADS={made["threads"] + 1}'),
+            ({'recipe': {**made['recipe'], 'ranks': 2, 'batch_size': 10}}, 'on 2 ranks, not 1: start as many')):
+        (folder / 'run.json').write_text(json.dumps({**made, **changes}))
+        with pytest.raises(UserError, match=sentence):
+            tiny.run(folder, images, recipe, resume=True)

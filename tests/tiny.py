@@ -26,7 +26,7 @@ def write_data(folder, train_images=40, val_images=13):
 
 def run(folder, data_dir, recipe=RECIPE, **options):
     """Train; (run folder, validation sums)."""
-    return train(recipe, Options(data_dir=str(data_dir), save_dir=str(folder), log_interval=1,
+    return train(recipe, Options(save_dir=str(folder), data_dir=data_dir and str(data_dir), log_interval=1,
                                  **{'num_data_workers': 0, 'save_steps': 1, **options}))
 
 

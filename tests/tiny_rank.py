@@ -27,7 +27,7 @@ def fail_at(rank, step, kind):
             elif kind == 'exit':
                 sys.exit(0)
             elif kind == 'nan':
-                self.parameters['fc_bias'].data()[:] = float('nan')
+                self.stepper.parameters['fc_bias'].data()[:] = float('nan')
                 mx.nd.waitall()
         return original(self, batches, lr)
 

@@ -4,6 +4,7 @@
     images, augment                  what the loader, and `deploy`, do to one image
     order                            which image comes when
     digits, prepare                  a small real data set; ImageNet's folders to record files
+    synthetic                        random pixels, to measure without reading
 
 Needs numpy and OpenCV only: the loader's processes start without MXNet.
 """
@@ -14,9 +15,11 @@ from .loader import Batch, DamageLog, Loader, WorkerError
 from .order import batches, epoch_order, sample_rng
 from .recordio import Record, RecordError, RecordReader, RecordWriter
 from .sources import FolderSource, RecordSource, check_classes, check_labels, open_source
+from .synthetic import SyntheticLoader, SyntheticSource
 
 __all__ = [
     'MEAN', 'SCALE', 'Batch', 'DamageLog', 'EvalTransform', 'FolderSource', 'ImageError', 'Loader', 'Record',
-    'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter', 'TrainTransform', 'WorkerError', 'batches',
-    'check_classes', 'check_labels', 'decode', 'digits_folder', 'epoch_order', 'normalise', 'open_source', 'sample_rng',
+    'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter', 'SyntheticLoader', 'SyntheticSource',
+    'TrainTransform', 'WorkerError', 'batches', 'check_classes', 'check_labels', 'decode', 'digits_folder',
+    'epoch_order', 'normalise', 'open_source', 'sample_rng',
 ]

@@ -134,7 +134,7 @@ def mark_best(folder, path):
 class Writer:
     """Saves in the background, so that training does not wait for the disk; one checkpoint at a time.
 
-    An error of a save is raised once, by the next `save` or `wait`. The process does not end before the last is written.
+    An error of a save is raised once, by the next `save` or `wait`. A process ends only after the last is written.
     """
 
     def __init__(self, folder):

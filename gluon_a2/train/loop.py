@@ -23,31 +23,21 @@ from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
 from ..files import sha256
-from ..metrics import Sums, evaluate, hits, name_damaged
+from ..metrics import Sums, evaluate, name_damaged
 from . import checkpoint, network, preflight
 from .distributed import Group, name_ranks
 from .launch import PREEMPTED
-from .optimizer import LossScale, Updater
 from .recipes import default_folder, to_json
 from .run import Run, Spectator, log, versions
 from .schedule import Plateau, Schedule
+from .step import PHASES, Clock, Position, Stepper
 from .watchdog import Heart
 
-PHASES = ('data', 'wait', 'allreduce', 'checkpoint')  # the rest of the time is computing
 SMALLEST_SCALE = 1.0  # below this, gradients that overflow are not float16's fault
 
 
 class Diverged(UserError):
     """The loss is no longer a finite number."""
-
-
-@dataclasses.dataclass
-class Position:
-    """Where a run is; with the tensors, all that a checkpoint must hold."""
-    step: int = 0
-    epoch: int = 0
-    images: int = 0  # already visited in this epoch
-    best: float = -1.0  # validation top-1
 
 
 def train(recipe, options):
@@ -92,6 +82,9 @@ def watch(group, options, folder, stack):
 
 def open_sources(recipe, options):
     """(training, validation) sources with labels checked: record files or folders given, or the embedded digits."""
+    if options.synthetic_data:
+        return [data.SyntheticSource(count, recipe.classes)
+                for count in (options.synthetic_data * recipe.global_batch, recipe.batch_size * recipe.ranks)]
     folder = options.data_dir
     if folder is None and options.rec_train is None:
         folder = data.digits_folder()
@@ -127,42 +120,28 @@ def fingerprint(source):
     return sha256(np.asarray(source.labels, np.int64).tobytes() + '\0'.join(source.classes).encode('utf-8', 'replace'))
 
 
-def step_seed(seed, *key):
-    """A seed for MXNet's generator, which cannot be saved, from the run's seed and where it is."""
-    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0] >> 1)
-
-
 class Loop:
     """The state of a run, and the steps that change it."""
 
     def __init__(self, recipe, options, run, net, train_source, val_source, group=None):
-        self.recipe, self.options, self.run, self.net, self.group = recipe, options, run, net, group or Group()
-        self.ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+        self.recipe, self.options, self.run, self.group = recipe, options, run, group or Group()
         self.at, self.sums, self.plateau = Position(), Sums(), Plateau()
         self._sources = train_source, val_source
         self._damage = data.DamageLog(len(train_source), options.max_damaged)
-        self._adds = recipe.accumulate > 1 and not recipe.exact_sums  # MXNet's own accumulation is in float32
-        self.parameters = self.net.collect_params()
-        for parameter in self.parameters.values():
-            if self._adds and parameter.grad_req != 'null':
-                parameter.grad_req = 'add'
-        self.updater = Updater(self.parameters, recipe)
-        self.scale = LossScale(recipe.dtype == 'float16')
+        self._stop, self._clock = StopRequest(), Clock()
+        self.stepper = Stepper(recipe, net, self.group, self._clock)
         self.steps_per_epoch = math.ceil(len(train_source) / recipe.global_batch)
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.plateau)
-        self._criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
-        self._statistics = [p for p in self.parameters.values() if p.grad_req == 'null']
-        self._stop, self._clock = StopRequest(), Clock(0)
+        self._writer = checkpoint.Writer(run.folder / 'checkpoints')
         if options.resume:
             self.resume()
-        self.group.broadcast([*(p.data() for p in self.parameters.values()),
-                              *(array for arrays in self.updater.states.values() for array in arrays)])
+        self.stepper.share()
         self.run.rewind(self.at.step)
-        self.net.hybridize(static_alloc=True, static_shape=True)
-        self._criterion.hybridize()
+        net.hybridize(static_alloc=True, static_shape=True)
+        load = data.SyntheticLoader if options.synthetic_data else data.Loader
         workers = options.num_data_workers
-        self._train_loader = data.Loader(train_source, train_transform(recipe), workers, recipe.seed)
-        self._val_loader = data.Loader(val_source, data.EvalTransform(recipe.input_size, recipe.crop_ratio), workers)
+        self._train_loader = load(train_source, train_transform(recipe), workers, recipe.seed)
+        self._val_loader = load(val_source, data.EvalTransform(recipe.input_size, recipe.crop_ratio), workers)
 
     def __enter__(self):
         self._stop.listen()
@@ -172,6 +151,10 @@ class Loop:
         self._stop.ignore()
         self._train_loader.close()
         self._val_loader.close()
+        if kind is None:
+            self._writer.wait()
+        else:
+            self._writer.settle()
 
     # ---- epochs
 
@@ -186,12 +169,13 @@ class Loop:
                 bar.set_description(f'epoch {self.at.epoch + 1}/{self.recipe.num_epochs}')
                 self._run_epoch(bar)
                 validation = self._end_epoch()
+        self._writer.wait()
         log.info('%d steps in %.0f s', self.at.step - first, time.perf_counter() - started)
         return validation or self.validate()
 
     def _say_settings(self):
         recipe, (count, source) = self.recipe, threads()
-        log.info('%d CPU threads (%s); %s on %s', count, source, recipe.model, self.ctx)
+        log.info('%d CPU threads (%s); %s on %s', count, source, recipe.model, self.stepper.ctx)
         scaled = f' = {recipe.lr:g} × {recipe.global_batch} / {recipe.base_batch}' if recipe.base_batch else ''
         log.info('batch %d per device, global batch %d (%d device%s × %d micro-batches); learning rate %g%s',
                  recipe.batch_size, recipe.global_batch, recipe.ranks, 's' if recipe.ranks > 1 else '',
@@ -205,51 +189,54 @@ class Loop:
         micro = data.batches(order, recipe.batch_size, at.images)
         rank, ranks = self.group.rank, self.group.size
         batches = self._train_loader.load(micro[rank::ranks], at.epoch)  # micro-batch j of a step is rank j mod ranks's
-        self._clock = clock = Clock(at.images)
+        self._clock.restart(at.images)
         for first in range(0, len(micro), recipe.micro_batches):
             step = micro[first:first + recipe.micro_batches]
             lr = self.schedule.lr(at.step)
             self.group.beat(at.step, 'data')
-            self.train_step(clock.timed('data', batches, len(step[rank::ranks])), lr)
+            stop = self.train_step(self._clock.timed('data', batches, len(step[rank::ranks])), lr)
             at.step, at.images = at.step + 1, at.images + sum(map(len, step))
             bar.set_postfix(loss=f'{self.sums.mean_loss:.3f}', top1=f'{100 * self.sums.accuracy:.1f}%',
-                            speed=f'{clock.speed(at.images):.0f} img/s', refresh=False)
+                            speed=f'{self._clock.speed(at.images):.0f} img/s', refresh=False)
             bar.update()
-            self._log_step(lr, clock)
+            self._log_step(lr)
             due = self.options.save_steps and at.step % self.options.save_steps == 0 and at.images < len(order)
-            if due or self._stop.agreed:
+            if due or stop:
                 self.save()
-            if self._stop.agreed:
+            if stop:
                 self._leave()
 
     def _leave(self):
         """End on all ranks, as somebody asked, with the exit code that tells a scheduler to queue the job again."""
+        self._writer.wait()
         log.warning('stopped on request at step %d; --resume --save-dir %s goes on', self.at.step, self.run.folder)
         if self.group.heart:
             self.group.heart.done()
         sys.exit(PREEMPTED)
 
-    def _log_step(self, lr, clock):
+    def _log_step(self, lr):
         in_epoch = self.at.step - self.at.epoch * self.steps_per_epoch
         if in_epoch % self.options.log_interval and in_epoch < self.steps_per_epoch:
             return
-        sums, speed = self.sums, clock.speed(self.at.images)
+        sums, speed = self.sums, self._clock.speed(self.at.images)
         log.info('Epoch[%d] Batch [%d]\tSpeed: %f samples/sec\taccuracy=%f\tloss=%f\tlr=%f',
                  self.at.epoch, in_epoch, speed, sums.accuracy, sums.mean_loss, lr)
         self.run.record(self.at.step, {'epoch': self.at.epoch, 'loss': sums.mean_loss, 'accuracy': sums.accuracy,
                                        'lr': lr})
-        self._log_time(clock, speed)
+        self._log_time(speed)
 
-    def _log_time(self, clock, speed):
-        """Where the time went, on average and on the rank that the others wait for least."""
-        shares = self.group.gather([clock.share(name) for name in PHASES], 'time')
-        mean = {f'{name}_share': sum(column) / len(shares) for name, column in zip(PHASES, zip(*shares))}
-        self.run.record(self.at.step, {'images_per_s': speed, 'images_per_s_per_rank': speed / self.group.size, **mean},
-                        'timing.jsonl')
+    def _log_time(self, speed):
+        """Where the time went, on average over the ranks, and the rank that the others wait for."""
+        shares = self.group.gather([self._clock.share(name) for name in PHASES], 'time')
+        mean = {name: sum(column) / len(shares) for name, column in zip(PHASES, zip(*shares))}
+        self.run.record(self.at.step, {
+            'images_per_s': speed, 'images_per_s_per_rank': speed / self.group.size,
+            **{f'{name}_share': share for name, share in mean.items()}}, 'timing.jsonl')
+        where = ', '.join(f'{name} {100 * share:.1f} %' for name, share in mean.items())
         if self.group.size > 1:
             slowest = min(range(self.group.size), key=lambda rank: shares[rank][PHASES.index('wait')])
-            log.info('  %s; slowest rank %d', ', '.join(
-                f'{name} {100 * mean[f"{name}_share"]:.1f} %' for name in PHASES), slowest)
+            where += f'; {speed / self.group.size:.1f} samples/sec per rank; slowest rank {slowest}'
+        log.info('  %s', where)
 
     def _end_epoch(self):
         """Validate, feed the plateau rule, log, and save; then the position is the next epoch's start."""
@@ -269,82 +256,31 @@ class Loop:
         self.sums = Sums()
         last = at.epoch == recipe.num_epochs or self.schedule.finished
         if better or last or at.epoch % self.options.save_frequency == 0:
-            path = self.save()
-            if better and self.group.first:
-                checkpoint.mark_best(self.run.checkpoints, path)
+            self.save(best=better)
         return validation
 
     # ---- steps
 
     def train_step(self, batches, lr):
-        """One update from an iterable of this rank's micro-batches of the step.
+        """One update from an iterable of this rank's micro-batches; whether somebody asked to stop.
 
-        Gradients are summed over all micro-batches, wherever computed, and divided by their images; BatchNorm's running
-        statistics move once a step, by the mean over the micro-batches. So k ranks compute what one rank does with k
-        micro-batches. Nothing is changed where a loss or gradient is not finite: that is `Diverged`, on all ranks.
+        `Diverged`, on all ranks, where a loss or gradient is not finite, and UserError above the cap of damaged images.
         """
-        if self._adds:
-            self.parameters.zero_grad()
-        before, own, damaged, exact = self._flat_statistics(), Sums(), [], None
-        moved = np.zeros(len(before))
-        for number, batch in enumerate(batches):
-            damaged += batch.damaged
-            self.group.beat(self.at.step, 'compute')
-            if len(batch.labels):
-                if own.images:
-                    self._set_statistics(before)
-                own.add(self._forward_backward(batch, number * self.group.size + self.group.rank))
-                moved += len(batch.labels) * self._flat_statistics()
-                if self.recipe.exact_sums:
-                    gradients = self.updater.flat_gradients().astype('float64')
-                    exact = gradients if exact is None else exact + gradients
-        finite = not own.images or (math.isfinite(own.loss) and self._finite(exact))
-        with self._clock.during('wait'):
-            total, count, faulty, moved = self._meet(own, len(damaged), finite, moved)
-        if count:
-            self._add_damage(sum(self.group.gather(damaged, 'damaged'), []))
-        if faulty and not self.scale.enabled:
-            self._diverged(faulty, own, lr)
-        if total.images and self.scale.accept(not faulty):
-            self._update(total.images, lr, exact, bool(own.images))
-            self._set_statistics(moved / total.images)
-            self.sums.add(total)
-        else:
-            self._set_statistics(before)
-        if self.scale.scale < SMALLEST_SCALE:
+        with self._clock.during('compute'):
+            done = self.stepper.take(batches, self.at, lr, self._stop.requested)
+        self._add_damage(done.damaged)
+        scale = self.stepper.scale
+        if done.faulty and not scale.enabled:
+            self._diverged(done, lr)
+        if scale.scale < SMALLEST_SCALE:
             self.group.end(Diverged(f'gradients overflow at step {self.at.step} whatever the loss scale: lower --lr '
                                     f'(now {lr:g}) or use --dtype float32; {self._last_saved()}'))
+        self.sums.add(done.sums)
+        return done.stop
 
-    def _meet(self, own, damaged, finite, moved):
-        """All ranks' (sums, number of damaged images, ranks that are not finite, statistics × images), by one sum."""
-        size = self.group.size
-        faulty = np.zeros(size)
-        faulty[self.group.rank] = not finite
-        counts = [own.images, own.loss, own.top1, own.top5] if finite else [own.images, 0, 0, 0]
-        moved = moved if finite else np.zeros(len(moved))
-        vector = self.group.add(np.concatenate([counts, [damaged, self._stop.requested], faulty, moved]), 'counts')
-        self._stop.agreed = vector[5] > 0
-        faulty = np.flatnonzero(vector[6:6 + size]).tolist()
-        return Sums(int(vector[0]), *vector[1:4].tolist()), int(vector[4]), faulty, vector[6 + size:]
-
-    def _finite(self, exact):
-        return self.updater.finite() if exact is None else math.isfinite(exact.sum().asscalar())
-
-    def _update(self, images, lr, exact, has_gradients):
-        """Sum the gradients over all ranks, and take the optimizer's step."""
-        if self.group.size > 1 or exact is not None:
-            flat = self.updater.flat_gradients() if exact is None else exact
-            if not has_gradients:  # the last step of an epoch may leave a rank without images
-                flat = mx.nd.zeros(flat.shape, flat.context, dtype='float64' if self.recipe.exact_sums else 'float32')
-            with self._clock.during('allreduce'):
-                self.group.add_gradients(flat, self.recipe.compression, images)
-            self.updater.set_gradients(flat)
-        self.updater.update(lr, 1 / (images * self.scale.scale))
-
-    def _diverged(self, faulty, own, lr):
-        where = f'{name_ranks(faulty)}: ' if self.group.size > 1 else ''
-        losses = self.group.gather(repr(own.loss), 'losses')
-        loss = losses[faulty[0]]
+    def _diverged(self, done, lr):
+        where = f'{name_ranks(done.faulty)}: ' if self.group.size > 1 else ''
+        loss = self.group.gather(repr(done.loss), 'losses')[done.faulty[0]]
         what = f'the loss is {loss}' if loss in ('nan', 'inf', '-inf') else 'a gradient is not finite'
         self.group.end(Diverged(
             f'{where}{what} at step {self.at.step} (epoch {self.at.epoch}): lower --lr (now {lr:g}) or lengthen '
@@ -352,48 +288,9 @@ class Loop:
 
     def _add_damage(self, damaged):
         try:
-            self._damage.add(sorted(map(tuple, damaged)))
+            self._damage.add(damaged)
         except UserError as error:
             self.group.end(error)
-
-    def _flat_statistics(self):
-        """BatchNorm's running statistics, one float64 vector."""
-        mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([p.data().asnumpy().ravel() for p in self._statistics]).astype(np.float64)
-
-    def _set_statistics(self, flat):
-        start = 0
-        for parameter in self._statistics:
-            array = parameter.data()
-            array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape), dtype=array.dtype)
-            start += array.size
-        mx.nd.waitall()
-
-    def _forward_backward(self, batch, number):
-        recipe = self.recipe
-        mx.random.seed(step_seed(recipe.seed, self.at.step, number))
-        images = mx.nd.array(batch.images, self.ctx, dtype=recipe.dtype)
-        labels, share = batch.labels, self._mixing_share(number)
-        targets = soft_targets(labels, recipe.classes, recipe.label_smoothing)
-        if share < 1:
-            images = images * share + mx.nd.flip(images, axis=0) * (1 - share)
-            targets = targets * share + targets[::-1] * (1 - share)
-        with mx.autograd.record():
-            logits = self.net(images).astype('float32')
-            loss = self._criterion(logits, mx.nd.array(targets, self.ctx))
-            scaled = loss * self.scale.scale if self.scale.enabled else loss
-        scaled.backward()
-        scores = logits.asnumpy()
-        top1, top5 = (share * hits(scores, labels, k).sum() + (1 - share) * hits(scores, labels[::-1], k).sum()
-                      for k in (1, 5))
-        return Sums(len(labels), float(loss.asnumpy().sum(dtype=np.float64)), float(top1), float(top5))
-
-    def _mixing_share(self, number):
-        """λ of mixup for this micro-batch, drawn from Beta(α, α); 1 where nothing is mixed."""
-        recipe = self.recipe
-        if not recipe.mixup or self.at.epoch >= recipe.num_epochs - recipe.mixup_off_epoch:
-            return 1.0
-        return np.random.default_rng(step_seed(recipe.seed, self.at.step, number, 1)).beta(*[recipe.mixup_alpha] * 2)
 
     # ---- validation
 
@@ -410,21 +307,19 @@ class Loop:
 
     def _scores(self, images):
         self.group.beat(self.at.step, 'validation')
-        return self.net(mx.nd.array(images, self.ctx, dtype=self.recipe.dtype)).astype('float32').asnumpy()
+        pixels = mx.nd.array(images, self.stepper.ctx, dtype=self.recipe.dtype)
+        return self.stepper.net(pixels).astype('float32').asnumpy()
 
     # ---- checkpoints
 
-    def save(self):
-        """Write a checkpoint of this moment, on rank 0; its path. UserError if the ranks differ."""
+    def save(self, best=False):
+        """Write a checkpoint of this moment, on rank 0 and in the background. UserError if the ranks differ."""
         self.group.beat(self.at.step, 'checkpoint')
         with self._clock.during('checkpoint'):
-            tensors = {f'param/{name}': p.data().asnumpy() for name, p in self.parameters.items()}
-            for name, arrays in self.updater.states.items():
-                tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
+            tensors = self.stepper.tensors()
             self._check_ranks_agree(tensors)
-            if not self.group.first:
-                return None
-            return checkpoint.save(self.run.checkpoints, self.at.step, tensors, self._state())
+            if self.group.first:
+                self._writer.save(self.at.step, tensors, self._state(), best)
 
     def _state(self):
         """Everything but tensors that a resumed run needs, and what made it."""
@@ -433,7 +328,7 @@ class Loop:
                 'versions': versions(), 'batchnorm': 'running statistics: mean of the micro-batches of a step',
                 'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
                 'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
-                'scale': [self.scale.scale, self.scale.clean], 'damaged': self._damage.names}
+                'scale': [self.stepper.scale.scale, self.stepper.scale.clean], 'damaged': self._damage.names}
 
     def _check_ranks_agree(self, tensors):
         if self.group.size == 1:
@@ -456,7 +351,7 @@ class Loop:
             return
         self.at, self.sums = Position(**state['at']), Sums(**state['sums'])
         vars(self.plateau).update(state['plateau'])
-        self.scale.scale, self.scale.clean = state['scale']
+        self.stepper.scale.scale, self.stepper.scale.clean = state['scale']
         self._damage = data.DamageLog(len(self._sources[0]), self.options.max_damaged, state.get('damaged', ()))
 
     def _read_checkpoint(self):
@@ -469,17 +364,16 @@ class Loop:
             raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, labels or classes '
                             'than there are now: resume with the same data, or start another run')
         checkpoint.remove_unfinished(self.run.checkpoints)
-        for name, parameter in self.parameters.items():
-            parameter.set_data(mx.nd.array(found.tensors[f'param/{name}'], dtype=parameter.dtype))
-        for name, arrays in self.updater.states.items():
-            for i, array in enumerate(arrays):
-                array[:] = mx.nd.array(found.tensors[f'state/{name}/{i}'], dtype=array.dtype)
+        self.stepper.restore(found)
+        if found.best:  # the run may have been cut before it could say so
+            checkpoint.mark_best(self.run.checkpoints, found.path)
         log.info('resumed from %s', found.path)
         return found.state
 
     def _last_saved(self):
         if not self.group.first:
             return ''
+        self._writer.settle()
         found = checkpoint.newest(self.run.checkpoints)
         return f'the last good checkpoint is {found.path}' if found else 'no checkpoint had been written yet'
 
@@ -488,7 +382,7 @@ class StopRequest:
     """SIGTERM asks for a checkpoint at the next step, on all ranks, and then for the end."""
 
     def __init__(self):
-        self.requested, self.agreed, self._before = False, False, None
+        self.requested, self._before = False, None
 
     def listen(self):
         """From now on, note the signal; only a process's main thread may."""
@@ -504,45 +398,8 @@ class StopRequest:
         self.requested = True
 
 
-class Clock:
-    """Images per second since it was made, and the share of that time spent waiting for data."""
-
-    def __init__(self, images):
-        self._start, self._images, self._spent = time.perf_counter(), images, {}
-
-    def timed(self, name, iterator, count):
-        """The next `count` items of an iterator, the wait for each counted under `name`."""
-        for _ in range(count):
-            start = time.perf_counter()
-            item = next(iterator)
-            self._spent[name] = self._spent.get(name, 0) + time.perf_counter() - start
-            yield item
-
-    @contextlib.contextmanager
-    def during(self, name):
-        """Count the time in here under `name`."""
-        start = time.perf_counter()
-        yield
-        self._spent[name] = self._spent.get(name, 0) + time.perf_counter() - start
-
-    def speed(self, images):
-        """Images per second."""
-        return (images - self._images) / max(1e-9, time.perf_counter() - self._start)
-
-    def share(self, name):
-        """Share of the time spent under `name`."""
-        return self._spent.get(name, 0) / max(1e-9, time.perf_counter() - self._start)
-
-
 def train_transform(recipe):
     """The recipe's augmentation."""
     return data.TrainTransform(
         recipe.input_size, recipe.min_area, recipe.max_area, recipe.min_aspect, recipe.max_aspect, recipe.mirror,
         recipe.hue, recipe.saturation, recipe.lightness)
-
-
-def soft_targets(labels, classes, smoothing):
-    """One-hot rows (N×classes, float32) with `smoothing` of their mass spread evenly over all classes."""
-    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
-    targets[np.arange(len(labels)), labels] += 1 - smoothing
-    return targets

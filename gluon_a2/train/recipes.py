@@ -18,6 +18,8 @@ LR_MODES = ('plateau', 'step', 'cosine', 'poly')
 OPTIMIZERS = ('nag', 'sgd')
 DTYPES = ('float32', 'float16')
 COMPRESSIONS = ('none', 'fp16')
+DETERMINISTIC = {'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0', 'NCCL_ALGO': 'Ring',
+                 'HOROVOD_FUSION_THRESHOLD': '0'}
 
 
 RANGES = [  # fields, what they must fulfil, in words; sizes, crops and model names are checked where they are used
@@ -61,6 +63,8 @@ class Recipe:
     compression: str = _flag('none', 'how gradients travel between ranks: fp16 sends half the bytes', COMPRESSIONS)
     exact_sums: bool = _flag(False, 'sum gradients in float64: the same bits on any number of ranks, for twice the '
                              'bytes between them')
+    deterministic: bool = _flag(False, 'the same bits on every repeat, on as many ranks and threads, on GPUs too: no '
+                                'tuning of kernels by their speed, sums in a fixed order')
     num_epochs: int = _flag(120, 'at most this many passes over the data')
     optimizer: str = _flag('nag', 'SGD with Nesterov (nag) or plain (sgd) momentum', OPTIMIZERS)
     lr: float = _flag(math.sqrt(0.1), 'learning rate; given as a flag it is absolute, whatever the batch')
@@ -130,6 +134,11 @@ RECIPES = {
     'imagenet_resnet152': dataclasses.replace(IMAGENET, model='resnet152'),
     'imagenet_se_resnet50': dataclasses.replace(IMAGENET, model='se_resnet50'),
 }
+
+
+def environment(recipe):
+    """{variable: value} that MXNet, NCCL and Horovod must find before they are imported."""
+    return DETERMINISTIC if recipe.deterministic else {}
 
 
 def flag_name(field):

@@ -54,6 +54,7 @@ class Options:
     logging_file: Optional[str] = None
     max_damaged: Optional[int] = None
     rank_timeout: float = 20
+    synthetic_data: Optional[int] = None
 
     def __post_init__(self):
         for name, low in (('num_data_workers', 0), ('save_frequency', 1), ('save_steps', 0), ('log_interval', 1)):
@@ -68,6 +69,10 @@ class Options:
             raise UserError(f'--rec-{missing} is missing: give both record files, or --data-dir')
         if self.rec_train and self.data_dir:
             raise UserError('--data-dir and --rec-train exclude each other: give one of them')
+        if self.synthetic_data is not None and (self.rec_train or self.data_dir):
+            raise UserError('--synthetic-data takes the place of --data-dir and --rec-train: leave them out')
+        if self.synthetic_data is not None and self.synthetic_data < 1:
+            raise UserError(f'--synthetic-data must be 1 step an epoch or more, not {self.synthetic_data}')
         if (self.rec_train_idx or self.rec_val_idx) and not self.rec_train:
             raise UserError('--rec-train-idx and --rec-val-idx need --rec-train and --rec-val')
         if self.num_gpus not in (0, 1):
@@ -79,8 +84,8 @@ class Options:
 
     @property
     def data(self):
-        """What is trained on, for the record: 'digits' (the embedded set) or a path."""
-        return self.rec_train or self.data_dir or 'digits'
+        """What is trained on, for the record: 'digits' (the embedded set), 'synthetic' or a path."""
+        return 'synthetic' if self.synthetic_data else self.rec_train or self.data_dir or 'digits'
 
 
 def versions():
@@ -173,6 +178,12 @@ class Run:
             name = changed[0]
             raise UserError(f'{self.folder} was trained with {name}={then.get(name)}, not {now[name]}: resume with the '
                             'same flags, or start another run')
+        if now['deterministic'] and made['threads'] != threads()[0]:
+            raise UserError(f'{self.folder} was begun with --deterministic on {made["threads"]} CPU threads, not '
+                            f'{threads()[0]}: set OMP_NUM_THREADS={made["threads"]}')
+        if now['deterministic'] and not now['exact_sums'] and then['ranks'] != now['ranks']:
+            raise UserError(f'{self.folder} was begun with --deterministic on {then["ranks"]} ranks, not '
+                            f'{now["ranks"]}: start as many; only with --exact-sums may a run go on with others')
         if made['threads'] != threads()[0]:
             log.warning('the run was begun on %d CPU threads and goes on with %d: its last bits will differ',
                         made['threads'], threads()[0])

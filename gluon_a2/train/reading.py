@@ -1,0 +1,44 @@
+"""How fast the training images can be read, and which cannot: a run without its network."""
+import logging
+import time
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+import gluon_a2.data as data
+
+from ..errors import UserError
+from .distributed import Group
+from .loop import open_sources, train_transform
+
+_log = logging.getLogger(__name__)
+
+
+def measure(recipe, options, images):
+    """Read the first `images` (0: all) of an epoch on all ranks; (images read, damaged, seconds) of all together.
+
+    Damaged images are named in the log.
+    """
+    if images < 0:
+        raise UserError(f'--test-io must be 0 (all images) or more, not {images}')
+    group = Group()
+    with group.all_or_none('preparation'):
+        source = open_sources(recipe, options)[0]
+    order = data.epoch_order(len(source), recipe.seed, 0)[:images or None]
+    batches = data.batches(order, recipe.batch_size)[group.rank::group.size]
+    read, damaged, start = 0, [], time.perf_counter()
+    with data.Loader(source, train_transform(recipe), options.num_data_workers, recipe.seed) as loader, \
+            logging_redirect_tqdm(), tqdm(total=sum(map(len, batches)), unit='img', desc='reading', dynamic_ncols=True,
+                                          disable=None if group.first else True) as bar:
+        for batch in loader.load(batches, 0):
+            read += len(batch.labels)
+            damaged += batch.damaged
+            bar.update(len(batch.labels) + len(batch.damaged))
+    seconds = time.perf_counter() - start
+    damaged = sorted(map(tuple, sum(group.gather(damaged, 'damaged'), [])))
+    if group.first:
+        for name, reason in damaged:
+            _log.warning('damaged: %s: %s', name, reason)
+    seconds = max(group.gather(seconds, 'seconds'))
+    return int(group.add(np.array([float(read)]), 'read')[0]), len(damaged), seconds
