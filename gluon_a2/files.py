@@ -6,28 +6,35 @@ import os
 from pathlib import Path
 
 
+@contextlib.contextmanager
+def naming(path):
+    """An OSError raised in here names the file; by itself only `open` does."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def sync_folder(folder):
     """Make a rename in `folder` survive a power cut."""
-    handle = os.open(str(folder), os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with naming(folder):
+        handle = os.open(str(folder), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_synced(path, content):
     """Write bytes to `path` and wait until they are on the disk; an OSError names the file."""
-    try:
-        with open(path, 'wb') as file:
-            file.write(content)
-            file.flush()
-            written = os.fstat(file.fileno()).st_size
-            if written != len(content):  # some full disks, on a network, report success
-                raise OSError(errno.ENOSPC, f'only {written} of {len(content)} bytes were written')
-            os.fsync(file.fileno())
-    except OSError as error:
-        error.filename = error.filename or str(path)  # only open() says which file it was
-        raise
+    with naming(path), open(path, 'wb') as file:
+        file.write(content)
+        file.flush()
+        written = os.fstat(file.fileno()).st_size
+        if written != len(content):  # some full disks, on a network, report success
+            raise OSError(errno.ENOSPC, f'only {written} of {len(content)} bytes were written')
+        os.fsync(file.fileno())
 
 
 def write_whole(path, content):

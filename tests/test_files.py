@@ -30,5 +30,41 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, c
     assert os.listdir(tmp_path) == ['file']
 
 
+@pytest.mark.parametrize('call', ['fsync', 'open'])
+def test_the_folder_that_cannot_be_synced_is_named(tmp_path, monkeypatch, call):
+    def fail(*args):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match='Input/output error') as error:
+        files.sync_folder(tmp_path)
+    assert error.value.filename == str(tmp_path)
+
+
+def test_a_disk_that_drops_bytes_and_says_nothing_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, 'open', lambda path, mode: Forgetful(path, mode), raising=False)
+    with pytest.raises(OSError, match='only 2 of 4 bytes were written') as error:
+        files.write_synced(tmp_path / 'file', b'four')
+    assert error.value.filename == str(tmp_path / 'file')
+
+
+class Forgetful:
+    def __init__(self, path, mode):
+        self._file = open(path, mode)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, content):
+        self._file.write(content[:len(content) // 2])
+        return len(content)
+
+
 def test_sha256():
     assert files.sha256(b'abc') == hashlib.sha256(b'abc').hexdigest()

@@ -202,6 +202,38 @@ def test_a_valid_checkpoint_is_never_gone_while_another_of_its_step_takes_its_pl
     assert tries == sorted(tries) and set(tries) == {1, 2, 3}
 
 
+def test_a_replacement_that_was_cut_half_way_is_mended_or_left_where_it_is(tmp_path):
+    """As after a kill between the two renames: only the old one is left, and it is the best."""
+    checkpoint.mark_best(tmp_path, checkpoint.save(tmp_path, 2, TENSORS, {'try': 1}))
+    (tmp_path / 'step-00000002').rename(tmp_path / 'step-00000002.old')
+    for step in (3, 4, 5):
+        checkpoint.save(tmp_path, step, TENSORS, {})
+        assert checkpoint.find(tmp_path, 'best').state == {'try': 1}
+    (tmp_path / '.best.json.99.tmp').write_text('half')
+    checkpoint.remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ['best.json', 'step-00000002', 'step-00000004', 'step-00000005']
+    checkpoint.save(tmp_path, 2, TENSORS, {'try': 2})
+    assert checkpoint.find(tmp_path, 'best').state == {'try': 2}
+
+
+def test_no_valid_one_goes_before_its_replacement_is_in_place_even_if_it_cannot_be_read_for_a_moment(
+        tmp_path, monkeypatch):
+    path = checkpoint.save(tmp_path, 1, TENSORS, {'try': 1})
+    original = os.replace
+
+    def replace(source, target):
+        if '.tmp' in str(source):
+            raise OSError(errno.EIO, 'Input/output error')
+        original(source, target)
+
+    monkeypatch.setattr(os, 'replace', replace)
+    monkeypatch.setattr(checkpoint, 'load', lambda path: pytest.fail('not read'))
+    with pytest.raises(OSError, match='Input/output error'):
+        checkpoint.save(tmp_path, 1, TENSORS, {'try': 2})
+    monkeypatch.undo()
+    assert not path.exists() and checkpoint.newest(tmp_path).state == {'try': 1}
+
+
 # ---- in the background
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):

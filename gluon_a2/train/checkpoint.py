@@ -20,7 +20,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from ..errors import UserError
-from ..files import sha256, sync_folder, write_synced, write_whole
+from ..files import naming, sha256, sync_folder, write_synced, write_whole
 
 _log = logging.getLogger(__name__)
 FORMAT = 'gluon_a2 checkpoint 2'
@@ -87,29 +87,37 @@ def save(folder, step, tensors, state, keep=2, best=False):
 
 
 def _make_way(final):
-    """Free the name `final`: a checkpoint that is there stays, under a name `newest` knows, unless it is damaged."""
+    """Free the name `final`: the checkpoint that is there stays, under a name `newest` knows, until it is replaced."""
     if not final.exists():
         return
-    try:
-        load(final)
-    except CheckpointError:
-        _remove(final)
-        return
     old = final.with_suffix(REPLACED)
-    if old.exists():
-        _remove(old)
-    os.replace(final, old)
+    if old.exists():  # an earlier replacement was cut, before it was tidied up or before it was good
+        superfluous = old if _is_valid(final) else final
+        _remove(superfluous)
+    if final.exists():
+        os.replace(final, old)
+
+
+def _is_valid(path):
+    try:
+        return bool(load(path))
+    except CheckpointError:
+        return False
 
 
 def _prune(folder, written, keep):
     """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed past as damaged."""
     best, steps = _best_name(folder), _steps(folder)
-    whole = [path for path in steps if path.suffix != REPLACED]
-    place = whole.index(written) + 1
-    kept = whole[max(0, place - keep):place]
+    standing = [path for path in steps if not _is_replaced(path)]
+    place = standing.index(written) + 1
+    kept = standing[max(0, place - keep):place]
     for path in steps:
-        if path not in kept and path.name != best:
+        if path not in kept and (path.stem != best or _is_replaced(path)):
             _remove(path)
+
+
+def _is_replaced(path):
+    return path.suffix == REPLACED and path.with_suffix('').exists()
 
 
 def _remove(path):
@@ -121,9 +129,12 @@ def _remove(path):
 
 
 def remove_unfinished(folder):
-    """Remove what is left of checkpoints whose writing or removal was cut; nobody else may be writing."""
-    for path in Path(folder).glob('.step-*.tmp'):
-        shutil.rmtree(path)
+    """Tidy up after writing or removing was cut; nobody else may be writing."""
+    for path in Path(folder).glob('.*.tmp'):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for old in Path(folder).glob(f'step-*{REPLACED}'):
+        if not _is_replaced(old):
+            os.replace(old, old.with_suffix(''))
 
 
 def mark_best(folder, path):
@@ -239,7 +250,8 @@ def _best(folder):
 def _best_name(folder):
     path = Path(folder) / BEST
     try:
-        return json.loads(path.read_bytes())['checkpoint'] if path.exists() else None
+        with naming(path):
+            return json.loads(path.read_bytes())['checkpoint'] if path.exists() else None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f'{path} is damaged: delete it to go on without a best checkpoint') from error
 

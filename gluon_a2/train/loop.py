@@ -339,6 +339,7 @@ class Loop:
         if other:
             self.group.end(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at step {self.at.step}: '
                                      f'not saved; look for broken memory there; {self._last_saved()}'))
+        log.info('  step %d: all %d ranks hold the parameters and momenta %s', self.at.step, len(digests), digest[:16])
 
     def resume(self):
         """Go back to the newest valid checkpoint of the run folder, which rank 0 reads; without one, to the start."""
