@@ -50,7 +50,7 @@ def test_a_disk_that_drops_bytes_and_says_nothing_is_found_out(tmp_path, monkeyp
 
 class Forgetful:
     def __init__(self, path, mode):
-        self._file = open(path, mode)
+        self._file = open(path, mode)  # noqa: SIM115
 
     def __enter__(self):
         return self
