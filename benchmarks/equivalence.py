@@ -46,7 +46,8 @@ def write_records(folder, images):
 def train(folder, images, flags):
     """The last checkpoint and the log of a run of the training script."""
     command = [sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--recipe', 'digits',
-               '--data-dir', images, '--save-dir', folder, '--exact-sums', '--save-steps', 1, '--log-interval', 1, '-j', 0, *flags]
+               '--data-dir', images, '--save-dir', folder, '--exact-sums', '--save-steps', 1,
+               '--log-interval', 1, '-j', 0, *flags]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                           env={**os.environ, 'OMP_NUM_THREADS': '1'})
     if done.returncode:

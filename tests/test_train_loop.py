@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from gluon_a2.errors import UserError
 from gluon_a2.train import checkpoint, loop, network
 from gluon_a2.train.loop import Diverged, Loop, class_names
 from gluon_a2.train.run import Options
+from gluon_a2.train.step import Stepper
 
 STEPS = 2 * math.ceil(40 / 14)
 
@@ -89,22 +91,45 @@ def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_check
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == 4
 
 
-def test_damaged_images_are_left_out_named_counted_and_capped(tmp_path, caplog):
-    with data.RecordWriter(tmp_path / 'train.rec') as writer:
-        source = data.open_source(data.digits_folder(), 'train')
-        for i in range(20):
-            writer.write(b'no image' if i == 3 else source.read(i), int(source.labels[i]))
-    with data.RecordWriter(tmp_path / 'val.rec') as writer:
-        for i in range(5):
-            writer.write(b'no image' if i == 2 else source.read(i), int(source.labels[i]))
-    recipe = dataclasses.replace(tiny.RECIPE, num_epochs=1)
-    with pytest.raises(UserError, match=r'1 damaged samples.*more than the 0 allowed'):
-        tiny.run(tmp_path / 'a', tmp_path, recipe)
-    folder, validation = tiny.run(tmp_path / 'b', tmp_path, recipe, max_damaged=1)
-    assert 'left out' in caplog.text and 'train.rec#3' in caplog.text
-    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
-    assert validation.images == 5 and 'counted as wrong' in caplog.text
-    assert lines[-1]['val_images'] == 5
+def damage(path, indices):
+    """Break records of a file in turn: no JPEG, half a JPEG, a flipped bit in the header, nothing at all."""
+    source = data.open_source(data.digits_folder(), 'train')
+    with data.RecordWriter(path) as writer:
+        for i in range(200):
+            blob = source.read(i)
+            kind = indices.index(i) % 4 if i in indices else None
+            blobs = {0: b'no image', 1: blob[:len(blob) // 2], 3: b''}
+            writer.write(blobs.get(kind, blob), int(source.labels[i]))
+    flipped = [i for i in indices if indices.index(i) % 4 == 2]
+    offsets = dict(map(int, line.split()) for line in path.with_suffix('.idx').read_text().splitlines())
+    with open(path, 'r+b') as file:
+        for i in flipped:
+            file.seek(offsets[i] + 30)
+            byte = file.read(1)
+            file.seek(offsets[i] + 30)
+            file.write(bytes([byte[0] ^ 4]))
+
+
+@pytest.mark.parametrize('bad, cap', [([150, 7], None), ([3, 50, 99, 160], 4)])
+def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, caplog, monkeypatch, bad, cap):
+    """Without a cap of its own: 1 % of 200."""
+    damage(tmp_path / 'train.rec', bad)
+    shutil.copy(tmp_path / 'train.rec', tmp_path / 'val.rec')
+    seen, original = [], Stepper._forward_backward
+
+    def note(self, batch, at, number):
+        seen.extend((at.epoch, index) for index in batch.indices.tolist())
+        return original(self, batch, at, number)
+
+    monkeypatch.setattr(Stepper, '_forward_backward', note)
+    folder, validation = tiny.run(tmp_path / 'run', tmp_path, max_damaged=cap)
+    assert sorted(seen) == [(epoch, i) for epoch in range(2) for i in range(200) if i not in bad]
+    for phrase in ('left out', 'counted as wrong'):
+        named = re.findall(rf'{phrase}:? \S+#(\d+)', caplog.text)
+        assert sorted(set(map(int, named))) == sorted(bad)
+    assert validation.images == 200
+    with pytest.raises(UserError, match=rf'{len(bad)} damaged samples, .* more than the {len(bad) - 1} allowed'):
+        tiny.run(tmp_path / 'capped', tmp_path, max_damaged=len(bad) - 1)
 
 
 # ---- small pieces

@@ -5,6 +5,7 @@ statistics move once a step, by the mean over the micro-batches. So k ranks comp
 """
 import contextlib
 import dataclasses
+import hashlib
 import math
 import time
 from typing import List, NamedTuple
@@ -59,10 +60,14 @@ class Stepper:
 
     def tensors(self):
         """{name: numpy copy} of all parameters and optimizer states."""
-        tensors = {f'param/{name}': p.data().asnumpy() for name, p in self.parameters.items()}
-        for name, arrays in self.updater.states.items():
-            tensors.update({f'state/{name}/{i}': array.asnumpy() for i, array in enumerate(arrays)})
-        return tensors
+        return {name: array.asnumpy() for name, array in self._arrays().items()}
+
+    def digest(self):
+        """SHA-256 of them all."""
+        digest = hashlib.sha256()
+        for array in self._arrays().values():  # one copy at a time: many ranks may share a machine's memory
+            digest.update(np.ascontiguousarray(array.asnumpy()).data)
+        return digest.hexdigest()
 
     def restore(self, found):
         """Take the tensors of a `Checkpoint`; CheckpointError where they are of another network."""
