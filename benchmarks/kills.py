@@ -1,0 +1,528 @@
+#!/usr/bin/env python3
+"""Kill a training job at any moment, again and again, and see that nothing is lost.
+
+    python benchmarks/kills.py                              # 200 kills
+    python benchmarks/kills.py --kills 12 --ranks 2 --seed 5
+
+The job is scripts/train_imagenet.py on 40 pictures of digits: 12 steps with a checkpoint each, on 1, 2 and 4 ranks at
+the same global batch. SIGKILL hits a rank, which the launcher starts again, or the launcher, whose command is then
+given again with --resume. At the end of each run everything that it wrote is compared with an undisturbed run's: the
+last checkpoint's tensors and state, log.jsonl, and the exported network, byte for byte. Keeps `kills.csv`, one row a
+kill; exit code 1 if any run ends otherwise. A seed draws the same victims and moments, as fractions of a phase.
+"""
+import collections
+import contextlib
+import csv
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'scripts'), str(ROOT / 'tests')]
+
+from gluon_a2.cli import entry, parser, show_table  # noqa: E402
+from gluon_a2.train import checkpoint  # noqa: E402
+
+# 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
+GLOBAL_BATCH, BATCH = 12, 3
+FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', str(BATCH), '--mixup', '--dropout', '0.3',
+         '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1', '-j', '0', '--max-damaged', '0',
+         '--exact-sums']
+ENDURING = ['--num-epochs', '3', '--save-steps', '1', '--max-restarts', '1000', '--rank-timeout', '6']
+
+# What a kill may aim at, and how often. opening: of the run folder, new or resumed; anywhere: mostly start-up.
+AIMS = {'opening': 0.1, 'step': 0.25, 'save': 0.35, 'validation': 0.15, 'anywhere': 0.15}
+LAUNCHER = 0.25     # share of kills that hit the launcher
+KILLS_A_RUN = 14    # at most; the job's 12 steps rarely leave time for more
+MOMENTS = {'save': 24, 'opening': 10}  # before and after the calls below, of which these make half as many
+CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')  # of the module os
+BEYOND = 1.5        # `anywhere` reaches so many times as far as the first step
+GONE = 10           # s after which no process of a killed launcher may be left; watchdogs linger for 3
+STUCK = 180         # s without a kill or an end
+CONTROL, LAUNCH = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH'  # inherited by launcher, ranks and watchdogs
+HARNESS = 'harness'
+
+FIELDS = ('kill', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step', 'ranks_gone_s', 'going_again_s',
+          'leftovers', 'identical')
+
+
+# ---- in the ranks: who kills, and when
+
+class Assassin:
+    """Waits in a rank for the moment that the plan names, and tells the harness before it strikes.
+
+    The plan is a list of kills; which one is due depends on how many lines hits.jsonl has when a rank starts, so that
+    ranks that outlive a kill by a moment leave the next one alone.
+    """
+
+    def __init__(self, control, rank):
+        self.control, self.rank = control, rank
+        self.number = len(read_lines(control / 'hits.jsonl'))
+        plan = json.loads((control / 'plan.json').read_text())
+        self.plan = plan[self.number] if self.number < len(plan) and plan[self.number]['agent'] == rank else None
+        self.phase, self.step, self.first, self.saving = 'start-up', None, None, False
+        self._once, self._countdown, self._thread, self._began = threading.Lock(), None, None, time.monotonic()
+        (control / f'pid-{rank}').write_text(str(os.getpid()))
+        if self.aims_at('anywhere'):
+            self._strike_later()
+
+    def aims_at(self, phase, step=None):
+        """Whether the kill is due in this phase."""
+        if self.plan is None or self.plan['aim'] != phase:
+            return False
+        return step is None or self.first is None or step >= self.first + self.plan['offset']
+
+    @contextlib.contextmanager
+    def during(self, phase, due, step=None):
+        """Around a phase of the main thread; where its kill is `due`, it is hit before it ends."""
+        before, start, self.phase, self.step = self.phase, time.monotonic(), phase, step
+        with self._hunting(due):
+            yield
+        self.phase = before
+        self.note_time(phase, start)
+
+    @contextlib.contextmanager
+    def during_save(self, step):
+        """Around a save, which has a thread of its own."""
+        start, self.saving = time.monotonic(), True
+        due = self.aims_at('save', step - 1)
+        self.step = step if due else self.step
+        with self._hunting(due):
+            yield
+        self.saving = False
+        self.note_time('save', start)
+
+    @contextlib.contextmanager
+    def _hunting(self, due):
+        if due and self.plan['moment'] is not None:
+            self._countdown, self._thread = self.plan['moment'], threading.get_ident()
+        elif due:
+            self._strike_later()
+        yield  # an exception is not covered up by a kill
+        if due:
+            self.strike('at its end')
+
+    def _strike_later(self):
+        began = time.monotonic()
+        timer = threading.Timer(self.plan['delay'], lambda: self.strike(f'{time.monotonic() - began:.3f} s in'))
+        timer.daemon = True
+        timer.start()
+
+    def pass_moment(self, name):
+        """Before or after a call that changes files, the kill may be due."""
+        if self._countdown is None or self._thread != threading.get_ident():
+            return
+        if self._countdown == 0:
+            self.strike(name)
+        self._countdown -= 1
+
+    def strike(self, moment):
+        """Kill the victim, unless it is dead already; only once."""
+        if not self._once.acquire(blocking=False):
+            return
+        pid = int(os.environ[LAUNCH].partition(':')[2] if self.plan['victim'] == 'launcher' else
+                  (self.control / f'pid-{self.plan["victim"]}').read_text())
+        if is_alive(pid):
+            phase = self.phase + ('+save' if self.saving and self.plan['aim'] != 'save' else '')
+            append(self.control / 'hits.jsonl', {
+                'number': self.number, 'pid': pid, 'phase': 'save' if self.plan['aim'] == 'save' else phase,
+                'moment': moment, 'step': self.step, 'time': time.time()})
+            os.kill(pid, signal.SIGKILL)
+
+    def note_time(self, phase, start):
+        """Keep how long a phase took, for the moments of later runs."""
+        if self.rank == 0:
+            append(self.control / 'times.jsonl', {'phase': phase, 'seconds': time.monotonic() - start})
+
+    def note_going(self, step):
+        """The first step of this process begins: training goes again."""
+        self.first = step
+        self.note_time('anywhere', self._began)
+        if self.rank == 0:
+            append(self.control / 'going.jsonl', {'kills': self.number, 'time': time.time()})
+
+
+def hook(assassin):
+    """Have the assassin see the phases of training in this process."""
+    from gluon_a2.train import loop, run
+    for name in CALLS:
+        setattr(os, name, _watched(name, getattr(os, name), assassin))
+    _hook_opening(assassin, run.Run, loop.Loop)
+    _hook_training(assassin, loop)
+    write = checkpoint.save
+
+    def save(folder, step, *args, **kwargs):
+        with assassin.during_save(step):
+            return write(folder, step, *args, **kwargs)
+    checkpoint.save = save
+
+
+def _watched(name, call, assassin):
+    @functools.wraps(call)
+    def watched(*args, **kwargs):
+        assassin.pass_moment(f'before {name}')
+        result = call(*args, **kwargs)
+        assassin.pass_moment(f'after {name}')
+        return result
+    return watched
+
+
+def _hook_opening(assassin, run_class, loop_class):
+    """A new run writes into its folder where `Run` begins, a resumed one where `Loop` does."""
+    open_run, open_loop = run_class.__init__, loop_class.__init__
+
+    def run_init(self, folder, recipe, options):
+        with assassin.during('opening', assassin.aims_at('opening') and not options.resume):
+            open_run(self, folder, recipe, options)
+
+    def loop_init(self, recipe, options, *args, **kwargs):
+        with assassin.during('opening', assassin.aims_at('opening') and options.resume):
+            open_loop(self, recipe, options, *args, **kwargs)
+
+    run_class.__init__, loop_class.__init__ = run_init, loop_init
+
+
+def _hook_training(assassin, loop):
+    train_step, validate, export = loop.Loop.train_step, loop.Loop.validate, loop.export
+
+    def step(self, batches, lr):
+        if assassin.first is None:
+            assassin.note_going(self.at.step)
+        with assassin.during('step', assassin.aims_at('step', self.at.step), self.at.step):
+            return train_step(self, batches, lr)
+
+    def validation(self):
+        with assassin.during('validation', assassin.aims_at('validation'), self.at.step):
+            return validate(self)
+
+    def exporting(*args):
+        late = assassin.plan is not None and assassin.plan['late']  # its own moment has not come in this run
+        with assassin.during('export', late):
+            return export(*args)
+
+    loop.Loop.train_step, loop.Loop.validate, loop.export = step, validation, exporting
+
+
+def child():
+    """The training script in the launcher and in each rank, and in a rank an assassin."""
+    if 'GLUON_A2_LAUNCH' in os.environ:
+        hook(Assassin(Path(os.environ[CONTROL]), int(os.environ.get('HOROVOD_RANK', 0))))
+    else:
+        os.environ[LAUNCH] += f':{os.getpid()}'
+    import train_imagenet
+    train_imagenet.main()
+
+
+# ---- processes and the files that they talk by
+
+def append(path, values):
+    with open(path, 'a') as file:
+        file.write(json.dumps(values) + '\n')
+
+
+def read_lines(path):
+    """The values of all whole lines; a line of a process that was killed meanwhile does not count."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith('\n')]
+
+
+def is_alive(pid):
+    """Whether a process exists and is more than a zombie."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def processes_of(launch, ranks_only=False):
+    """Process numbers of all that descends from a launch, by the environment that they inherited."""
+    found, mark = [], f'{LAUNCH}={launch}'.encode()
+    for folder in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            wanted = not ranks_only or Path(__file__).name.encode() in (folder / 'cmdline').read_bytes()
+            if wanted and mark in (folder / 'environ').read_bytes() and is_alive(folder.name):
+                found.append(int(folder.name))
+    return found
+
+
+def seconds_until_gone(launch, ranks_only=False):
+    """How long processes of a launch stay; `Orphans` if too long."""
+    start = time.monotonic()
+    while True:
+        left = processes_of(launch, ranks_only)
+        if not left:
+            return time.monotonic() - start
+        if time.monotonic() - start > GONE:
+            raise Orphans(f'{GONE} s after its launcher was killed, these processes are left: {left}')
+        time.sleep(0.02)
+
+
+class Orphans(Exception):
+    """Processes have outlived their launcher."""
+
+
+def command(script, folder, images, ranks, *flags):
+    """The training script on `ranks` ranks at the global batch, run through `script`, a wrapper of it."""
+    several = ['-np', ranks] if ranks > 1 else []
+    return [str(word) for word in (
+        sys.executable, script, *FLAGS, '--accumulate', GLOBAL_BATCH // BATCH // ranks, '--data-dir', images,
+        '--save-dir', folder, *several, *flags)]
+
+
+# ---- a run and what became of it
+
+class Run:
+    """One training run, in `place`, that is killed as `plan` says."""
+
+    def __init__(self, place, images, ranks, plan):
+        self.place, self.images, self.ranks, self.plan = place, images, ranks, plan
+        self.folder, self.control = place / 'run', place / 'control'
+        self.control.mkdir(parents=True)
+        (self.control / 'plan.json').write_text(json.dumps(plan))
+        self.launches, self.rows, self.ended = [], [], None
+        self.since = time.time()  # the last kill, or the start
+
+    def start(self):
+        """Give the command; again with --resume, once there is a run to resume."""
+        self.launches.append(uuid.uuid4().hex)
+        again = ['--resume'] if (self.folder / 'run.json').exists() else []
+        # The launcher gives its ranks its own arguments, and so has none for us.
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control), LAUNCH: self.launches[-1]}
+        with open(self.place / 'output.txt', 'a') as output:
+            self.launcher = subprocess.Popen(command(__file__, self.folder, self.images, self.ranks, *ENDURING, *again),
+                                             stdout=output, stderr=output, env=environment, start_new_session=True)
+
+    def complete(self, on_kill=lambda: None):
+        """Start, and see to it that it goes on, until it ends; what went wrong in a sentence, or None."""
+        self.start()
+        try:
+            while True:
+                code = self._watch(on_kill)
+                if code != -signal.SIGKILL:
+                    break
+                self.rows[-1]['ranks_gone_s'] = round(seconds_until_gone(self.launches[-1], ranks_only=True), 2)
+                self.start()
+            for launch in self.launches:
+                seconds_until_gone(launch)
+        except (Orphans, TimeoutError) as error:
+            return str(error)
+        finally:
+            self.end()
+        return f'exit code {code}: {self.last_words()}' if code else None
+
+    def _watch(self, on_kill):
+        """The exit code of the launcher, when it has one."""
+        while True:
+            code = self.launcher.poll()
+            for hit in read_lines(self.control / 'hits.jsonl')[len(self.rows):]:
+                self._note(hit)
+                on_kill()
+            if code is not None:
+                return code
+            if time.time() - self.since > STUCK:
+                raise TimeoutError(f'neither killed nor ended for {STUCK} s')
+            self._strike()
+            time.sleep(0.02)
+
+    def _note(self, hit):
+        plan, self.since = self.plan[hit['number']], hit['time']
+        self.rows.append({'ranks': self.ranks, 'victim': plan['victim'], 'pid': hit['pid'], 'aim': plan['aim'],
+                          'phase': hit['phase'], 'moment': hit['moment'], 'step': hit['step'], 'time': hit['time']})
+        until = time.monotonic() + 5
+        while is_alive(hit['pid']):  # a kill that did not kill would be no kill
+            if time.monotonic() > until:
+                raise TimeoutError(f'process {hit["pid"]} has survived SIGKILL')
+            time.sleep(0.005)
+
+    def _strike(self):
+        """Kill the launcher wherever it is, be it before it has ranks, if that is what the plan says."""
+        number = len(self.rows)
+        if number < len(self.plan) and self.plan[number]['agent'] == HARNESS and \
+                time.time() - self.since > self.plan[number]['delay'] and self.launcher.poll() is None:
+            append(self.control / 'hits.jsonl', {
+                'number': number, 'pid': self.launcher.pid, 'phase': 'any', 'step': None, 'time': time.time(),
+                'moment': f'{time.time() - self.since:.3f} s after the last'})
+            self.launcher.kill()
+
+    def end(self):
+        """Leave no process behind, and say for each kill when training was going again."""
+        if self.launcher.poll() is None:
+            self.launcher.kill()
+        self.launcher.wait()
+        going = read_lines(self.control / 'going.jsonl')
+        for number, row in enumerate(self.rows):
+            again = next((line['time'] for line in going if line['kills'] > number), time.time())
+            row['going_again_s'] = round(again - row.pop('time'), 2)
+
+    def last_words(self):
+        """The last lines that the job has said."""
+        return ' | '.join((self.place / 'output.txt').read_text().strip().splitlines()[-4:])
+
+    def spare_restarts(self):
+        """How often ranks were started again though none of them was killed."""
+        restarts = (self.place / 'output.txt').read_text().count('\nrestart ')
+        return max(0, restarts - sum(row['victim'] != 'launcher' for row in self.rows))
+
+    def times(self):
+        """{phase: median seconds}."""
+        spent = collections.defaultdict(list)
+        for line in read_lines(self.control / 'times.jsonl'):
+            spent[line['phase']].append(line['seconds'])
+        return {phase: float(np.median(seconds)) for phase, seconds in spent.items()}
+
+
+def differences(ours, theirs):
+    """What two run folders do not have in common, of what must be the same to the bit."""
+    found = [f'{name} differs' for name, read in (('log.jsonl', _log), ('the export', _export)) if
+             read(ours) != read(theirs)]
+    a, b = (checkpoint.find(folder / 'checkpoints', 'last') for folder in (ours, theirs))
+    found += [f'tensor {name} differs' for name in sorted({*a.tensors, *b.tensors})
+              if name not in a.tensors or name not in b.tensors or
+              a.tensors[name].tobytes() != b.tensors[name].tobytes()]
+    found += [f'state {name} differs' for name in sorted({*a.state, *b.state})
+              if a.state.get(name) != b.state.get(name)]
+    found += [f'checkpoint {name} is not there' for name in sorted(_steps(theirs) - _steps(ours))]
+    bests = [checkpoint.find(folder / 'checkpoints', 'best').path.name for folder in (ours, theirs)]
+    if bests[0] != bests[1]:
+        found.append(f'the best is {bests[0]}, not {bests[1]}')
+    return found
+
+
+def leftovers(ours, theirs):
+    """Temporary files, and older checkpoints, that nobody has removed; they take room, and nothing else."""
+    return [path.name for path in ours.rglob('.*')] + sorted(_steps(ours) - _steps(theirs))
+
+
+def _steps(folder):
+    return {path.name for path in (folder / 'checkpoints').glob('step-*')}
+
+
+def _log(folder):
+    return (folder / 'log.jsonl').read_bytes()
+
+
+def _export(folder):
+    return {path.name: path.read_bytes() for path in (folder / 'export').iterdir()}
+
+
+# ---- all runs
+
+def draw(rng, ranks, times, first):
+    """One kill: the victim, the phase, and the moment in it. The first of a run comes while its folder is made."""
+    aim = 'opening' if first else str(rng.choice(list(AIMS), p=list(AIMS.values())))
+    victim = 'launcher' if rng.random() < LAUNCHER else int(rng.integers(ranks))
+    agent, fraction, offset = int(rng.integers(ranks)), rng.random(), int(rng.integers(3))
+    moment = int(rng.integers(MOMENTS[aim])) if aim in MOMENTS and (first or rng.random() < 0.5) else None
+    if victim != 'launcher':
+        agent = victim
+    elif aim == 'anywhere':
+        agent = HARNESS
+    if aim in MOMENTS:  # which only rank 0 does
+        agent = 0
+    reach = times[aim] * (BEYOND if aim == 'anywhere' else 1)
+    return {'aim': aim, 'victim': victim, 'agent': agent, 'delay': fraction * reach, 'offset': offset,
+            'moment': moment, 'late': bool(rng.random() < 0.5)}
+
+
+def torture(place, images, given, bar):
+    """All runs; yields the rows of each when it has ended."""
+    rng, references = np.random.default_rng(given['seed']), {}
+    for ranks in given['ranks']:
+        bar.set_description(f'{ranks} ranks, undisturbed')
+        references[ranks] = Run(place / f'undisturbed-{ranks}', images, ranks, [])
+        fault = references[ranks].complete()
+        if fault:
+            raise RuntimeError(fault)
+    share = collections.Counter({ranks: given['kills'] // len(given['ranks']) for ranks in given['ranks']})
+    share[given['ranks'][0]] += given['kills'] - sum(share.values())
+    number = 0
+    while sum(share.values()):
+        ranks, left = share.most_common(1)[0]
+        number, times = number + 1, references[ranks].times()
+        bar.set_description(f'{ranks} ranks, run {number}')
+        plan = [draw(rng, ranks, times, first=i == 0) for i in range(min(left, KILLS_A_RUN))]
+        rows = one_run(Run(place / f'run-{number}', images, ranks, plan), references[ranks], number, bar,
+                       given['keep'])
+        share[ranks] -= len(rows)
+        yield rows
+
+
+def one_run(run, reference, number, bar, keep):
+    """The rows of a run that is killed; unless `keep`, its files are removed if they are what they should be."""
+    fault = run.complete(bar.update)
+    found = [fault] if fault else differences(run.folder, reference.folder)
+    left = leftovers(run.folder, reference.folder)
+    if left or run.spare_restarts():
+        bar.write(f'run {number} on {run.ranks} ranks: {run.spare_restarts()} restarts not ours; left over: {left}')
+    if found:
+        bar.write(f'run {number} on {run.ranks} ranks: {"; ".join(found[:5])} (see {run.place})')
+    elif not keep:
+        shutil.rmtree(run.place)
+    return [{**row, 'run': number, 'leftovers': len(left), 'identical': not found} for row in run.rows]
+
+
+def summary(rows):
+    """Rows of a table: ranks by phases in which a kill came."""
+    phases = sorted({row['phase'] for row in rows})
+    table = [('ranks', 'runs', 'kills', 'of the launcher', *phases, 'identical')]
+    for ranks in sorted({row['ranks'] for row in rows}):
+        ours = [row for row in rows if row['ranks'] == ranks]
+        table.append((ranks, len({row['run'] for row in ours}), len(ours),
+                      sum(row['victim'] == 'launcher' for row in ours),
+                      *(sum(row['phase'] == phase for row in ours) for phase in phases),
+                      sum(row['identical'] for row in ours)))
+    return table
+
+
+def arguments(argv):
+    """The flags, as a dict."""
+    flags = parser(__doc__)
+    flags.add_argument('--kills', type=int, default=200, help='how many in all')
+    flags.add_argument('--ranks', type=lambda text: [int(word) for word in text.split(',')], default=[1, 2, 4],
+                       help='numbers of ranks to share them: 1, 2 or 4, with commas between')
+    flags.add_argument('--seed', type=int, default=0, help='draws the victims and moments')
+    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the rows go')
+    flags.add_argument('--keep', action='store_true', help='keep the folders of all runs')
+    return vars(flags.parse_args(argv))
+
+
+@entry
+def main(argv=None):
+    """Kill, compare, and say what came of it."""
+    given, rows = arguments(argv), []
+    from tiny import write_data  # imports MXNet
+    place = Path(tempfile.mkdtemp(prefix='kills-'))
+    (place / 'images').mkdir()
+    images = write_data(place / 'images')
+    with open(given['csv'], 'w', newline='') as file, tqdm(total=given['kills'], unit='kill') as bar:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for found in torture(place, images, given, bar):
+            for row in found:
+                rows.append({'kill': len(rows) + 1, **row})
+                writer.writerow(rows[-1])
+            file.flush()
+    show_table(summary(rows))
+    same = sum(row['identical'] for row in rows)
+    print(f'{same} of {len(rows)} kills in runs that ended bit-identical to the undisturbed one; '
+          f'training was going again after {np.median([row["going_again_s"] for row in rows]):.1f} s (median)')
+    if same == len(rows) and not given['keep']:
+        shutil.rmtree(place)
+    sys.exit(0 if same == len(rows) else 1)
+
+
+if __name__ == '__main__':
+    child() if CONTROL in os.environ else main()
