@@ -20,16 +20,18 @@ def parser(doc):
 
 
 def entry(main):
-    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence, exit code 2.
+    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence, exit code 2
+    unless the error has another.
 
     Every other exception is a defect of ours and keeps its traceback.
     """
     @functools.wraps(main)
     def run(argv=None):
+        code = 2
         try:
             return main(argv)
         except UserError as error:
-            sentence = str(error)
+            sentence, code = str(error), error.exit_code
         except OSError as error:
             sentence = _about_file(error)
             if sentence is None:
@@ -37,7 +39,7 @@ def entry(main):
         except KeyboardInterrupt:
             sentence = 'interrupted'
         print(f'error: {sentence}', file=sys.stderr)
-        sys.exit(2)
+        sys.exit(code)
     return run
 
 

@@ -53,3 +53,16 @@ def test_table_aligns_text_left_and_numbers_right(capsys):
         '----  ---------',
         'a     1,234,567',
         'long          5']
+
+
+def test_an_error_may_have_an_exit_code_of_its_own(capsys):
+    class Lost(UserError):
+        exit_code = 1
+
+    @entry
+    def main(argv):
+        raise Lost('gone')
+
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 1 and capsys.readouterr().err == 'error: gone\n'

@@ -181,6 +181,14 @@ def test_a_killed_rank_is_restarted_and_the_run_ends_bit_identical(tmp_path, ima
     assert (tmp_path / 'run' / 'log.jsonl').read_text() == (pair / 'log.jsonl').read_text()
 
 
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_rank_killed_before_there_is_a_run_is_started_again(tmp_path, images, pair, rank):
+    """The others lose it in a collective operation, which is no mistake of the user's."""
+    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1, fault=f'{rank} 0 early')
+    assert 'restart 1 of 1: from the beginning' in err
+    assert distance(tmp_path / 'run', pair) == 0
+
+
 def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, images):
     _, err = run(tmp_path / 'run', images, 2, '--classes', '5', code=2)
     errors = [line for line in err.splitlines() if line.startswith('error: ')]

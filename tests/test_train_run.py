@@ -113,3 +113,12 @@ def test_a_log_on_a_full_disk_stops_the_run(tmp_path):
     with pytest.raises(OSError, match='No space left'), open_run(tmp_path / 'run', logging_file='/dev/full'):
         log.warning('a line')
     assert not (tmp_path / 'run').exists()
+
+
+def test_what_a_cut_start_leaves_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    for name in ('.run.json.99.tmp', 'fault.json'):
+        (folder / name).write_text('half')
+    with open_run(folder):
+        assert (folder / 'run.json').exists() and not list(folder.glob('.run.json.*'))

@@ -13,6 +13,7 @@ import train_imagenet
 def fail_at(rank, step, kind):
     """Have the rank fail where it begins the step, unless it is a resumed one."""
     from gluon_a2.backend import mx
+    from gluon_a2.train import preflight
     from gluon_a2.train.loop import Loop
     original = Loop.train_step
 
@@ -31,7 +32,16 @@ def fail_at(rank, step, kind):
                 mx.nd.waitall()
         return original(self, batches, lr)
 
-    Loop.train_step = train_step
+    check = preflight.check
+
+    def early(group, recipe, options, *rest):
+        once = Path(f'{options.save_dir}.killed')
+        if kind == 'early' and group.rank == rank and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        check(group, recipe, options, *rest)
+
+    Loop.train_step, preflight.check = train_step, early
 
 
 if __name__ == '__main__':

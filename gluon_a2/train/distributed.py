@@ -17,7 +17,9 @@ from .launch import ranks
 
 
 class Disconnected(UserError):
-    """A collective operation failed, because another rank or the network is gone."""
+    """A collective operation failed, because another rank or the network is gone: no mistake, trying again may help."""
+
+    exit_code = 1
 
 
 class Group:

@@ -146,7 +146,9 @@ class Run:
         if options.resume:
             self._check_same(made_by, recipe)
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
+        for stray in self.folder.glob('.run.json.*.tmp'):  # of a start that was cut here
+            stray.unlink()
+        if self.folder.exists() and {path.name for path in self.folder.iterdir()} - {'fault.json'}:
             if not made_by.exists():
                 raise UserError(f'{self.folder} holds files that are not a run of ours: choose another --save-dir')
             if not options.overwrite:
