@@ -87,10 +87,10 @@ class Assassin:
     @contextlib.contextmanager
     def during(self, phase, due, step=None):
         """Around a phase of the main thread; where its kill is `due`, it is hit before it ends."""
-        before, start, self.phase, self.step = self.phase, time.monotonic(), phase, step
+        start, self.phase, self.step = time.monotonic(), phase, step
         with self._hunting(due):
             yield
-        self.phase = before
+        self.phase = 'start-up' if self.first is None else 'between'
         self.note_time(phase, start)
 
     @contextlib.contextmanager
