@@ -51,6 +51,16 @@ def test_a_run_cut_at_any_step_and_resumed_ends_bit_identical(tmp_path, monkeypa
     assert (tmp_path / 'run' / 'log.jsonl').read_text() == (uncut / 'log.jsonl').read_text()
 
 
+def test_what_a_kill_left_half_written_is_tidied_up(tmp_path, images, uncut):
+    shutil.copytree(uncut, tmp_path / 'run')
+    shutil.rmtree(tmp_path / 'run' / 'checkpoints')
+    (tmp_path / 'run' / 'checkpoints' / '.step-00000001.99.tmp').mkdir(parents=True)
+    (tmp_path / 'run' / '.log.jsonl.99.tmp').write_text('half')
+    tiny.run(tmp_path / 'run', images, resume=True)
+    assert not list((tmp_path / 'run').rglob('.*.tmp'))
+    assert tiny.final_tensors(tmp_path / 'run') == tiny.final_tensors(uncut)
+
+
 def test_a_cut_between_checkpoints_replays_the_steps_since(tmp_path, monkeypatch, images, uncut):
     with monkeypatch.context() as patch, pytest.raises(Cut):
         cut_at(patch, STEPS - 1)

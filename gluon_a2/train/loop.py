@@ -356,6 +356,7 @@ class Loop:
 
     def _read_checkpoint(self):
         """Load tensors of the newest valid checkpoint; its state, or None."""
+        checkpoint.remove_unfinished(self.run.checkpoints)
         found = checkpoint.newest(self.run.checkpoints)
         if found is None:
             log.info('no valid checkpoint in %s: beginning again', self.run.checkpoints)
@@ -363,7 +364,6 @@ class Loop:
         if found.state['labels'] != fingerprint(self._sources[0]):
             raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, labels or classes '
                             'than there are now: resume with the same data, or start another run')
-        checkpoint.remove_unfinished(self.run.checkpoints)
         self.stepper.restore(found)
         if found.best:  # the run may have been cut before it could say so
             checkpoint.mark_best(self.run.checkpoints, found.path)

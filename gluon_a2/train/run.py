@@ -218,6 +218,8 @@ class Run:
 
     def rewind(self, step):
         """Forget the log lines after `step`, so that a resumed run writes each once."""
+        for unfinished in self.folder.glob('.*.tmp'):  # of a process that was killed
+            unfinished.unlink()
         for name in ('log.jsonl', 'timing.jsonl'):
             path = self.folder / name
             if path.exists():
