@@ -31,7 +31,7 @@ def test_the_cost_table_is_what_the_script_counts(tmp_path):
     assert f'prints all {len(counted)} figures' in README
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/choices.md', 'docs/traps.md'])
+@pytest.mark.parametrize('page', ['README.md', 'docs/choices.md', 'docs/scaling.md', 'docs/traps.md'])
 def test_files_named_exist(page):
     text = (ROOT / page).read_text(encoding='utf-8')
     linked = re.findall(r'\]\(((?!http|#)[^)]+)\)', text)
