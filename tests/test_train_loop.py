@@ -55,7 +55,8 @@ def test_what_a_kill_left_half_written_is_tidied_up(tmp_path, images, uncut):
     shutil.copytree(uncut, tmp_path / 'run')
     shutil.rmtree(tmp_path / 'run' / 'checkpoints')
     (tmp_path / 'run' / 'checkpoints' / '.step-00000001.99.tmp').mkdir(parents=True)
-    (tmp_path / 'run' / '.log.jsonl.99.tmp').write_text('half')
+    for name in ('.log.jsonl.99.tmp', 'export/.a2_resnet26-meta.json.99.tmp'):
+        (tmp_path / 'run' / name).write_text('half')
     tiny.run(tmp_path / 'run', images, resume=True)
     assert not list((tmp_path / 'run').rglob('.*.tmp'))
     assert tiny.final_tensors(tmp_path / 'run') == tiny.final_tensors(uncut)

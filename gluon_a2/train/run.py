@@ -218,7 +218,7 @@ class Run:
 
     def rewind(self, step):
         """Forget the log lines after `step`, so that a resumed run writes each once."""
-        for unfinished in self.folder.glob('.*.tmp'):  # of a process that was killed
+        for unfinished in (*self.folder.glob('.*.tmp'), *self.folder.glob('export/.*.tmp')):  # a killed process's
             unfinished.unlink()
         for name in ('log.jsonl', 'timing.jsonl'):
             path = self.folder / name
