@@ -83,3 +83,12 @@ def test_loss_scale_halves_on_overflow_and_doubles_after_a_clean_window():
 def test_loss_scale_off_takes_everything():
     scale = LossScale(False)
     assert scale.accept(False) and scale.scale == 1
+
+
+@pytest.mark.parametrize('bad', [None, 0, 199, 200, 255])
+def test_one_value_that_is_not_finite_is_found_among_more_arrays_than_mxnet_takes_at_once(bad):
+    """ResNet-50 has some 160, A²-ResNet-50 more than 200."""
+    made = parameters({f'w{i}_weight': np.ones(3) for i in range(256)})
+    for i, parameter in enumerate(made.values()):
+        parameter.grad()[:] = mx.nd.array([1, np.nan if i == bad else 2, 3])
+    assert Updater(made, choose('digits', {})).finite() is (bad is None)

@@ -1,6 +1,7 @@
 """The update: MXNet's SGD or NAG operators, with a state we can see, save and load (no pickle)."""
 from ..backend import mx
 
+ARRAYS = 200  # multi_all_finite takes so many, and writes past its end given more
 NOT_DECAYED = ('_bias', '_gamma', '_beta')
 
 
@@ -50,7 +51,9 @@ class Updater:
     def finite(self):
         """Whether every gradient is."""
         gradients = self.gradients()
-        return bool(mx.nd.multi_all_finite(*gradients, num_arrays=len(gradients), init_output=True).asscalar())
+        pieces = [gradients[start:start + ARRAYS] for start in range(0, len(gradients), ARRAYS)]
+        return all(mx.nd.multi_all_finite(*piece, num_arrays=len(piece), init_output=True).asscalar()
+                   for piece in pieces)
 
 
 def _flat(state):
