@@ -2,11 +2,13 @@
 """Images per second on 1, 2, 4 … ranks of this machine, and where each step's time goes.
 
     python benchmarks/scaling.py                          # a2_resnet26 at 64×64, 8 images a rank
+    python benchmarks/scaling.py -- --model resnet26      # more flags for the training script
     python benchmarks/scaling.py --allreduce              # A²-ResNet-50 at 224×224 on 2 ranks: what the exchange costs
 
 Runs the training script on random pixels, one thread a rank, the same batch on each (weak scaling); rounds take turns.
-Efficiency is against one rank, with as many ranks as there are cores at most: more share them. Prints medians with the
-spread of the rounds, and keeps `scaling.csv` or `allreduce.csv`, one row a run.
+The first two steps, which find memory and connections cold, are left out. Efficiency is against one rank, with as many
+ranks as there are cores at most: more share them. Prints medians with the spread of the rounds, and keeps `scaling.csv`
+or `allreduce.csv`, one row a run.
 """
 import csv
 import json
@@ -28,6 +30,7 @@ from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
 
 SHARES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
+WARM_UP = 2  # steps
 NETWORK = ['--model', 'a2_resnet26', '--input-size', '64', '--batch-size', '8', '--classes', '10']
 PAPERS = ['--model', 'a2_resnet50', '--batch-size', '2', '--lr', '1e-4']
 GRADIENTS = 32900808  # trained parameters of it: python scripts/count_cost.py a2_resnet50
@@ -35,23 +38,33 @@ VARIANTS = {  # of the A²-ResNet-50 on 2 ranks: (bytes sent for each gradient, 
     'float32': (4, []), 'fp16': (2, ['--compression', 'fp16']), 'exact sums': (8, ['--exact-sums']),
     '4 micro-batches': (4, ['--accumulate', '4']),
     '4 micro-batches, fp16': (2, ['--accumulate', '4', '--compression', 'fp16'])}
-FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *(f'{name}_share' for name in SHARES), 'cores',
-          'processor')
+SHARE_FIELDS = tuple(f'{name}_share' for name in SHARES)
+FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *SHARE_FIELDS, 'cores', 'processor')
 
 
 def run(case, ranks, steps, flags):
-    """The last line of timing.jsonl of a run, and its images per step."""
+    """images/s and shares of a run after its first steps, and its images per step."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data', steps,
-                   '--log-interval', steps, '--save-dir', f'{folder}/run', '-np', ranks, '--rank-timeout', 120, *flags]
+        command = [sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data',
+                   WARM_UP + steps, '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
+                   '--rank-timeout', 120, *flags]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                               env={**os.environ, 'OMP_NUM_THREADS': '1'})
         if done.returncode:
             raise UserError(f'{case}: the training script ended with {done.returncode}: {done.stderr.strip()[-500:]}')
-        row = json.loads(Path(folder, 'run', 'timing.jsonl').read_text().splitlines()[-1])
+        lines = [json.loads(line) for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()]
         recipe = json.loads(Path(folder, 'run', 'run.json').read_text())['recipe']
-    return {**{name: row[name] for name in FIELDS if name in row},
-            'images_per_step': ranks * recipe['batch_size'] * recipe['accumulate']}
+    batch = ranks * recipe['batch_size'] * recipe['accumulate']
+    return {**between(lines[0], lines[-1], batch), 'images_per_step': batch}
+
+
+def between(first, last, batch):
+    """images/s and shares between two lines of timing.jsonl, whose own figures count from the epoch's start."""
+    until = [line['step'] * batch / line['images_per_s'] for line in (first, last)]
+    seconds = until[1] - until[0]
+    spent = {name: last[name] * until[1] - first[name] * until[0] for name in SHARE_FIELDS}
+    return {'images_per_s': (last['step'] - first['step']) * batch / seconds,
+            **{name: value / seconds for name, value in spent.items()}}
 
 
 def processor():
@@ -83,7 +96,7 @@ def medians(rows):
     for case in dict.fromkeys(row['case'] for row in rows):
         ours = [row for row in rows if row['case'] == case]
         speeds = [row['images_per_s'] for row in ours]
-        shares = [statistics.median(row[f'{name}_share'] for row in ours) for name in SHARES]
+        shares = [statistics.median(row[name] for row in ours) for name in SHARE_FIELDS]
         median = statistics.median(speeds)
         found[case] = ours[0], median, (max(speeds) - min(speeds)) / median, shares
     return found
@@ -96,7 +109,7 @@ def show_scaling(rows):
     table = [('ranks', 'images/s', 'spread', 'per rank', 'efficiency', *SHARES)]
     for row, speed, spread, shares in found.values():
         able = min(row['ranks'], row['cores'])
-        note = '' if able == row['ranks'] else f' (of {able} cores)'
+        note = '' if able == row['ranks'] else f' of {able} cores: more ranks than cores'
         table.append((row['ranks'], f'{speed:.1f}', f'{100 * spread:.0f} %', f'{speed / row["ranks"]:.1f}',
                       f'{100 * speed / one / able:.0f} %{note}', *(f'{100 * share:.1f} %' for share in shares)))
     show_table(table)
@@ -106,10 +119,12 @@ def show_allreduce(rows):
     """What the exchange of gradients costs, and what compression and accumulation change."""
     found = medians(rows)
     plain = found['float32'][1]
-    table = [('variant', 'MB sent', 'all-reduce', 'waiting', 's per step', 'images/s against float32', 'spread')]
+    table = [('variant', 'MB sent', 's per step', 's of all-reduce', 'all-reduce', 'waiting',
+              'images/s against float32', 'spread')]
     for case, (row, speed, spread, shares) in found.items():
-        table.append((case, f'{GRADIENTS * VARIANTS[case][0] / 1e6:.0f}', f'{100 * shares[3]:.1f} %',
-                      f'{100 * shares[2]:.1f} %', f'{row["images_per_step"] / speed:.2f}', f'{speed / plain:.2f}',
+        step = row['images_per_step'] / speed
+        table.append((case, f'{GRADIENTS * VARIANTS[case][0] / 1e6:.0f}', f'{step:.2f}', f'{step * shares[3]:.3f}',
+                      f'{100 * shares[3]:.1f} %', f'{100 * shares[2]:.1f} %', f'{speed / plain:.2f}',
                       f'{100 * spread:.0f} %'))
     show_table(table)
 
@@ -122,16 +137,18 @@ def main(argv=None):
     flags.add_argument('--rounds', type=int, default=3)
     flags.add_argument('--steps', type=int, default=20, help='of each run; a fifth of it with --allreduce')
     flags.add_argument('--allreduce', action='store_true', help='the A²-ResNet-50 on 2 ranks instead')
+    flags.add_argument('more', nargs='*', metavar='-- FLAG', help='for the training script, after those of its own')
     given = flags.parse_args(argv)
     if given.rounds < 1 or given.steps < 5 or min(given.ranks) < 1 or given.ranks[0] != 1:
         raise UserError('--rounds must be 1 or more, --steps 5 or more, and --ranks begin with 1')
     if given.allreduce:
-        cases = [(case, 2, max(1, given.steps // 5), [*PAPERS, *more]) for case, (_, more) in VARIANTS.items()]
+        cases = [(case, 2, max(1, given.steps // 5), [*PAPERS, *more, *given.more])
+                 for case, (_, more) in VARIANTS.items()]
         rows = measure(cases, given.rounds, HERE / 'allreduce.csv')
         show_allreduce(rows)
     else:
-        show_scaling(measure([(str(ranks), ranks, given.steps, NETWORK) for ranks in given.ranks], given.rounds,
-                             HERE / 'scaling.csv'))
+        cases = [(str(ranks), ranks, given.steps, [*NETWORK, *given.more]) for ranks in given.ranks]
+        show_scaling(measure(cases, given.rounds, HERE / 'scaling.csv'))
 
 
 if __name__ == '__main__':
