@@ -9,7 +9,7 @@ four ranks, are then predicted from them. Launches with two and four ranks take 
 a time is that of the slowest rank after all have met. Keeps `allreduce_buffers.csv`, one row a measurement.
 What the exchange costs in training is `scaling.py --allreduce`.
 """
-import csv
+import functools
 import json
 import os
 import statistics
@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from predict_scaling import GRADIENTS, STATISTICS, ring_seconds
-from scaling import processor
-from tqdm import tqdm
+from scaling import measure, processor
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -61,31 +60,14 @@ def child(folder, repeats):
 # ---- in the launcher
 
 def run(ranks, repeats):
-    """The times of a launch."""
+    """A row for each time that a launch took."""
     given = {**dict.fromkeys(launch.FLAGS), 'num_proc': ranks, 'max_restarts': 0}
     with tempfile.TemporaryDirectory() as folder:
         code = launch.launch(given, [__file__, '--repeats', str(repeats)], folder)
         if code:
             raise UserError(f'{ranks} ranks ended with exit code {code}')
-        return json.loads(Path(folder, 'times.json').read_text())
-
-
-def measure(rounds, repeats, path):
-    """All rows; kept in `path` as they come."""
-    rows = []
-    with open(path, 'w', newline='') as file, tqdm(total=rounds * len(RANKS), unit='launch', disable=None) as bar:
-        writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
-        writer.writeheader()
-        for number in range(1, rounds + 1):
-            for ranks in RANKS:
-                bar.set_description(f'{ranks} ranks')
-                new = [dict(zip(FIELDS, (number, ranks, size, repeat, round(seconds, 6), cores(), processor())))
-                       for size, repeat, seconds in run(ranks, repeats)]
-                writer.writerows(new)
-                file.flush()
-                rows.extend(new)
-                bar.update()
-    return rows
+        return [{'ranks': ranks, 'bytes': size, 'repeat': repeat, 'seconds': round(seconds, 6)}
+                for size, repeat, seconds in json.loads(Path(folder, 'times.json').read_text())]
 
 
 def fit(times, ranks):
@@ -133,7 +115,8 @@ def main(argv=None):
         child(Path(given.save_dir), given.repeats)
     else:
         os.environ.setdefault('OMP_NUM_THREADS', '1')
-        report(measure(given.rounds, given.repeats, HERE / 'allreduce_buffers.csv'))
+        cases = {f'{ranks} ranks': functools.partial(run, ranks, given.repeats) for ranks in RANKS}
+        report(measure(cases, given.rounds, HERE / 'allreduce_buffers.csv', FIELDS))
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ kill; exit code 1 if any run ends otherwise. A seed draws the same victims and m
 import collections
 import contextlib
 import csv
-import functools
 import json
 import os
 import shutil
@@ -21,7 +20,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -30,9 +28,12 @@ import numpy as np
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'scripts'), str(ROOT / 'tests')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+
+from assassin import CONTROL, LAUNCH, append, is_alive, read_lines  # noqa: E402
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
+from gluon_a2.errors import UserError  # noqa: E402
 from gluon_a2.train import checkpoint  # noqa: E402
 
 # 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
@@ -47,212 +48,24 @@ AIMS = {'opening': 0.1, 'step': 0.25, 'save': 0.35, 'validation': 0.15, 'anywher
 LAUNCHER = 0.25     # share of kills that hit the launcher
 KILLS_A_RUN = 14    # at most; the job's 12 steps rarely leave time for more
 MOMENTS = {'save': 24, 'opening': 10}  # before and after the calls below, of which these make half as many
-CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')  # of the module os
 BEYOND = 1.5        # `anywhere` reaches so many times as far as the first step
 GONE = 10           # s after which no process of a killed launcher may be left; watchdogs linger for 3
 STUCK = 180         # s without a kill or an end
-CONTROL, LAUNCH = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH'  # inherited by launcher, ranks and watchdogs
 HARNESS = 'harness'
+SCRIPT = Path(__file__).with_name('assassin.py')
 
 FIELDS = ('kill', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step', 'ranks_gone_s', 'going_again_s',
           'leftovers', 'identical')
 
 
-# ---- in the ranks: who kills, and when
-
-class Assassin:
-    """Waits in a rank for the moment that the plan names, and tells the harness before it strikes.
-
-    The plan is a list of kills; which one is due depends on how many lines hits.jsonl has when a rank starts, so that
-    ranks that outlive a kill by a moment leave the next one alone.
-    """
-
-    def __init__(self, control, rank):
-        self.control, self.rank = control, rank
-        self.number = len(read_lines(control / 'hits.jsonl'))
-        plan = json.loads((control / 'plan.json').read_text())
-        self.plan = plan[self.number] if self.number < len(plan) and plan[self.number]['agent'] == rank else None
-        self.phase, self.step, self.first, self.saving = 'start-up', None, None, False
-        self._once, self._countdown, self._thread, self._began = threading.Lock(), None, None, time.monotonic()
-        (control / f'pid-{rank}').write_text(str(os.getpid()))
-        if self.aims_at('anywhere'):
-            self._strike_later()
-
-    def aims_at(self, phase, step=None):
-        """Whether the kill is due in this phase."""
-        if self.plan is None or self.plan['aim'] != phase:
-            return False
-        return step is None or self.first is None or step >= self.first + self.plan['offset']
-
-    @contextlib.contextmanager
-    def during(self, phase, due, step=None):
-        """Around a phase of the main thread; where its kill is `due`, it is hit before it ends."""
-        start, self.phase, self.step = time.monotonic(), phase, step
-        with self._hunting(due):
-            yield
-        self.phase = 'start-up' if self.first is None else 'between'
-        self.note_time(phase, start)
-
-    @contextlib.contextmanager
-    def during_save(self, step):
-        """Around a save, which has a thread of its own."""
-        start, self.saving = time.monotonic(), True
-        due = self.aims_at('save', step - 1)
-        self.step = step if due else self.step
-        with self._hunting(due):
-            yield
-        self.saving = False
-        self.note_time('save', start)
-
-    @contextlib.contextmanager
-    def _hunting(self, due):
-        if due and self.plan['moment'] is not None:
-            self._countdown, self._thread = self.plan['moment'], threading.get_ident()
-        elif due:
-            self._strike_later()
-        yield  # an exception is not covered up by a kill
-        if due:
-            self.strike('at its end')
-
-    def _strike_later(self):
-        began = time.monotonic()
-        timer = threading.Timer(self.plan['delay'], lambda: self.strike(f'{time.monotonic() - began:.3f} s in'))
-        timer.daemon = True
-        timer.start()
-
-    def pass_moment(self, name):
-        """Before or after a call that changes files, the kill may be due."""
-        if self._countdown is None or self._thread != threading.get_ident():
-            return
-        if self._countdown == 0:
-            self.strike(name)
-        self._countdown -= 1
-
-    def strike(self, moment):
-        """Kill the victim, unless it is dead already; only once."""
-        if not self._once.acquire(blocking=False):
-            return
-        pid = int(os.environ[LAUNCH].partition(':')[2] if self.plan['victim'] == 'launcher' else
-                  (self.control / f'pid-{self.plan["victim"]}').read_text())
-        if is_alive(pid):
-            phase = self.phase + ('+save' if self.saving and self.plan['aim'] != 'save' else '')
-            append(self.control / 'hits.jsonl', {
-                'number': self.number, 'pid': pid, 'phase': 'save' if self.plan['aim'] == 'save' else phase,
-                'moment': moment, 'step': self.step, 'time': time.time()})
-            os.kill(pid, signal.SIGKILL)
-
-    def note_time(self, phase, start):
-        """Keep how long a phase took, for the moments of later runs."""
-        if self.rank == 0:
-            append(self.control / 'times.jsonl', {'phase': phase, 'seconds': time.monotonic() - start})
-
-    def note_going(self, step):
-        """The first step of this process begins: training goes again."""
-        self.first = step
-        self.note_time('anywhere', self._began)
-        if self.rank == 0:
-            append(self.control / 'going.jsonl', {'kills': self.number, 'time': time.time()})
-
-
-def hook(assassin):
-    """Have the assassin see the phases of training in this process."""
-    from gluon_a2.train import loop, run
-    for name in CALLS:
-        setattr(os, name, _watched(name, getattr(os, name), assassin))
-    _hook_opening(assassin, run.Run, loop.Loop)
-    _hook_training(assassin, loop)
-    write = checkpoint.save
-
-    def save(folder, step, *args, **kwargs):
-        with assassin.during_save(step):
-            return write(folder, step, *args, **kwargs)
-    checkpoint.save = save
-
-
-def _watched(name, call, assassin):
-    @functools.wraps(call)
-    def watched(*args, **kwargs):
-        assassin.pass_moment(f'before {name}')
-        result = call(*args, **kwargs)
-        assassin.pass_moment(f'after {name}')
-        return result
-    return watched
-
-
-def _hook_opening(assassin, run_class, loop_class):
-    """A new run writes into its folder where `Run` begins, a resumed one where `Loop` does."""
-    open_run, open_loop = run_class.__init__, loop_class.__init__
-
-    def run_init(self, folder, recipe, options):
-        with assassin.during('opening', assassin.aims_at('opening') and not options.resume):
-            open_run(self, folder, recipe, options)
-
-    def loop_init(self, recipe, options, *args, **kwargs):
-        with assassin.during('opening', assassin.aims_at('opening') and options.resume):
-            open_loop(self, recipe, options, *args, **kwargs)
-
-    run_class.__init__, loop_class.__init__ = run_init, loop_init
-
-
-def _hook_training(assassin, loop):
-    train_step, validate, export = loop.Loop.train_step, loop.Loop.validate, loop.export
-
-    def step(self, batches, lr):
-        if assassin.first is None:
-            assassin.note_going(self.at.step)
-        with assassin.during('step', assassin.aims_at('step', self.at.step), self.at.step):
-            return train_step(self, batches, lr)
-
-    def validation(self):
-        with assassin.during('validation', assassin.aims_at('validation'), self.at.step):
-            return validate(self)
-
-    def exporting(*args):
-        late = assassin.plan is not None and assassin.plan['late']  # its own moment has not come in this run
-        with assassin.during('export', late):
-            return export(*args)
-
-    loop.Loop.train_step, loop.Loop.validate, loop.export = step, validation, exporting
-
-
-def child():
-    """The training script in the launcher and in each rank, and in a rank an assassin."""
-    if 'GLUON_A2_LAUNCH' in os.environ:
-        hook(Assassin(Path(os.environ[CONTROL]), int(os.environ.get('HOROVOD_RANK', 0))))
-    else:
-        os.environ[LAUNCH] += f':{os.getpid()}'
-    import train_imagenet
-    train_imagenet.main()
-
-
-# ---- processes and the files that they talk by
-
-def append(path, values):
-    with open(path, 'a') as file:
-        file.write(json.dumps(values) + '\n')
-
-
-def read_lines(path):
-    """The values of all whole lines; a line of a process that was killed meanwhile does not count."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith('\n')]
-
-
-def is_alive(pid):
-    """Whether a process exists and is more than a zombie."""
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
+# ---- processes
 
 def processes_of(launch, ranks_only=False):
     """Process numbers of all that descends from a launch, by the environment that they inherited."""
     found, mark = [], f'{LAUNCH}={launch}'.encode()
     for folder in Path('/proc').glob('[0-9]*'):
         with contextlib.suppress(OSError):
-            wanted = not ranks_only or Path(__file__).name.encode() in (folder / 'cmdline').read_bytes()
+            wanted = not ranks_only or SCRIPT.name.encode() in (folder / 'cmdline').read_bytes()
             if wanted and mark in (folder / 'environ').read_bytes() and is_alive(folder.name):
                 found.append(int(folder.name))
     return found
@@ -302,7 +115,7 @@ class Run:
         # The launcher gives its ranks its own arguments, and so has none for us.
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control), LAUNCH: self.launches[-1]}
         with open(self.place / 'output.txt', 'a') as output:
-            self.launcher = subprocess.Popen(command(__file__, self.folder, self.images, self.ranks, *ENDURING, *again),
+            self.launcher = subprocess.Popen(command(SCRIPT, self.folder, self.images, self.ranks, *ENDURING, *again),
                                              stdout=output, stderr=output, env=environment, start_new_session=True)
 
     def complete(self, on_kill=lambda: None):
@@ -496,7 +309,10 @@ def arguments(argv):
     flags.add_argument('--seed', type=int, default=0, help='draws the victims and moments')
     flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the rows go')
     flags.add_argument('--keep', action='store_true', help='keep the folders of all runs')
-    return vars(flags.parse_args(argv))
+    given = vars(flags.parse_args(argv))
+    if given['kills'] < 1 or not set(given['ranks']) <= {1, 2, 4}:
+        raise UserError('--kills must be 1 or more, and --ranks 1, 2 or 4, with commas between')
+    return given
 
 
 @entry
@@ -525,4 +341,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    child() if CONTROL in os.environ else main()
+    main()

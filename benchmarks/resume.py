@@ -22,7 +22,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from kills import ROOT, command, read_lines
+from assassin import read_lines
+from kills import ROOT, command
 from tqdm import tqdm
 
 sys.path.insert(0, str(ROOT))

@@ -11,6 +11,7 @@ ranks as there are cores at most: more share them. Prints medians with the sprea
 or `allreduce.csv`, one row a run.
 """
 import csv
+import functools
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from predict_scaling import GRADIENTS
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
@@ -33,7 +35,6 @@ SHARES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
 WARM_UP = 2  # steps
 NETWORK = ['--model', 'a2_resnet26', '--input-size', '64', '--batch-size', '8', '--classes', '10']
 PAPERS = ['--model', 'a2_resnet50', '--batch-size', '2', '--lr', '1e-4']
-GRADIENTS = 32900808  # trained parameters of it: python scripts/count_cost.py a2_resnet50
 VARIANTS = {  # of the A²-ResNet-50 on 2 ranks: (bytes sent for each gradient, flags)
     'float32': (4, []), 'fp16': (2, ['--compression', 'fp16']), 'exact sums': (8, ['--exact-sums']),
     '4 micro-batches': (4, ['--accumulate', '4']),
@@ -43,7 +44,7 @@ FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *SHARE_FI
 
 
 def run(case, ranks, steps, flags):
-    """images/s and shares of a run after its first steps, and its images per step."""
+    """The row of a run: images/s and shares after its first steps, and its images per step."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data',
                    WARM_UP + steps, '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
@@ -55,7 +56,7 @@ def run(case, ranks, steps, flags):
         lines = [json.loads(line) for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()]
         recipe = json.loads(Path(folder, 'run', 'run.json').read_text())['recipe']
     batch = ranks * recipe['batch_size'] * recipe['accumulate']
-    return {**between(lines[0], lines[-1], batch), 'images_per_step': batch}
+    return [{'case': case, 'ranks': ranks, 'images_per_step': batch, **between(lines[0], lines[-1], batch)}]
 
 
 def between(first, last, batch):
@@ -73,19 +74,19 @@ def processor():
     return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.machine())
 
 
-def measure(cases, rounds, path):
-    """All rows, one for each case in each round; kept in `path` as they come."""
-    rows = []
+def measure(cases, rounds, path, fields):
+    """All rows of {case: function that gives some}, which take turns in each round; kept in `path` as they come."""
+    rows, machine = [], {'cores': cores(), 'processor': processor()}
     with open(path, 'w', newline='') as file, tqdm(total=rounds * len(cases), unit='run', disable=None) as bar:
-        writer = csv.DictWriter(file, FIELDS, lineterminator='\n')
+        writer = csv.DictWriter(file, fields, lineterminator='\n')
         writer.writeheader()
         for number in range(1, rounds + 1):
-            for case, ranks, steps, flags in cases:
+            for case, run_case in cases.items():
                 bar.set_description(case)
-                rows.append({'case': case, 'ranks': ranks, 'round': number, 'cores': cores(), 'processor': processor(),
-                             **run(case, ranks, steps, flags)})
-                writer.writerow(rows[-1])
+                new = [{'round': number, **machine, **row} for row in run_case()]
+                writer.writerows(new)
                 file.flush()
+                rows += new
                 bar.update()
     return rows
 
@@ -142,13 +143,12 @@ def main(argv=None):
     if given.rounds < 1 or given.steps < 5 or min(given.ranks) < 1 or given.ranks[0] != 1:
         raise UserError('--rounds must be 1 or more, --steps 5 or more, and --ranks begin with 1')
     if given.allreduce:
-        cases = [(case, 2, max(1, given.steps // 5), [*PAPERS, *more, *given.more])
-                 for case, (_, more) in VARIANTS.items()]
-        rows = measure(cases, given.rounds, HERE / 'allreduce.csv')
-        show_allreduce(rows)
+        cases = [(case, 2, given.steps // 5, [*PAPERS, *more, *given.more]) for case, (_, more) in VARIANTS.items()]
     else:
         cases = [(str(ranks), ranks, given.steps, [*NETWORK, *given.more]) for ranks in given.ranks]
-        show_scaling(measure(cases, given.rounds, HERE / 'scaling.csv'))
+    rows = measure({case[0]: functools.partial(run, *case) for case in cases}, given.rounds,
+                   HERE / ('allreduce.csv' if given.allreduce else 'scaling.csv'), FIELDS)
+    show_allreduce(rows) if given.allreduce else show_scaling(rows)
 
 
 if __name__ == '__main__':

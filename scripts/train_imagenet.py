@@ -74,12 +74,12 @@ def main(argv=None):
     logging.basicConfig(format='%(message)s')
     from gluon_a2.train.run import Options
     images, options = given.pop('test_io'), Options(**given)
-    told = train(recipe, options) if images is None else read(recipe, options, images)
+    told = train_network(recipe, options) if images is None else read_images(recipe, options, images)
     if os.environ.get('HOROVOD_RANK', '0') == '0':
         print(told)
 
 
-def train(recipe, options):
+def train_network(recipe, options):
     """Train, and say how it ended and where the results are."""
     from gluon_a2.train.loop import train
     folder, validation = train(recipe, options)
@@ -87,7 +87,7 @@ def train(recipe, options):
             f'{validation.images} held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
 
 
-def read(recipe, options, images):
+def read_images(recipe, options, images):
     """Read without training, and say how fast that is."""
     from gluon_a2.train.reading import measure
     count, damaged, seconds = measure(recipe, options, images)

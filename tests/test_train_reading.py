@@ -1,6 +1,4 @@
 """Reading without training: every image once, and the damaged named."""
-import dataclasses
-
 import pytest
 import tiny
 
@@ -24,6 +22,11 @@ def test_counts_what_is_read_and_names_what_is_damaged(tmp_path, caplog, images,
     assert all((f'damaged: {tmp_path}/train.rec#{i}' in caplog.text) == (read == 18) for i in bad)
 
 
+def test_synthetic_data_cannot_be_read():
+    with pytest.raises(UserError, match='--test-io reads images, and --synthetic-data has none'):
+        measure(tiny.RECIPE, Options(synthetic_data=3), 0)
+
+
 def test_no_less_than_none(images):
     with pytest.raises(UserError, match='--test-io must be 0'):
-        measure(dataclasses.replace(tiny.RECIPE), Options(data_dir=str(images)), -1)
+        measure(tiny.RECIPE, Options(data_dir=str(images)), -1)

@@ -8,7 +8,7 @@ import pytest
 from gluon_a2.errors import UserError
 from gluon_a2.models.table import find_row
 from gluon_a2.train import recipes
-from gluon_a2.train.recipes import RECIPES, Recipe, choose
+from gluon_a2.train.recipes import RECIPES, Recipe, choose, environment
 
 
 def parse(*argv):
@@ -96,3 +96,10 @@ def test_unknown_recipe_lists_all():
 @pytest.mark.parametrize('name', RECIPES)
 def test_json_round_trip(name):
     assert recipes.from_json(json.loads(json.dumps(recipes.to_json(RECIPES[name])))) == RECIPES[name]
+
+
+def test_a_deterministic_run_prepares_the_libraries_and_no_other_does():
+    assert environment(choose('digits', {})) == {}
+    assert environment(choose('digits', {'deterministic': True})) == {
+        'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0', 'NCCL_ALGO': 'Ring',
+        'HOROVOD_FUSION_THRESHOLD': '0'}

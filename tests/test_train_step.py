@@ -10,10 +10,11 @@ import tiny
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.train import loop, network
+from gluon_a2.train.distributed import Group
 from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.optimizer import LossScale
 from gluon_a2.train.run import Options, Run
-from gluon_a2.train.step import Clock, Position, mixing_share, soft_targets, step_seed
+from gluon_a2.train.step import Clock, Position, Stepper, mixing_share, soft_targets, step_seed
 
 
 def open_loop(folder, images, **changes):
@@ -53,6 +54,18 @@ def test_one_step_is_the_mean_gradient_through_the_optimizer(tmp_path, images):
     assert job.sums.mean_loss == pytest.approx(float(loss.asscalar()), rel=1e-5)
     expected = {name: 0.5 * p.grad().asnumpy() for name, p in other.collect_params().items() if p.grad_req != 'null'}
     assert_near({name: before[name] - job.stepper.parameters[name].data().asnumpy() for name in expected}, expected)
+
+
+@pytest.mark.parametrize('model', ['a2_resnet50', 'nl_resnet50', 'se_resnet152'])
+def test_the_large_networks_take_a_step(model):
+    """What other tests train is smaller, and MXNet has crashed on the number of arrays alone."""
+    recipe = dataclasses.replace(tiny.RECIPE, model=model, input_size=32, batch_size=2, accumulate=1, lr=1e-4)
+    batch = data.Batch(np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]), np.arange(2), [])
+    stepper = Stepper(recipe, network.build(recipe), Group(), Clock())
+    before = stepper.digest()
+    done = stepper.take([batch], Position(), 1e-4)
+    assert done.sums.images == 2 and math.isfinite(done.sums.loss) and done.faulty == []
+    assert stepper.digest() != before
 
 
 def test_micro_batches_add_up_to_their_summed_gradient_over_all_their_images(tmp_path, images):

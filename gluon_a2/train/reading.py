@@ -22,6 +22,8 @@ def measure(recipe, options, images):
     """
     if images < 0:
         raise UserError(f'--test-io must be 0 (all images) or more, not {images}')
+    if options.synthetic_data:
+        raise UserError('--test-io reads images, and --synthetic-data has none: leave out one of them')
     group = Group()
     with group.all_or_none('preparation'):
         source = open_sources(recipe, options)[0]

@@ -63,8 +63,8 @@ class Recipe:
     compression: str = _flag('none', 'how gradients travel between ranks: fp16 sends half the bytes', COMPRESSIONS)
     exact_sums: bool = _flag(False, 'sum gradients in float64: the same bits on any number of ranks, for twice the '
                              'bytes between them')
-    deterministic: bool = _flag(False, 'the same bits on every repeat, on as many ranks and threads, on GPUs too: no '
-                                'tuning of kernels by their speed, sums in a fixed order')
+    deterministic: bool = _flag(False, 'ask for the same bits on every repeat, on as many ranks and threads: no tuning '
+                                'of kernels by their speed, sums in a fixed order (on GPUs not seen yet)')
     num_epochs: int = _flag(120, 'at most this many passes over the data')
     optimizer: str = _flag('nag', 'SGD with Nesterov (nag) or plain (sgd) momentum', OPTIMIZERS)
     lr: float = _flag(math.sqrt(0.1), 'learning rate; given as a flag it is absolute, whatever the batch')

@@ -183,8 +183,8 @@ class Run:
         if now['deterministic'] and made['threads'] != threads()[0]:
             raise UserError(f'{self.folder} was begun with --deterministic on {made["threads"]} CPU threads, not '
                             f'{threads()[0]}: set OMP_NUM_THREADS={made["threads"]}')
-        if now['deterministic'] and not now['exact_sums'] and then['ranks'] != now['ranks']:
-            raise UserError(f'{self.folder} was begun with --deterministic on {then["ranks"]} ranks, not '
+        if now['deterministic'] and not now['exact_sums'] and then.get('ranks', 1) != now['ranks']:
+            raise UserError(f'{self.folder} was begun with --deterministic on {then.get("ranks", 1)} ranks, not '
                             f'{now["ranks"]}: start as many; only with --exact-sums may a run go on with others')
         if made['threads'] != threads()[0]:
             log.warning('the run was begun on %d CPU threads and goes on with %d: its last bits will differ',

@@ -581,7 +581,7 @@ class Hub:
         """Of the ranks that ended: the first that was not merely a consequence."""
         if len(self.ended) == self.size > 1 and all(end['end'] == 'dead' for _, end in self.ended):
             peer = self.ended[0][0]
-            return None, f'all {self.size} ranks died {peer.where()} without a word: killed from outside'
+            return None, f'all {self.size} ranks died {peer.where()} without a word: killed, or crashed'
         causes = [(peer, end) for peer, end in self.ended if not end.get('secondary')]
         known = [peer for peer, _ in self.ended]
         for peer in live if not causes else ():  # Horovod may lose patience with a frozen rank before we do
