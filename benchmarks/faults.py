@@ -3,9 +3,9 @@
 
     python benchmarks/faults.py
 
-Four ranks on this machine with the default --rank-timeout. In its third step a rank is killed, stopped (SIGSTOP), sleeps,
-raises, exits or meets NaN. Prints a table and keeps `faults.csv`; exit code 1 unless every job is down within 30 s of
-the fault with the rank named, an exit code that is not 0, its last checkpoint valid and no process left.
+Four ranks on this machine with the default --rank-timeout. After three steps a rank is killed, stopped (SIGSTOP),
+sleeps, raises, exits or meets NaN. Prints a table and keeps `faults.csv`; exit code 1 unless every job is down within
+30 s of the fault with the rank named, an exit code that is not 0, its last checkpoint valid and no process left.
 """
 import csv
 import os
