@@ -281,12 +281,18 @@ SCRIPT = textwrap.dedent('''
 ''')
 
 
+def hear_interrupts():
+    """Where the tests run in a shell's background, SIGINT is ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_script(tmp_path, then):
     path = tmp_path / 'script.py'
     path.write_text(SCRIPT.format(then=then))
     paths = os.pathsep.join([ROOT, os.path.join(ROOT, 'tests')])
     script = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, 'PYTHONPATH': paths}, start_new_session=True)
+                              env={**os.environ, 'PYTHONPATH': paths}, start_new_session=True,
+                              preexec_fn=hear_interrupts)
     assert script.stdout.readline() == 'ready\n'
     return script
 
@@ -305,7 +311,11 @@ def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
         os.killpg(script.pid, send)
     elif send:
         script.send_signal(send)
-    _, errors = script.communicate(timeout=20)
+    try:
+        _, errors = script.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(script.pid, signal.SIGKILL)  # or it would take the cores from all tests that follow
+        raise
     assert script.returncode == code
     assert wait_for(lambda: not any(map(alive, workers)))
     assert wait_for(lambda: shared_memory() <= memory)
