@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import math
 import re
@@ -69,6 +70,19 @@ def test_a_cut_between_checkpoints_replays_the_steps_since(tmp_path, monkeypatch
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == STEPS // 2
     tiny.run(tmp_path / 'run', images, save_steps=0, resume=True, num_data_workers=2)
     assert tiny.final_tensors(tmp_path / 'run') == tiny.final_tensors(uncut)
+
+
+@pytest.mark.parametrize('cut', [False, True])
+def test_a_checkpoint_that_is_lost_in_the_background_is_told(tmp_path, monkeypatch, images, caplog, cut):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, 'Input/output error', 'the disk')
+
+    with monkeypatch.context() as patch, pytest.raises(Cut if cut else OSError):
+        patch.setattr(checkpoint, 'save', fail)
+        if cut:
+            cut_at(patch, 1)
+        tiny.run(tmp_path / 'run', images)
+    assert ('the last checkpoint was not written: [Errno 5] Input/output error' in caplog.text) == cut
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, images, uncut):

@@ -151,10 +151,12 @@ class Loop:
         self._stop.ignore()
         self._train_loader.close()
         self._val_loader.close()
-        if kind is None:
+        try:
             self._writer.wait()
-        else:
-            self._writer.settle()
+        except Exception as lost:
+            if kind is None:
+                raise
+            log.error('the last checkpoint was not written: %s', lost)  # beside the error that ends the run
 
     # ---- epochs
 
