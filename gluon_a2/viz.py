@@ -1,7 +1,10 @@
 """Pictures of runs."""
+import csv
 import io
 import json
 from pathlib import Path
+
+import numpy as np
 
 from .files import write_whole
 
@@ -33,6 +36,56 @@ def learning_curve(log, png):
     rate.plot([line['step'] for line in steps], [line['lr'] for line in steps], color='tab:gray', linestyle='--')
     rate.set_ylabel('learning rate (dashed)')
     rate.set_ylim(bottom=0)
+    _save(figure, png)
+
+
+def contact_sheet(clips, titles, png):
+    """Draw clips, uint8 N×T×H×W×3, one a row with its title, its frames from left to right."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(1.2 + clips.shape[1], 0.2 + len(clips)), layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, clip, title in zip(figure.subplots(len(clips), 1, squeeze=False)[:, 0], clips, titles):
+        axes.imshow(np.concatenate([np.pad(frame, ((0, 0), (0, 1), (0, 0)), constant_values=255) for frame in clip], 1))
+        axes.set_ylabel(title, rotation=0, ha='right', va='center')
+        axes.set(xticks=[], yticks=[])
+    _save(figure, png)
+
+
+def save_confusion(scores, classes, folder):
+    """Write per_class.csv, confusion.csv and confusion.png of `VideoScores` into `folder`."""
+    table, accuracy = scores.confusion, scores.per_class
+    rows = [(name, int(row.sum()), int(row[i]), int(row[-1]), f'{accuracy[i]:.4f}')
+            for i, (name, row) in enumerate(zip(classes, table))]
+    _write_csv(Path(folder) / 'per_class.csv', [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
+    _write_csv(Path(folder) / 'confusion.csv', [('class', *classes, 'unreadable'),
+                                                *([name, *row.tolist()] for name, row in zip(classes, table))])
+    _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes, Path(folder) / 'confusion.png')
+
+
+def _write_csv(path, rows):
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def _draw_confusion(shares, classes, png):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    side = min(24, 3 + 0.35 * len(classes))
+    figure = Figure(figsize=(side + 1, side), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    picture = axes.imshow(shares, vmin=0, vmax=1, cmap='Blues', aspect='auto')
+    if len(classes) <= 60:  # more would not be legible
+        axes.set_xticks(range(len(classes) + 1), [*classes, 'unreadable'], rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel='said', ylabel='true', title='share of the videos of each class')
+    figure.colorbar(picture)
+    _save(figure, png)
+
+
+def _save(figure, png):
     image = io.BytesIO()
     figure.savefig(image, format='png', dpi=100)
     write_whole(png, image.getvalue())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Name what is in pictures, from exported files alone.
+"""Name what is in pictures or videos, from exported files alone.
 
     python scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
 """
@@ -14,15 +14,17 @@ from gluon_a2.errors import UserError
 
 @entry
 def main(argv=None):
-    """Print the most probable classes of each image; exit code 1 if any could not be read."""
+    """Print the most probable classes of each file; exit code 1 if any could not be read."""
     flags = parser(__doc__)
-    flags.add_argument('images', nargs='+', metavar='IMAGE', help='picture files')
+    flags.add_argument('files', nargs='+', metavar='FILE', help='pictures, or videos where the network is of video')
     flags.add_argument('--model', required=True, help='prefix of exported files')
-    flags.add_argument('--top', type=int, default=5, help='classes to print for each image')
+    flags.add_argument('--top', type=int, default=5, help='classes to print for each file')
+    flags.add_argument('--views', type=int, help="clips of each video; the network's own number where not given")
+    flags.add_argument('--crops', type=int, help='windows of each clip, likewise')
     args = flags.parse_args(argv)
     from gluon_a2.deploy import Classifier
-    net, failed = Classifier(args.model), 0
-    for path in args.images:
+    net, failed = Classifier(args.model, views=args.views, crops=args.crops), 0
+    for path in args.files:
         try:
             guesses = net.predict(path, args.top)
         except UserError as error:

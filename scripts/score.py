@@ -55,6 +55,8 @@ def main(argv=None):
     from gluon_a2.train.network import load
     net = Classifier(load(args.network, args.checkpoint), args.size, args.crop_ratio, args.mean_max,
                      device(args.num_gpus))
+    if net.frames:
+        raise UserError(f'{args.network} is a video network: score it with scripts/score_video.py')
     source = validation_source(args.data_dir, args.split, net.meta)
     sums = net.score(source, args.batch_size, args.num_data_workers)
     print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on {sums.images} images, '

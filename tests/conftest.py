@@ -29,3 +29,10 @@ def images(tmp_path_factory):
     """A folder with train.rec and val.rec of a few digits, which no test changes."""
     import tiny  # here, since it imports MXNet
     return tiny.write_data(tmp_path_factory.mktemp('images'))
+
+
+@pytest.fixture(scope='session')
+def videos(tmp_path_factory):
+    """A folder with train/<class>/ and val/<class>/ of a few digits in motion, which no test changes."""
+    import tiny_video
+    return tiny_video.write_data(tmp_path_factory.mktemp('videos'))

@@ -15,7 +15,7 @@ SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.py'), *(ROOT / 'symbols').glob('*.
 ALLOWED = {
     'nn': {'backend'},
     'models': {'backend', 'errors', 'nn', 'params'},
-    'data': {'errors'},
+    'data': {'errors', 'files'},
     'deploy': {'backend', 'data', 'errors', 'files', 'metrics', 'params', 'symbol'},
     'train': {'backend', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
 }
@@ -24,9 +24,13 @@ ALLOWED = {
 LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
+    ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
+    ('gluon_a2/data/video.py', 'av'),
     ('gluon_a2/paper.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
+    ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
+    ('gluon_a2/train/command.py', 'gluon_a2.train.run'),
     ('gluon_a2/train/launch.py', 'horovod.runner'),  # optional: the `distributed` extra; one rank does without
     ('gluon_a2/train/launch.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/train/launch.py', 'horovod.runner.http.http_server'),

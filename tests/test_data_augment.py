@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gluon_a2.data import EvalTransform, TrainTransform
+from gluon_a2.data.augment import shift_colours
 from gluon_a2.errors import UserError
 
 WHOLE = {'min_area': 1.0, 'max_area': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0}
@@ -93,7 +94,7 @@ def fixed(**answers):
 
 def shifted(image, hue, lightness, saturation):
     transform = TrainTransform(image.shape[1], mirror=False, **WHOLE)
-    return transform._shift_colours(image, fixed(integers=np.array([hue, lightness, saturation])))
+    return shift_colours(image, transform, fixed(integers=np.array([hue, lightness, saturation])))
 
 
 def test_shift_against_plain_loops():
@@ -127,7 +128,7 @@ def test_shift_range_is_whole_and_inclusive(name):
     def integers(low, high):
         drawn.append((low.tolist(), high.tolist()))
         return np.array([0, 0, 0])
-    TrainTransform(3, **{**GREY, name: 5})._shift_colours(noise(3, 3), SimpleNamespace(integers=integers))
+    shift_colours(noise(3, 3), TrainTransform(3, **{**GREY, name: 5}), SimpleNamespace(integers=integers))
     place = ['hue', 'lightness', 'saturation'].index(name)
     low, high = np.zeros(3, int), np.ones(3, int)
     low[place], high[place] = -5, 6

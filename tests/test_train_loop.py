@@ -13,8 +13,9 @@ from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
 from gluon_a2.train import checkpoint, loop, network
-from gluon_a2.train.loop import Diverged, Loop, class_names
+from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.run import Options
+from gluon_a2.train.sources import class_names, open_sources
 from gluon_a2.train.step import Stepper
 
 STEPS = 2 * math.ceil(40 / 14)
@@ -199,7 +200,7 @@ def test_one_record_file_alone_is_refused(images):
 
 
 def test_record_files_can_be_named_one_by_one(images):
-    train, val = loop.open_sources(tiny.RECIPE, Options(
+    train, val = open_sources(tiny.RECIPE, Options(
         rec_train=str(images / 'train.rec'), rec_train_idx=str(images / 'train.idx'),
         rec_val=str(images / 'val.rec'), rec_val_idx=str(images / 'val.idx')))
     assert (len(train), len(val)) == (40, 13)

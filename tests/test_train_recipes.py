@@ -11,9 +11,9 @@ from gluon_a2.train import recipes
 from gluon_a2.train.recipes import RECIPES, Recipe, choose, environment
 
 
-def parse(*argv):
+def parse(*argv, dims=2):
     flags = argparse.ArgumentParser()
-    recipes.add_flags(flags)
+    recipes.add_flags(flags, dims)
     return vars(flags.parse_args(argv))
 
 
@@ -35,8 +35,52 @@ def test_the_dual_path_networks_augmentation():
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_names_a_network_that_takes_its_input(name):
-    row = find_row(RECIPES[name].model)
-    assert row.dims == 2 and RECIPES[name].input_size >= max(row.stride)
+    row, recipe = find_row(RECIPES[name].model), RECIPES[name]
+    assert len(recipe.space) == row.dims
+    assert all(n >= s for n, s in zip(recipe.space, row.stride))
+
+
+def test_the_papers_kinetics_settings():
+    ablation, transfer, ucf = (RECIPES[name] for name in ('kinetics_ablation', 'kinetics_a2_resnet50', 'ucf101'))
+    assert (ablation.frames, ablation.input_size, ablation.num_steps) == (16, 112, 37000)
+    assert (ablation.lr_mode, ablation.lr_decay, ablation.lr_decay_step) == ('step', 0.1, (20000, 30000))
+    assert (transfer.frames, transfer.frame_stride, transfer.input_size, transfer.num_steps) == (8, 8, 224, 32000)
+    assert (transfer.lr_mode, transfer.starts_from, ucf.starts_from) == ('plateau', 'image', 'video')
+    assert (ucf.lr_decay, ucf.plateau_decays, ucf.classes) == (0.1, 3, 101)
+    for recipe, gpus, batch, lr in ((ablation, 32, 512, 0.2), (transfer, 64, 512, 0.04), (ucf, 8, 104, 0.01)):
+        paper = dataclasses.replace(recipe, ranks=gpus)
+        assert (paper.global_batch, paper.effective_lr) == (batch, pytest.approx(lr))
+
+
+def test_the_authors_video_augmentation():
+    for name in ('kinetics_ablation', 'kinetics_a2_resnet50', 'ucf101'):
+        recipe = RECIPES[name]
+        assert (recipe.hue, recipe.lightness, recipe.saturation, recipe.mirror) == (15, 35, 25, True)
+        assert (recipe.max_scale, recipe.min_aspect, recipe.max_aspect) == (288 / 224, 0.64, 1.5625)  # 0.8², 1.25²
+        assert round(recipe.input_size / recipe.crop_ratio) == {224: 256, 112: 128}[recipe.input_size]
+
+
+def test_a_recipe_of_the_other_script_is_refused_with_its_name():
+    with pytest.raises(UserError, match='ucf101 is a recipe of scripts/train_video.py: choose one of digits, imagenet'):
+        choose('ucf101', {}, 2)
+    with pytest.raises(UserError, match='digits is a recipe of scripts/train_imagenet.py: choose one of moving_digits'):
+        choose('digits', {}, 3)
+
+
+def test_placements():
+    assert choose('kinetics_ablation', {'blocks': 'conv3:1,2;conv4:2'}).placement == {'conv3': (1, 2), 'conv4': (2,)}
+    assert choose('kinetics_ablation', {}).placement is None
+    for wrong in ('conv4', 'conv4:', 'conv4:a', 'conv3:1;', ''):
+        with pytest.raises(UserError, match='--blocks must be like conv3:1,2;conv4:2'):
+            choose('kinetics_ablation', {'blocks': wrong})
+
+
+def test_flags_are_of_images_or_of_video():
+    images, videos = argparse.ArgumentParser(), argparse.ArgumentParser()
+    recipes.add_flags(images, 2)
+    recipes.add_flags(videos, 3)
+    assert '--frames' in videos.format_help() and '--frames' not in images.format_help()
+    assert '--min-area' in images.format_help() and '--min-area' not in videos.format_help()
 
 
 def test_learning_rate_scales_with_the_batch_unless_given():
@@ -53,7 +97,7 @@ def test_every_field_is_a_flag_and_absent_when_not_given():
         if field.name == 'ranks':  # the launcher's
             continue
         text = texts[type(field.default)]
-        given = parse(recipes.flag_name(field), *([text] if text else []))
+        given = parse(recipes.flag_name(field), *([text] if text else []), dims=field.metadata['dims'] or 2)
         assert list(given) == [field.name]
         assert field.default is None or type(given[field.name]) in (type(field.default), float)
 

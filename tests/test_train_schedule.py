@@ -21,6 +21,14 @@ def test_step_decays_at_its_epochs():
     assert [step.lr(s) for s in (0, 49, 50, 74, 75, 199)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
 
 
+def test_steps_take_the_place_of_epochs():
+    paper = schedule(lr_mode='step', lr_decay_step=(20, 30), num_steps=37, steps_per_epoch=10)
+    assert paper.total == 37
+    assert [paper.lr(s) for s in (0, 19, 20, 29, 30, 36)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
+    assert schedule(num_steps=0).total == 200 and schedule(num_steps=500).total == 200  # whichever comes first
+    assert schedule(lr_mode='cosine', num_steps=50).lr(50) == pytest.approx(0)
+
+
 def test_cosine_ends_at_its_target():
     cosine = schedule(lr_mode='cosine', target_lr=0.1, warmup_epochs=4)
     assert cosine.lr(40) == pytest.approx(0.4)

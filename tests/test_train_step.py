@@ -9,11 +9,12 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.backend import mx
-from gluon_a2.train import loop, network
+from gluon_a2.train import network
 from gluon_a2.train.distributed import Group
 from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.optimizer import LossScale
 from gluon_a2.train.run import Options, Run
+from gluon_a2.train.sources import open_sources, train_transform
 from gluon_a2.train.step import Clock, Position, Stepper, mixing_share, soft_targets, step_seed
 
 
@@ -23,14 +24,14 @@ def open_loop(folder, images, **changes):
         tiny.RECIPE, dropout=0.0, mixup=False, label_smoothing=0.0, min_area=1.0, min_aspect=1.0, max_aspect=1.0,
         mirror=False, hue=0, saturation=0, lightness=0, **changes)
     options = Options(data_dir=str(images), save_dir=str(folder), num_data_workers=0)
-    sources = loop.open_sources(recipe, options)
+    pair = open_sources(recipe, options)
     run = Run(folder, recipe, options)
     run._lock.close()  # nobody leaves this run, as its context manager would
-    return Loop(recipe, options, run, network.build(recipe), *sources)
+    return Loop(recipe, options, run, network.build(recipe), *pair)
 
 
 def loaded(source, indices, recipe):
-    with data.Loader(source, loop.train_transform(recipe), 0, recipe.seed) as loader:
+    with data.Loader(source, train_transform(recipe), 0, recipe.seed) as loader:
         return [data.Batch(*(np.array(part) for part in batch)) for batch in loader.load(indices, 0)]
 
 

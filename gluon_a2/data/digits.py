@@ -5,12 +5,12 @@ The images come in the order in which they were collected, and scikit-learn does
 writers appear on both sides of this split: its accuracy says that a network learns, not how it does on new writers.
 """
 import os
-import tempfile
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
+from .cache import made_once
 from .recordio import RecordReader, RecordWriter
 from .sources import write_classes
 
@@ -22,14 +22,9 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 def digits_folder(cache=None):
     """Path of a folder with `train.rec` and `val.rec`, which is written the first time.
 
-    It is `digits` inside `cache`, by default the environment variable GLUON_A2_CACHE or ~/.cache/gluon_a2.
-    Processes may call this at the same time. Raises `UserError` when the folder is there but not whole.
+    It is `digits` inside `cache`; see `cache.made_once`. Raises `UserError` when the folder is there but not whole.
     """
-    cache = cache or os.environ.get('GLUON_A2_CACHE') or os.path.join(os.path.expanduser('~'), '.cache', 'gluon_a2')
-    folder = os.path.join(cache, 'digits')
-    if not os.path.exists(folder):
-        os.makedirs(cache, exist_ok=True)
-        _build(cache, folder)
+    folder = made_once('digits', _write, cache)
     for split, count in COUNTS.items():
         found = len(RecordReader(os.path.join(folder, split + '.rec')))
         if found != count:
@@ -37,31 +32,27 @@ def digits_folder(cache=None):
     return folder
 
 
-def _build(cache, folder):
-    """Write beside the final place and rename, so that nobody ever sees half of it."""
-    images, labels = _load()
-    is_val = np.arange(len(images)) % 5 == 4
-    with tempfile.TemporaryDirectory(prefix='.digits-', dir=cache) as draft:
-        content = os.path.join(draft, 'digits')
-        os.mkdir(content)
-        write_classes(content, [str(digit) for digit in range(10)])
-        for split, chosen in (('train', ~is_val), ('val', is_val)):
-            with RecordWriter(os.path.join(content, split + '.rec')) as writer:
-                for i in np.flatnonzero(chosen).tolist():
-                    writer.write(_encode(images[i]), labels[i], key=i, name=f'{labels[i]}/{i:04d}.jpg')
-        try:
-            os.rename(content, folder)
-        except OSError:
-            if not os.path.exists(folder):  # otherwise another process was first: its work is as good
-                raise
+def _write(folder):
+    images, labels = load_digits()
+    write_classes(folder, [str(digit) for digit in range(10)])
+    for part in COUNTS:
+        with RecordWriter(os.path.join(folder, part + '.rec')) as writer:
+            for i in part_indices(part, len(images)).tolist():
+                writer.write(_encode(images[i]), labels[i], key=i, name=f'{labels[i]}/{i:04d}.jpg')
 
 
-def _load():
+def part_indices(part, count):
+    """int64 numbers of the 'train' or 'val' digits among `count`: every fifth is for validation."""
+    return np.flatnonzero((np.arange(count) % 5 == 4) == (part == 'val'))
+
+
+def load_digits():
+    """(float64 N×8×8 of values 0…16, list of labels), as scikit-learn has them; UserError where it is not there."""
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits as load
     except ImportError as error:
         raise UserError('the digits come with scikit-learn: pip install scikit-learn') from error
-    digits = load_digits()
+    digits = load()
     return digits.images, digits.target.tolist()
 
 

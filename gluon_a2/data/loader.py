@@ -21,12 +21,12 @@ from multiprocessing import resource_tracker
 import numpy as np
 
 from ..errors import UserError
-from .images import ImageError, decode, normalise
+from .images import ImageError
 from .order import sample_rng
 
 _log = logging.getLogger(__name__)
 
-# images float32 n×3×h×w normalised, labels int64 n, indices int64 n (positions in the source),
+# images float32 n×3×h×w (clips: n×3×t×h×w) normalised, labels int64 n, indices int64 n (positions in the source),
 # damaged: list of (name, reason) of the samples left out
 Batch = collections.namedtuple('Batch', 'images labels indices damaged')
 
@@ -43,7 +43,7 @@ class WorkerError(UserError):
 class Loader:
     """Loads batches of `source` with `workers` processes; 0 loads in this one.
 
-    `transform(image, rng)` takes uint8 H×W×3 RGB to uint8 size×size×3 and has the attribute `size`. A sample's pixels
+    `transform` makes a sample of `source`, of its attribute `shape`: see `augment.ImageTransform`. A sample's pixels
     depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead. Use it as a context manager, or
     `close()` it. Workers start at the first batch and stay; they are spawned, so a script that imports
     MXNet at its top level makes each of them import it too: import it inside `main`.
@@ -78,7 +78,7 @@ class Loader:
         self.close()
         if self._workers:
             slots = self._prefetch + 1  # one more: the one the caller is looking at
-            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.size), self._workers)
+            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.shape), self._workers)
         else:
             self._crew = _Alone(self._job, batch_size)
 
@@ -164,20 +164,17 @@ class _Job:
         self._source, self._transform, self._seed = source, transform, seed
 
     @property
-    def size(self):
-        return self._transform.size
+    def shape(self):
+        return self._transform.shape
 
     def fill(self, images, indices, epoch):
         """Write one normalised image for each index into `images`; return {place: reason} of the damaged ones."""
         damaged = {}
         for place, index in enumerate(indices.tolist()):
             try:
-                image = decode(self._source.read(index))
+                self._transform.fill(self._source, index, sample_rng(self._seed, epoch, index), images[place])
             except ImageError as error:
                 damaged[place] = str(error)
-                continue
-            rng = sample_rng(self._seed, epoch, index)
-            normalise(self._transform(image, rng), out=images[place])
         return damaged
 
 
@@ -188,14 +185,14 @@ class _Memory:
     `/dev/shm` is too small, as in containers, Python takes a temporary file.
     """
 
-    def __init__(self, slots, batch_size, size):
+    def __init__(self, slots, batch_size, shape):
         self.batch_size = batch_size
-        self._shape = slots, batch_size, 3, size, size
+        self._shape = (slots, batch_size, *shape)
         self._images = multiprocessing.RawArray('f', max(1, math.prod(self._shape)))
         self._indices = multiprocessing.RawArray('q', max(1, slots * batch_size))
 
     def views(self):
-        """Indices int64 slots×batch, images float32 slots×batch×3×size×size."""
+        """Indices int64 slots×batch, images float32 slots×batch×shape."""
         indices, images = (np.ctypeslib.as_array(self._indices), np.ctypeslib.as_array(self._images))
         return (indices[:math.prod(self._shape[:2])].reshape(self._shape[:2]),
                 images[:math.prod(self._shape)].reshape(self._shape))
@@ -206,7 +203,7 @@ class _Alone:
 
     def __init__(self, job, batch_size):
         self.batch_size, self._job = batch_size, job
-        self._images = np.empty((batch_size, 3, job.size, job.size), np.float32)
+        self._images = np.empty((batch_size, *job.shape), np.float32)
 
     def begin(self, slot, indices, epoch):
         self._task = indices, epoch
@@ -255,7 +252,7 @@ class _Crew:
             self._missing[slot] += 1
 
     def wait(self, slot):
-        """The slot's images float32 batch×3×size×size and {place: reason} of the damaged ones, once all is done."""
+        """The slot's images float32 batch×shape and {place: reason} of the damaged ones, once all is done."""
         while self._missing[slot]:
             self._receive()
         return self._images[slot], self._damaged[slot]

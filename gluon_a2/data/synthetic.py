@@ -26,11 +26,11 @@ class SyntheticLoader:
     """Stands in for `Loader`: every batch holds the same random pixels (normal, variance 1)."""
 
     def __init__(self, source, transform, workers, seed=0):
-        self._source, self._size, self._seed = source, transform.size, seed
+        self._source, self._shape, self._seed = source, transform.shape, seed
 
     def load(self, index_batches, epoch):
         """Iterate over a `Batch` for each of these arrays of indices."""
-        shape = max(map(len, index_batches), default=0), 3, self._size, self._size
+        shape = (max(map(len, index_batches), default=0), *self._shape)
         images = np.random.default_rng(self._seed).standard_normal(shape, np.float32)
         for indices in index_batches:
             yield Batch(images[:len(indices)], self._source.labels[indices], indices, [])

@@ -1,43 +1,56 @@
-"""Using an exported network: pictures to class names, and a data set to an accuracy."""
+"""Using an exported network: pictures and videos to class names, and a data set to an accuracy."""
 import math
 from pathlib import Path
 
 import numpy as np
 
 from ..backend import mx
-from ..data import EvalTransform, ImageError, Loader, batches, decode, normalise
+from ..data import EvalClip, EvalTransform, ImageError, Loader, Views, batches, decode, normalise, open_video
 from ..errors import UserError
-from ..metrics import evaluate
+from ..metrics import evaluate, evaluate_videos, softmax
 from .bundle import Bundle, read_bundle
 
 
 class Classifier:
-    """An image network and the preprocessing it was trained with.
+    """A network and the preprocessing it was trained with; `frames` is 0 for an image network.
 
     `source` is a `Bundle`, or the prefix of exported files. `size` is the side of the crop, the network's own where
     not given; `crop_ratio` likewise. `mean_max` classifies every window of the last map that is as large as the map
     was in training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at 320×320.
+    Of a video, `views` clips are seen, in `crops` windows each, and their softmax is averaged.
     """
 
-    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None):
+    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None, views=None, crops=None):
         bundle = source if isinstance(source, Bundle) else read_bundle(source)
         self.meta, self.ctx = bundle.meta, ctx or mx.cpu()
         self.classes = tuple(self.meta['classes'])
         own = self.meta['input_shape'][-1]
+        self.frames = self.meta['input_shape'][1] if len(self.meta['input_shape']) == 4 else 0
         self.size = own if size is None else size
+        if mean_max and self.frames:
+            raise UserError(f'mean-max pooling is for image networks: leave it out for {self.meta["network"]}')
+        if not self.frames and (views or crops):
+            raise UserError(f'--views and --crops are for video networks: leave them out for {self.meta["network"]}')
         if self.size < own and mean_max:
             raise UserError(f'mean-max pooling needs crops of at least {own}, the size in training, not {self.size}')
         if self.size < max(self.meta['stride']):
             raise UserError(f'{self.meta["network"]} cannot take images of {self.size}: '
                             f'its total stride is {max(self.meta["stride"])}, so that is the smallest')
-        self.transform = EvalTransform(self.size, self.meta['crop_ratio'] if crop_ratio is None else crop_ratio)
+        self.transform = self._transform(self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
         bundle = mean_max_pooled(bundle) if mean_max else bundle
         self._network = mx.gluon.SymbolBlock(bundle.symbol, mx.sym.var(self.meta['input'], dtype='float32'))
         self._network.collect_params().load_dict({**bundle.arguments, **bundle.statistics}, ctx=self.ctx)
         self._network.hybridize(static_alloc=True, static_shape=True)
 
+    def _transform(self, crop_ratio, views, crops):
+        if not self.frames:
+            return EvalTransform(self.size, crop_ratio)
+        views, crops = (self.meta[name] if given is None else given for name, given in (('views', views),
+                                                                                       ('crops', crops)))
+        return EvalClip(self.size, self.frames, self.meta['frame_stride'], crop_ratio, views, crops)
+
     def logits(self, images):
-        """float32 N×classes of preprocessed images (float32 N×3×size×size)."""
+        """float32 N×classes of preprocessed images (float32 N×3×size×size) or clips (N×3×frames×size×size)."""
         return self._network(mx.nd.array(images, self.ctx)).asnumpy()
 
     def preprocess(self, encoded):
@@ -45,27 +58,36 @@ class Classifier:
         return normalise(self.transform(decode(encoded)), mean=self.meta['mean'], scale=self.meta['scale'])
 
     def predict(self, path, top=5):
-        """[(class name, probability)] of an image file, the most probable first; UserError if it cannot be read."""
+        """[(class name, probability)] of an image or video file, the most probable first; UserError if it cannot be
+        read."""
         if top < 1:
             raise UserError(f'--top must be 1 or more, not {top}')
         try:
-            image = self.preprocess(Path(path).read_bytes())
+            shares = np.mean([softmax(self.logits(pixels)).mean(axis=0) for pixels in self._inputs(path)], axis=0)
         except OSError as error:
             raise UserError(f'{path} cannot be read: {error.strerror}') from error
         except ImageError as error:
-            raise UserError(f'{path} is not an image that can be decoded: {error}') from error
-        scores = self.logits(image[None])[0].astype(np.float64)
-        shares = np.exp(scores - scores.max())
-        shares /= shares.sum()
+            what = 'a video that can be read' if self.frames else 'an image that can be decoded'
+            raise UserError(f'{path} is not {what}: {error}') from error
         return [(self.classes[i], float(shares[i])) for i in np.argsort(-shares, kind='stable')[:top]]
 
+    def _inputs(self, path):
+        """Iterate over batches of preprocessed pixels: of an image one, of a video one for each view."""
+        if self.frames:
+            return self.transform.clips(open_video(path), self.meta['mean'], self.meta['scale'])
+        return [self.preprocess(Path(path).read_bytes())[None]]
+
     def score(self, source, batch_size=32, workers=2):
-        """`Sums` over all images of a `data` source, every one once."""
+        """Over all samples of a `data` source, every one once: `Sums` of images, or `VideoScores` of videos."""
         if batch_size < 1:
             raise UserError(f'--batch-size must be 1 or more, not {batch_size}')
-        with Loader(source, self.transform, workers) as loader:
-            order = batches(np.arange(len(source)), batch_size)
-            return evaluate(self.logits, loader.load(order, 0), len(source), describe='scoring')
+        samples = Views(source, self.transform.views) if self.frames else source
+        with Loader(samples, self.transform, workers) as loader:
+            loaded = loader.load(batches(np.arange(len(samples)), batch_size), 0)
+            if self.frames:
+                return evaluate_videos(self.logits, loaded, source.labels, len(self.classes), self.transform.views,
+                                       self.transform.crops)
+            return evaluate(self.logits, loaded, len(source), describe='scoring')
 
 
 def mean_max_pooled(bundle):

@@ -1,32 +1,47 @@
-"""Starting a video network from the image network of the same name (Section 3.4; Carreira and Zisserman, ref. [1])."""
+"""Starting a video network from other weights: an image network's (Section 3.4; Carreira and Zisserman, ref. [1]), or
+those of a video network for other classes.
+"""
+import numpy as np
+
+from ..backend import mx
 from ..errors import UserError
 
 
 def inflate(image_net, video_net):
-    """Copy `image_net`'s weights into `video_net`; both initialized. The names left as they were: the new blocks'.
+    """Copy `image_net`'s weights into `video_net`, both initialized, as `adopt` does."""
+    values = {name: parameter.data().asnumpy() for name, parameter in image_net.collect_params().items()}
+    return adopt(video_net, values, 'the image network')
+
+
+def adopt(video_net, values, source):
+    """Give `video_net`, initialized, the weights `values` ({name: numpy array}); the names left as they were.
 
     A kernel that gains T frames is repeated T times and divided by T, so that a clip of one repeated frame gives,
     away from its first and last frames, what the frame gave. Everything else, a classifier of another number of
-    classes excepted, is copied as it is. Raises UserError for two networks of different backbones.
+    classes excepted, is copied as it is. Blocks that `values` lack are left. Raises UserError, naming `source`, for
+    weights of another backbone, and changes nothing then.
     """
-    source, target = image_net.collect_params(), video_net.collect_params()
-    strange = [name for name in source if name not in target]
+    target = video_net.collect_params()
+    strange = [name for name in values if name not in target]
     if strange:
-        raise UserError(f'the video network has no {strange[0]}: give two networks of one backbone, '
-                        'the blocks of the image one a part of the video one\'s')
-    inflated, kept = {}, [name for name in target if name not in source]
-    for name, parameter in source.items():
-        weight, wanted = parameter.data(), tuple(target[name].shape)
-        if len(wanted) == 5:
-            frames = wanted[2]
-            weight = weight.expand_dims(2).repeat(frames, axis=2) / frames  # O×I×T×h×w
-        if tuple(weight.shape) == wanted:
-            inflated[name] = weight
+        raise UserError(f'the video network has no {strange[0]}, which {source} has: give two networks of one '
+                        'backbone, the blocks of the first a part of the second\'s')
+    fitted, left = {}, [name for name in target if name not in values]
+    for name, value in values.items():
+        wanted = tuple(target[name].shape)
+        if len(wanted) == 5 and value.ndim == 4:
+            value = np.repeat(value[:, :, None], wanted[2], axis=2) / wanted[2]  # O×I×T×h×w
+        if value.shape == wanted:
+            fitted[name] = value
         elif name.startswith('fc_'):
-            kept.append(name)
+            left.append(name)
         else:
-            raise UserError(f'{name} is {tuple(parameter.shape)} in the image network and {wanted} in the video '
-                            'network: give two networks of one backbone')
-    for name, weight in inflated.items():
-        target[name].set_data(weight)
-    return kept
+            raise UserError(f'{name} is {tuple(values[name].shape)} in {source} and {wanted} in the video network: '
+                            'give two networks of one backbone')
+    backbone = [name for name in left if not name.startswith('fc_') and '_a2_' not in name
+                and '_nl_' not in name and '_se_' not in name]
+    if backbone:
+        raise UserError(f'{source} lacks {backbone[0]}: give two networks of one backbone')
+    for name, value in fitted.items():
+        target[name].set_data(mx.nd.array(value, dtype=target[name].dtype))
+    return left

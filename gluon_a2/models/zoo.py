@@ -98,6 +98,11 @@ def check_blocks(row, blocks):
 
 def load_parameters(net, path, ctx):
     """Load a `.params` file into `net`; UserError if it is missing, damaged, or of another network."""
+    set_parameters(net, read_parameters(net, path), path, ctx)
+
+
+def read_parameters(net, path):
+    """{name: array} of a `.params` file, by the names `net` gives them; UserError if it is missing or damaged."""
     if str(path).endswith('.safetensors') or (Path(path) / 'manifest.json').exists():
         raise UserError(f'{path} is a checkpoint, not weights alone: export it first (scripts/export.py), and give the '
                         '.params file that makes')
@@ -109,7 +114,7 @@ def load_parameters(net, path, ctx):
     structure = net._collect_params_with_prefix()  # the names that Gluon's save_parameters gives
     if set(values) == set(structure):
         values = {structure[name].name: value for name, value in values.items()}
-    set_parameters(net, values, path, ctx)
+    return values
 
 
 def set_parameters(net, values, source, ctx):

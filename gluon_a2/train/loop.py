@@ -22,7 +22,6 @@ import gluon_a2.data as data
 from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
-from ..files import sha256
 from ..metrics import Sums, evaluate, name_damaged
 from . import checkpoint, network, preflight
 from .distributed import Group, name_ranks
@@ -30,6 +29,7 @@ from .launch import PREEMPTED
 from .recipes import default_folder, to_json
 from .run import Run, Spectator, log, versions
 from .schedule import Plateau, Schedule
+from .sources import class_names, data_name, eval_transform, fingerprint, open_sources, train_transform
 from .step import PHASES, Clock, Position, Stepper
 from .watchdog import Heart
 
@@ -80,44 +80,11 @@ def watch(group, options, folder, stack):
     group.heart = heart
 
 
-def open_sources(recipe, options):
-    """(training, validation) sources with labels checked: record files or folders given, or the embedded digits."""
-    if options.synthetic_data:
-        return [data.SyntheticSource(count, recipe.classes)
-                for count in (options.synthetic_data * recipe.global_batch, recipe.batch_size * recipe.ranks)]
-    folder = options.data_dir
-    if folder is None and options.rec_train is None:
-        folder = data.digits_folder()
-    pair = []
-    for split, rec, idx in (('train', options.rec_train, options.rec_train_idx),
-                            ('val', options.rec_val, options.rec_val_idx)):
-        source = data.RecordSource(rec, idx) if rec else data.open_source(folder, split)
-        data.check_labels(source, recipe.classes)
-        pair.append(source)
-    names = pair[0].classes
-    if len(names) != recipe.classes and any(name != str(label) for label, name in enumerate(names)):
-        raise UserError(f'the data has {len(names)} classes and the network {recipe.classes}: '
-                        f'give --classes {len(names)}')
-    data.check_classes(pair[1], names)
-    return pair
-
-
-def class_names(recipe, source):
-    """One name for each class of the recipe; classes the data has no name for are called by their number."""
-    names = list(source.classes)[:recipe.classes]
-    return names + [str(label) for label in range(len(names), recipe.classes)]
-
-
 def choose_device(recipe, options, local_rank=0):
     """The context to train on; UserError where it cannot be had, or cannot do what the recipe asks."""
     if recipe.dtype == 'float16' and not options.num_gpus:
         raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype float32')
     return device(options.num_gpus, local_rank)
-
-
-def fingerprint(source):
-    """SHA-256 of a source's labels, in order, and class names: what a resumed run must find again."""
-    return sha256(np.asarray(source.labels, np.int64).tobytes() + '\0'.join(source.classes).encode('utf-8', 'replace'))
 
 
 class Loop:
@@ -141,7 +108,7 @@ class Loop:
         load = data.SyntheticLoader if options.synthetic_data else data.Loader
         workers = options.num_data_workers
         self._train_loader = load(train_source, train_transform(recipe), workers, recipe.seed)
-        self._val_loader = load(val_source, data.EvalTransform(recipe.input_size, recipe.crop_ratio), workers)
+        self._val_loader = load(val_source, eval_transform(recipe), workers)
 
     def __enter__(self):
         self._stop.listen()
@@ -163,12 +130,13 @@ class Loop:
     def run_epochs(self):
         """Train to the end of the recipe; the `Sums` of the last validation."""
         self._say_settings()
-        validation, total = None, self.recipe.num_epochs * self.steps_per_epoch
+        validation, total = None, self.schedule.total
+        epochs = math.ceil(total / self.steps_per_epoch)
         started, first = time.perf_counter(), self.at.step
         with tqdm(total=total, initial=self.at.step, unit='step', dynamic_ncols=True,
                   disable=None if self.group.first else True) as bar:
-            while self.at.epoch < self.recipe.num_epochs and not self.schedule.finished:
-                bar.set_description(f'epoch {self.at.epoch + 1}/{self.recipe.num_epochs}')
+            while self.at.step < total and not self.schedule.finished:
+                bar.set_description(f'epoch {self.at.epoch + 1}/{epochs}')
                 self._run_epoch(bar)
                 validation = self._end_epoch()
         self._writer.wait()
@@ -182,8 +150,11 @@ class Loop:
         log.info('batch %d per device, global batch %d (%d device%s × %d micro-batches); learning rate %g%s',
                  recipe.batch_size, recipe.global_batch, recipe.ranks, 's' if recipe.ranks > 1 else '',
                  recipe.accumulate, recipe.effective_lr, scaled)
-        log.info('%d training and %d validation images, %d steps an epoch; run folder %s',
-                 *map(len, self._sources), self.steps_per_epoch, self.run.folder)
+        log.info('%d training and %d validation %s, %d steps an epoch; run folder %s', *map(len, self._sources),
+                 'videos' if recipe.frames else 'images', self.steps_per_epoch, self.run.folder)
+        if recipe.frames:
+            log.info('clips of %d frames, %d apart, %d×%d; validation: one clip in the middle of each video',
+                     recipe.frames, recipe.frame_stride, recipe.input_size, recipe.input_size)
 
     def _run_epoch(self, bar):
         recipe, at = self.recipe, self.at
@@ -192,6 +163,7 @@ class Loop:
         rank, ranks = self.group.rank, self.group.size
         batches = self._train_loader.load(micro[rank::ranks], at.epoch)  # micro-batch j of a step is rank j mod ranks's
         self._clock.restart(at.images)
+        micro = micro[:(self.schedule.total - at.step) * recipe.micro_batches]  # num_steps may end within an epoch
         for first in range(0, len(micro), recipe.micro_batches):
             step = micro[first:first + recipe.micro_batches]
             lr = self.schedule.lr(at.step)
@@ -256,7 +228,7 @@ class Loop:
         at.best = max(at.best, validation.accuracy)
         at.epoch, at.images = at.epoch + 1, 0
         self.sums = Sums()
-        last = at.epoch == recipe.num_epochs or self.schedule.finished
+        last = at.step >= self.schedule.total or self.schedule.finished
         if better or last or at.epoch % self.options.save_frequency == 0:
             self.save(best=better)
         return validation
@@ -324,8 +296,9 @@ class Loop:
 
     def _state(self):
         """Everything but tensors that a resumed run needs, and what made it."""
-        return {'recipe': to_json(self.recipe), 'data': self.options.data,
-                'labels': fingerprint(self._sources[0]), 'threads': threads()[0], 'ranks': self.group.size,
+        return {'recipe': to_json(self.recipe), 'data': data_name(self.recipe, self.options),
+                'labels': fingerprint(self._sources[0]),
+                'split': getattr(self._sources[0], 'split', None), 'threads': threads()[0], 'ranks': self.group.size,
                 'versions': versions(), 'batchnorm': 'running statistics: mean of the micro-batches of a step',
                 'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
                 'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
@@ -398,10 +371,3 @@ class StopRequest:
 
     def _note(self, number, frame):
         self.requested = True
-
-
-def train_transform(recipe):
-    """The recipe's augmentation."""
-    return data.TrainTransform(
-        recipe.input_size, recipe.min_area, recipe.max_area, recipe.min_aspect, recipe.max_aspect, recipe.mirror,
-        recipe.hue, recipe.saturation, recipe.lightness)

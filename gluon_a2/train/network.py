@@ -1,4 +1,6 @@
 """From a recipe to a network with its weights, and from a checkpoint to a network for use."""
+import dataclasses
+import logging
 from pathlib import Path
 
 import gluon_a2.data as data
@@ -7,40 +9,64 @@ from ..backend import mx
 from ..deploy.bundle import Bundle, read_bundle
 from ..errors import UserError
 from ..models import get_model
+from ..models.inflate import adopt
 from ..models.table import find_row
-from ..models.zoo import set_parameters
+from ..models.zoo import load_parameters, read_parameters, set_parameters
 from . import checkpoint
 from .recipes import from_json
 
+log = logging.getLogger(__name__)
+
 FEATURES, CLASSIFIER = 'final_relu_fwd_output', 'fc'
+START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 
 def build(recipe, ctx=None):
     """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`."""
-    if find_row(recipe.model).dims != 2:
-        raise UserError(f'{recipe.model} is a video network: choose one without _3d')
+    check_model(recipe)
     ctx = ctx or mx.cpu()
-    net = get_model(recipe.model, classes=recipe.classes, association=recipe.association,
-                    input_size=recipe.input_size, last_gamma=recipe.last_gamma, dropout=recipe.dropout,
-                    pretrained=recipe.pretrained or False, ctx=ctx)
-    if not recipe.pretrained:
-        mx.random.seed(recipe.seed)
-        # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
-        net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
+    net = create(recipe)
+    mx.random.seed(recipe.seed)
+    # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
+    net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
+    if recipe.pretrained and recipe.frames:
+        left = adopt(net, read_parameters(net, recipe.pretrained), recipe.pretrained)
+        log.info('%s: all arrays taken but %d, which start at random%s', recipe.pretrained, len(left),
+                 f' ({", ".join(left[:3])}, …)' if left else '')
+    elif recipe.pretrained:
+        load_parameters(net, recipe.pretrained, ctx)
     if recipe.dtype != 'float32':
         net.cast(recipe.dtype)
     return net
 
 
+def check_model(recipe):
+    """UserError where the recipe's network is not one for its input, or lacks the weights it should start from."""
+    dims = find_row(recipe.model).dims
+    if dims == 3 and not recipe.frames:
+        raise UserError(f'{recipe.model} is a video network: choose an image network, or run scripts/train_video.py')
+    if dims == 2 and recipe.frames:
+        raise UserError(f'{recipe.model} is an image network: choose a video network, or run scripts/train_imagenet.py')
+    if recipe.starts_from != 'random' and not recipe.pretrained:
+        raise UserError(f'the recipe starts from the weights of {START[recipe.starts_from]}: give its .params file as '
+                        '--pretrained, or say --starts-from random')
+
+
+def create(recipe):
+    """The recipe's network, not yet initialized."""
+    return get_model(recipe.model, classes=recipe.classes, blocks=recipe.placement, association=recipe.association,
+                     input_size=recipe.space, last_gamma=recipe.last_gamma, dropout=recipe.dropout)
+
+
 def restored(found):
     """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is scored."""
     recipe = from_json(found.state['recipe'])
-    net = get_model(recipe.model, classes=recipe.classes, association=recipe.association,
-                    input_size=recipe.input_size)
+    net = create(dataclasses.replace(recipe, last_gamma=False, dropout=0.0))
     values = {name.split('/', 1)[1]: value for name, value in found.tensors.items() if name.startswith('param/')}
     set_parameters(net, values, found.path, mx.cpu())
     return bundle(net, recipe, found.state['classes'], {
-        'data': found.state['data'], 'recipe': found.state['recipe'], 'step': found.state['at']['step']})
+        'data': found.state['data'], 'recipe': found.state['recipe'], 'step': found.state['at']['step'],
+        'split': found.state.get('split')})
 
 
 def bundle(net, recipe, classes, training):
@@ -49,9 +75,10 @@ def bundle(net, recipe, classes, training):
     arguments = {name: parameters[name].data() for name in symbol.list_arguments() if name != 'data'}
     statistics = {name: parameters[name].data() for name in symbol.list_auxiliary_states()}
     return Bundle(symbol, arguments, statistics, {
-        'network': net.row.name, 'classes': list(classes), 'layout': 'NCHW', 'input': 'data',
-        'input_shape': [3, recipe.input_size, recipe.input_size], 'output': 'logits',
+        'network': net.row.name, 'classes': list(classes), 'layout': 'NCDHW' if recipe.frames else 'NCHW',
+        'input': 'data', 'input_shape': [3, *recipe.space], 'output': 'logits',
         'mean': list(data.MEAN), 'scale': data.SCALE, 'crop_ratio': recipe.crop_ratio, 'resize': 'bicubic',
+        **({name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}),
         'features': FEATURES, 'classifier': CLASSIFIER, 'stride': list(net.row.stride), 'training': training})
 
 

@@ -8,11 +8,24 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import gluon_a2.data as data
 
+from .. import viz
 from ..errors import UserError
 from .distributed import Group
-from .loop import open_sources, train_transform
+from .sources import open_sources, train_transform
 
 _log = logging.getLogger(__name__)
+
+
+def save_contact_sheet(recipe, options, png, count=8):
+    """Draw the first training clips of the first epoch, as the network gets them."""
+    source = open_sources(recipe, options)[0]
+    order = data.epoch_order(len(source), recipe.seed, 0)[:count]
+    with data.Loader(source, train_transform(recipe), 0, recipe.seed) as loader:
+        batch = next(iter(loader.load([order], 0)))
+        pixels = batch.images.transpose(0, 2, 3, 4, 1) / data.SCALE + data.MEAN  # n×T×H×W×3
+        if len(pixels):
+            viz.contact_sheet(pixels.round().clip(0, 255).astype(np.uint8),
+                              [source.classes[label] for label in batch.labels], png)
 
 
 def measure(recipe, options, images):

@@ -55,6 +55,11 @@ class Options:
     max_damaged: Optional[int] = None
     rank_timeout: float = 20
     synthetic_data: Optional[int] = None
+    list_train: Optional[str] = None
+    list_val: Optional[str] = None
+    list_format: Optional[str] = None
+    split: Optional[int] = None
+    splits: Optional[str] = None
 
     def __post_init__(self):
         for name, low in (('num_data_workers', 0), ('save_frequency', 1), ('save_steps', 0), ('log_interval', 1)):
@@ -75,6 +80,7 @@ class Options:
             raise UserError(f'--synthetic-data must be 1 step an epoch or more, not {self.synthetic_data}')
         if (self.rec_train_idx or self.rec_val_idx) and not self.rec_train:
             raise UserError('--rec-train-idx and --rec-val-idx need --rec-train and --rec-val')
+        self._check_lists()
         if self.num_gpus not in (0, 1):
             raise UserError(f'--num-gpus must be 0 or 1, not {self.num_gpus}: one process drives one device')
         if self.resume and not self.save_dir:
@@ -82,10 +88,24 @@ class Options:
         if self.resume and self.overwrite:
             raise UserError('--resume and --overwrite exclude each other: go on with the run, or delete it')
 
+    def _check_lists(self):
+        lists = {'--list-train': self.list_train, '--list-val': self.list_val, '--list-format': self.list_format}
+        missing = [flag for flag, value in lists.items() if value is None]
+        if missing and len(missing) < len(lists):
+            raise UserError(f'{missing[0]} is missing: lists of videos need {", ".join(lists)}')
+        if self.list_train and self.split is not None:
+            raise UserError('--split and --list-train exclude each other: UCF-101 has its own lists')
+        if self.split is not None and not self.data_dir:
+            raise UserError('--split needs --data-dir, the folder of UCF-101')
+        if self.splits and self.split is None:
+            raise UserError('--splits needs --split 1, 2 or 3')
+        if self.synthetic_data is not None and self.list_train:
+            raise UserError('--synthetic-data takes the place of --list-train: leave it out')
+
     @property
     def data(self):
-        """What is trained on, for the record: 'digits' (the embedded set), 'synthetic' or a path."""
-        return 'synthetic' if self.synthetic_data else self.rec_train or self.data_dir or 'digits'
+        """What is trained on, for the record: 'synthetic', a path, or None for the embedded set."""
+        return 'synthetic' if self.synthetic_data else self.rec_train or self.list_train or self.data_dir
 
 
 def versions():

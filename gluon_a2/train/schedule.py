@@ -32,8 +32,9 @@ class Schedule:
     def __init__(self, recipe, steps_per_epoch, plateau):
         self._recipe, self._state = recipe, plateau
         self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
-        self._total = recipe.num_epochs * steps_per_epoch
-        self._boundaries = [round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch]
+        steps = recipe.num_epochs * steps_per_epoch
+        self.total = min(steps, recipe.num_steps or steps)  # steps of the whole run
+        self._boundaries = recipe.lr_decay_step or [round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch]
 
     def lr(self, step):
         """Learning rate of a step, counted from 0."""
@@ -44,7 +45,7 @@ class Schedule:
             return base * recipe.lr_decay ** self._state.decays
         if recipe.lr_mode == 'step':
             return base * recipe.lr_decay ** sum(step >= boundary for boundary in self._boundaries)
-        left = 1 - (step - self._warmup) / max(1, self._total - self._warmup)  # 1 after the warm-up, 0 at the end
+        left = 1 - (step - self._warmup) / max(1, self.total - self._warmup)  # 1 after the warm-up, 0 at the end
         share = left ** 2 if recipe.lr_mode == 'poly' else (1 - math.cos(math.pi * left)) / 2
         return recipe.target_lr + (base - recipe.target_lr) * share
 

@@ -1,0 +1,41 @@
+import os
+
+import pytest
+
+from gluon_a2.data.cache import cache_folder, made_once
+
+
+def write(folder):
+    with open(os.path.join(folder, 'file'), 'w') as file:
+        file.write('content')
+
+
+def test_it_is_made_the_first_time_only(tmp_path):
+    calls = []
+    for _ in range(2):
+        folder = made_once('thing', lambda draft: (calls.append(draft), write(draft)), tmp_path)
+    assert folder == str(tmp_path / 'thing') and (tmp_path / 'thing' / 'file').read_text() == 'content'
+    assert len(calls) == 1 and os.listdir(tmp_path) == ['thing']
+
+
+def test_half_of_it_is_never_seen(tmp_path):
+    def fail(draft):
+        write(draft)
+        raise OSError('the disk is gone')
+    with pytest.raises(OSError, match='gone'):
+        made_once('thing', fail, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_who_is_second_takes_what_the_first_made(tmp_path):
+    def slow(draft):
+        write(draft)
+        made_once('thing', write, tmp_path)  # another process, faster
+    assert os.listdir(made_once('thing', slow, tmp_path)) == ['file'] and os.listdir(tmp_path) == ['thing']
+
+
+def test_where_it_is(monkeypatch):
+    monkeypatch.setenv('GLUON_A2_CACHE', '/somewhere')
+    assert cache_folder() == '/somewhere'
+    monkeypatch.delenv('GLUON_A2_CACHE')
+    assert cache_folder() == os.path.expanduser('~/.cache/gluon_a2')
