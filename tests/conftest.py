@@ -5,10 +5,6 @@ import pytest
 
 from gluon_a2.checks import cores
 
-# Before any test imports MXNet. Children that the tests start inherit it.
-WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
-os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores() // WORKERS)))
-
 WARNINGS = (  # the last one that matches a warning decides
     'error',
     # MXNet 1.9.1 and gluoncv are older than today's numpy, scipy and setuptools, and will not be mended.
@@ -19,7 +15,10 @@ WARNINGS = (  # the last one that matches a warning decides
 
 
 def pytest_configure(config):
-    """Set the warnings policy; it stands here since the project has no pytest configuration file."""
+    """Share the cores, and set the warnings policy; it stands here since there is no pytest configuration file."""
+    # Before any test imports MXNet. pytest-xdist's workers, and children that the tests start, inherit it.
+    workers = getattr(config.option, 'numprocesses', None) or 1
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores() // workers)))
     for line in WARNINGS:
         config.addinivalue_line('filterwarnings', line)
 

@@ -151,7 +151,7 @@ def test_what_a_recipe_starts_from_must_be_given():
     ('digits', 'a2_resnet26_3d', 'a2_resnet26_3d is a video network: choose an image network')])
 def test_networks_for_the_other_kind_of_input_are_refused(name, model, sentence):
     with pytest.raises(UserError, match=sentence):
-        network.build(dataclasses.replace(RECIPES[name], model=model))
+        network.check_model(dataclasses.replace(RECIPES[name], model=model))
 
 
 @pytest.mark.parametrize('given, sentence', [

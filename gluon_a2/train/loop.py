@@ -49,6 +49,7 @@ def train(recipe, options):
         group = Group()
         folder = Path(group.tell(options.save_dir or str(default_folder(recipe)), 'folder'))
         with group.all_or_none('preparation'):  # before the run folder is touched: whatever is wrong is said first
+            network.check_model(recipe)
             sources, ctx = open_sources(recipe, options), choose_device(recipe, options, group.local_rank)
             net = network.build(recipe, ctx)
         preflight.check(group, recipe, options, sources, net, folder)
