@@ -215,6 +215,21 @@ def cores():
     return min(allowed, cpu_quota() or allowed)
 
 
+def free_memory(root='/sys/fs/cgroup', meminfo='/proc/meminfo'):
+    """Bytes a process may still take: what the machine has free, or what is left of a container's limit."""
+    with open(meminfo) as file:
+        fields = dict(line.split(':') for line in file)
+    free = int(fields['MemAvailable'].split()[0]) * 1024
+    for limit, used in (('memory.max', 'memory.current'),
+                        ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')):
+        try:
+            left = int(Path(root, limit).read_text()) - int(Path(root, used).read_text())
+        except (OSError, ValueError):  # no such control group, or one without a limit ('max')
+            continue
+        free = min(free, left)
+    return max(0, free)
+
+
 def cpu_quota(root='/sys/fs/cgroup'):
     """The CPUs that the container's quota is worth, rounded up, or None without one."""
     root = Path(root)

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import math
+import re
 import warnings
 from typing import NamedTuple, Tuple
 
@@ -70,6 +71,15 @@ def _product(attrs, inputs, output, first_axis=-2):
     return math.prod(output) * inputs[0][first_axis if transposed else -1]
 
 
+def _recurrent(attrs, inputs, output):
+    """For each time step, layer and gate, a matrix of the input and one of the state: input×hidden + hidden×hidden."""
+    time, batch, channels = inputs[0]
+    hidden, gates = int(attrs['state_size']), {'lstm': 4, 'gru': 3}.get(attrs['mode'], 1)
+    ways = 2 if attrs.get('bidirectional', 'False') in ('True', '1') else 1
+    widths = [channels] + [ways * hidden] * (int(attrs['num_layers']) - 1)
+    return time * batch * ways * sum(gates * hidden * (width + hidden) for width in widths)
+
+
 # Operators that multiply and add. Others count as nothing, as in the paper, but for those in REFUSED.
 FLOPS = {
     'Convolution': _convolution,
@@ -78,10 +88,11 @@ FLOPS = {
     'batch_dot': _product,
     '_linalg_gemm2': _product,
     'dot': functools.partial(_product, first_axis=0),
+    'RNN': _recurrent,
 }
 
 # Operators that multiply too, in ways not known here: a total without them would be a wrong one.
-REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Deformable', '_npi_', 'RNN', 'Correlation')
+REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Deformable', '_npi_', 'Correlation')
 
 
 def count(symbol, **shapes):
@@ -131,6 +142,23 @@ def _layers(nodes, known, fed, statistics):
         running = sum(size for name, size in sizes.items() if name in statistics)
         if sizes or flops:
             yield Layer(node['name'], node['op'], tuple(output), sum(sizes.values()) - running, running, flops)
+
+
+def attention_memory(symbol, **shapes):
+    """{block: bytes} that the matrix products and softmaxes of each block put out, fed arrays of `shapes`.
+
+    Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and its softmax; of an
+    A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7). Gradients need as much again.
+    """
+    internals = symbol.get_internals()
+    _, outputs, _ = internals.infer_shape(**shapes)
+    graph, found = json.loads(internals.tojson()), {}
+    for (index, *_), shape in zip(graph['heads'], outputs):
+        node = graph['nodes'][index]
+        if node['op'] in ('batch_dot', 'softmax'):
+            block = re.match(r'.*_(a2|nl)(?=_)|', node['name']).group() or node['name']
+            found[block] = found.get(block, 0) + 4 * math.prod(shape)
+    return found
 
 
 def count_network(net, input_size, batch=1):

@@ -7,7 +7,7 @@ from .cost import Cost, count, count_network
 from .errors import UserError
 from .models import get_model
 from .models.published import CONTRADICT_TABLE_5, FIGURES, GIGA, MILLION, RIVALS
-from .models.table import ZOO
+from .models.table import RIVAL_ROWS, ZOO
 from .models.zoo import check_input_size
 from .nn import product_memory
 from .symbol import read_symbol
@@ -18,7 +18,7 @@ class Comparison(NamedTuple):
     where: str
     network: str
     quantity: str
-    printed: float
+    printed: Optional[float]
     counted: Optional[float]
     place: float  # worth of one step of the last printed digit
     unit: str
@@ -27,6 +27,8 @@ class Comparison(NamedTuple):
 
     def show(self, value):
         """A value in the figure's unit, to its printed digits; one more than printed for what is counted."""
+        if value is None:
+            return '–'
         digits = max(0, round(-math.log10(self.place / UNITS[self.unit])))
         return f'{value / UNITS[self.unit]:.{digits + (value != self.printed)}f} {self.unit}'
 
@@ -88,17 +90,16 @@ def compare_claims():
 
 
 def compare_rivals():
-    """The other systems of Tables 5 and 6, counted on GluonCV's networks where GluonCV is installed and has them."""
+    """The other systems of Tables 5 and 6, those of GluonCV where it is installed."""
     have_zoo = importlib.util.find_spec('gluoncv') is not None
     for rival in RIVALS:
-        counted, note = None, rival.note
-        if rival.gluoncv and have_zoo:
-            from gluoncv.model_zoo import get_model as gluoncv_model
-            net = gluoncv_model(rival.gluoncv, pretrained=False, pretrained_base=False)
-            counted = count_network(net, rival.input_size).flops
-        elif rival.gluoncv:
+        counted, note, row = None, rival.note, RIVAL_ROWS[rival.model]
+        if row.source and not have_zoo:
             note = 'needs GluonCV: pip install "gluon_a2[zoo]"'
-        yield Comparison(rival.where, rival.label, 'FLOPs', rival.flops[0], counted, rival.flops[1], 'G', note)
+        else:
+            counted = count_network(get_model(rival.model), row.input_size).flops
+        printed, place = rival.flops or (None, GIGA / 10)
+        yield Comparison(rival.where, rival.label, 'FLOPs', printed, counted, place, 'G', note)
 
 
 def network_cost(source, input_size=None, classes=None):

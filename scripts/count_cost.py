@@ -38,8 +38,8 @@ def paper_rows():
 
     def row(figure):
         shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
-        if figure.counted is None:
-            return [*shown, '–', '–', '–', figure.note]
+        if figure.counted is None or figure.printed is None:
+            return [*shown, figure.show(figure.counted), '–', '–', figure.note]
         return [*shown, figure.show(figure.counted), f'{round(100 * figure.difference, 2) + 0.0:+.2f} %',
                 'yes' if figure.agrees else 'no', figure.note]
 

@@ -17,7 +17,7 @@ ALLOWED = {
     'models': {'backend', 'errors', 'nn', 'params'},
     'data': {'errors', 'files'},
     'deploy': {'backend', 'data', 'errors', 'files', 'metrics', 'params', 'symbol'},
-    'train': {'backend', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
+    'train': {'backend', 'checks', 'cost', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -26,7 +26,7 @@ LOCAL = {
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
     ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/data/video.py', 'av'),
-    ('gluon_a2/paper.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
+    ('gluon_a2/models/rivals.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
@@ -64,7 +64,7 @@ def modules(path):
 def test_the_parser_sees_all_forms_of_import():
     found = {name for name, _ in modules(PACKAGE / 'train' / 'loop.py')}
     assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.train.checkpoint', 'numpy', 'pathlib'} <= found
-    assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'paper.py'))
+    assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'models' / 'rivals.py'))
     assert ('gluon_a2.symbol', False) in set(modules(PACKAGE / 'paper.py'))
 
 

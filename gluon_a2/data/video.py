@@ -112,7 +112,7 @@ def _checked(numbers, length):
 def _sought(path, times, keys):
     """Frames at `times`, from the key frames before them; ends early where one does not come out."""
     with _opened(path) as (container, stream):
-        frames, now = None, None
+        frames, now, convert = None, None, _import_av().video.reformatter.VideoReformatter()
         for time in times:
             key = keys[bisect.bisect_right(keys, time) - 1]
             if now is None or key > now:  # otherwise it is nearer to go on
@@ -122,7 +122,7 @@ def _sought(path, times, keys):
             if frame is None or frame.pts != time:
                 return
             now = time
-            yield _pixels(frame, stream)
+            yield _pixels(frame, stream, convert)
 
 
 def _frames(container, stream, key=None):
@@ -146,22 +146,25 @@ def _frames(container, stream, key=None):
 def _counted_on(path, times, counted):
     """Frames at `times`, decoding from the first on; by their number where `counted`."""
     with _opened(path) as (container, stream):
-        wanted = iter(times)
+        wanted, convert = iter(times), _import_av().video.reformatter.VideoReformatter()
         time = next(wanted)
         for number, frame in enumerate(_frames(container, stream)):
             if (number if counted else frame.pts) == time:
-                yield _pixels(frame, stream)
+                yield _pixels(frame, stream, convert)
                 time = next(wanted, None)
                 if time is None:
                     return
     raise VideoError(f'its frame at time {time} cannot be decoded')
 
 
-def _pixels(frame, stream):
-    """uint8 H×W×3 of a decoded frame, turned as the file says it is to be shown."""
+def _pixels(frame, stream, convert):
+    """uint8 H×W×3 of a decoded frame, turned as the file says it is to be shown.
+
+    `convert` is one PyAV reformatter for a whole file: a frame by itself would set up a new one.
+    """
     if frame.is_corrupt:
         raise VideoError(f'its frame at time {frame.pts} is damaged')
-    pixels = frame.to_ndarray(format='rgb24')
+    pixels = convert.reformat(frame, format='rgb24').to_ndarray()
     turn = _TURNS.get(round(_rotation(frame, stream)) % 360)
     return pixels if turn is None else cv2.rotate(pixels, turn)
 

@@ -21,7 +21,7 @@ def adopt(video_net, values, source):
     classes excepted, is copied as it is. Blocks that `values` lack are left. Raises UserError, naming `source`, for
     weights of another backbone, and changes nothing then.
     """
-    target = video_net.collect_params()
+    target, classifier = video_net.collect_params(), video_net.row.classifier
     strange = [name for name in values if name not in target]
     if strange:
         raise UserError(f'the video network has no {strange[0]}, which {source} has: give two networks of one '
@@ -33,12 +33,12 @@ def adopt(video_net, values, source):
             value = np.repeat(value[:, :, None], wanted[2], axis=2) / wanted[2]  # O×I×T×h×w
         if value.shape == wanted:
             fitted[name] = value
-        elif name.startswith('fc_'):
+        elif name.startswith(classifier):
             left.append(name)
         else:
             raise UserError(f'{name} is {tuple(values[name].shape)} in {source} and {wanted} in the video network: '
                             'give two networks of one backbone')
-    backbone = [name for name in left if not name.startswith('fc_') and '_a2_' not in name
+    backbone = [name for name in left if not name.startswith(classifier) and '_a2_' not in name
                 and '_nl_' not in name and '_se_' not in name]
     if backbone:
         raise UserError(f'{source} lacks {backbone[0]}: give two networks of one backbone')

@@ -84,6 +84,7 @@ class Row(NamedTuple):
     dims: int
     kind: Optional[str]
     blocks: Dict[str, Tuple[int, ...]]
+    classifier: str = 'fc_'  # what the names of the last layer's parameters begin with
 
     @property
     def table(self):
@@ -132,20 +133,49 @@ def _zoo():
 ZOO = {row.name: row for row in _zoo()}
 
 
+class RivalRow(NamedTuple):
+    """Another system of Tables 5 and 6, trained and counted by the same scripts."""
+    name: str
+    kind: str  # who builds it: see rivals.py
+    input_size: Tuple[int, int, int]
+    stride: Tuple[int, int, int]  # the smallest input; C3D takes its own size only
+    classifier: str  # what the names of its last layer's parameters begin with
+    source: Optional[str] = None  # its name in the GluonCV zoo
+    dims: int = 3
+    classes: int = 400
+    fixed: bool = False  # whether it takes no other size
+
+
+RIVAL_ROWS = {row.name: row for row in (
+    RivalRow('c3d', 'gluoncv', (16, 112, 112), (16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
+    RivalRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (8, 32, 32), 'i3d_inceptionv10_dense0_',
+             'i3d_inceptionv1_kinetics400'),
+    RivalRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (8, 16, 16), 'r2plus1d0_dense0_',
+             'r2plus1d_resnet34_kinetics400'),
+    RivalRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
+    RivalRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))}
+
+
 class UnknownModel(UserError, ValueError):
     """A name that is not in the zoo."""
 
 
 def list_models():
-    """All names `get_model` takes, sorted."""
+    """The names of the paper's networks, sorted; `get_model` also takes those of `list_rivals`."""
     return sorted(ZOO)
 
 
+def list_rivals():
+    """The names of the other systems of Tables 5 and 6, sorted."""
+    return sorted(RIVAL_ROWS)
+
+
 def find_row(name):
-    """The `Row` of a zoo network, its name in any case; `UnknownModel` lists all names."""
-    row = ZOO.get(name.lower())
+    """The `Row` of a zoo network, or a `RivalRow`, its name in any case; `UnknownModel` lists all names."""
+    row = ZOO.get(name.lower()) or RIVAL_ROWS.get(name.lower())
     if row is None:
-        near = difflib.get_close_matches(name.lower(), ZOO, n=1)
+        near = difflib.get_close_matches(name.lower(), [*ZOO, *RIVAL_ROWS], n=1)
         hint = f' (did you mean {near[0]}?)' if near else ''
-        raise UnknownModel(f'unknown model {name!r}{hint}: choose one of {", ".join(list_models())}')
+        raise UnknownModel(f'unknown model {name!r}{hint}: choose one of {", ".join(list_models())}, '
+                           f'{", ".join(list_rivals())}')
     return row

@@ -7,7 +7,8 @@ from ..backend import mx
 from ..errors import UserError
 from ..nn.attention import ASSOCIATIONS
 from .resnet import ResNet
-from .table import STAGES, find_row
+from .rivals import build_rival
+from .table import STAGES, RivalRow, find_row
 
 
 def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ratio=None, association='left',
@@ -17,7 +18,8 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
     Parameters
     ----------
     name : str
-        A name of `list_models()`, in any case; an unknown one raises `UnknownModel` (a ValueError) listing all.
+        A name of `list_models()` or `list_rivals()`, in any case; an unknown one raises `UnknownModel` (a ValueError)
+        listing all.
     pretrained : False or path
         A `.params` file, exported or saved by Gluon, of the same network.
     classes : int
@@ -49,12 +51,24 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
         raise UserError(f'dropout must lie in [0, 1), not {dropout}')
     if association not in ASSOCIATIONS:
         raise UserError(f'association must be one of {", ".join(ASSOCIATIONS)}, not {association!r}')
-    check_blocks(row, blocks)
-    net = ResNet(row, classes, blocks, ratio, association, check_input_size(row, input_size), identity, last_gamma,
-                 dropout)
+    size = check_input_size(row, input_size)
+    if isinstance(row, RivalRow):
+        refuse_options(row, blocks=blocks, ratio=ratio, association=association != 'left', identity=identity,
+                       last_gamma=last_gamma, dropout=dropout)
+        net = build_rival(row._replace(input_size=size), classes)
+    else:
+        check_blocks(row, blocks)
+        net = ResNet(row, classes, blocks, ratio, association, size, identity, last_gamma, dropout)
     if pretrained:
         load_parameters(net, pretrained, ctx or mx.cpu())
     return net
+
+
+def refuse_options(row, **options):
+    """UserError naming the first of `options` that is given, for a network that has none of them."""
+    for name, value in options.items():
+        if value:
+            raise UserError(f'{row.name} has no option {name}: it is for the networks of the paper; leave it out')
 
 
 def check_input_size(row, size):
@@ -70,6 +84,8 @@ def check_input_size(row, size):
     if len(axes) != row.dims:
         wanted = 'frames, height and width' if frames else 'height and width'
         raise UserError(f'{row.name} cannot take an input of {shown}: it has {row.dims} axes, {wanted}')
+    if getattr(row, 'fixed', False) and axes != row.input_size:
+        raise UserError(f'{row.name} takes inputs of {"×".join(map(str, row.input_size))} only, not {shown}')
     if any(n < s for n, s in zip(axes, row.stride)):
         least = '×'.join(map(str, row.stride))
         raise UserError(f'{row.name} cannot take an input of {shown}: '

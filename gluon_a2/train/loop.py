@@ -52,6 +52,8 @@ def train(recipe, options):
             network.check_model(recipe)
             sources, ctx = open_sources(recipe, options), choose_device(recipe, options, group.local_rank)
             net = network.build(recipe, ctx)
+            if not options.num_gpus:
+                preflight.check_memory(net, recipe)
         preflight.check(group, recipe, options, sources, net, folder)
         with group.all_or_none('run folder'):
             run = stack.enter_context(Run(folder, recipe, options) if group.first else Spectator(folder))

@@ -10,6 +10,7 @@ from ..deploy.bundle import Bundle, read_bundle
 from ..errors import UserError
 from ..models import get_model
 from ..models.inflate import adopt
+from ..models.resnet import ResNet
 from ..models.table import find_row
 from ..models.zoo import load_parameters, read_parameters, set_parameters
 from . import checkpoint
@@ -78,7 +79,8 @@ def bundle(net, recipe, classes, training):
         'input': 'data', 'input_shape': [3, *recipe.space], 'output': 'logits',
         'mean': list(data.MEAN), 'scale': data.SCALE, 'crop_ratio': recipe.crop_ratio, 'resize': 'bicubic',
         **({name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}),
-        'features': FEATURES, 'classifier': CLASSIFIER, 'stride': list(net.row.stride), 'training': training})
+        'features': FEATURES if isinstance(net, ResNet) else None, 'classifier': CLASSIFIER,
+        'stride': list(net.row.stride), 'training': training})
 
 
 def load(source, which=None):

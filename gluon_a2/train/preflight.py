@@ -9,6 +9,9 @@ import numpy as np
 
 import gluon_a2
 
+from ..backend import mx
+from ..checks import free_memory
+from ..cost import attention_memory
 from ..data import ImageError
 from ..errors import UserError
 from ..files import sha256
@@ -59,6 +62,21 @@ def _bytes(source, i):
         return bytes(source.read(i))
     except ImageError as error:
         return str(error).encode('utf-8', 'replace')
+
+
+def check_memory(net, recipe, free=None):
+    """UserError where the attention maps of a micro-batch and their gradients do not fit into `free` bytes of memory.
+
+    Otherwise the system would kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
+    """
+    maps = attention_memory(net(mx.sym.var('data')), data=(recipe.batch_size, 3, *recipe.space))
+    needed, free = 2 * sum(maps.values()), free_memory() if free is None else free
+    if needed > free:
+        block = max(maps, key=maps.get)
+        raise UserError(
+            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradients need {needed / 1e9:.2f} '
+            f'GB, {2 * maps[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
+            '--batch-size, --frames or --input-size, place the blocks later (--blocks), or take A² blocks')
 
 
 def disk_fault(net, folder):

@@ -1,0 +1,106 @@
+"""The other systems of Tables 5 and 6: three from the GluonCV zoo, and two that it lacks."""
+from ..backend import mx
+from ..errors import UserError
+from ..nn.preact import SPACES, FoldedBatchNorm, conv
+from .resnet import ResNet
+from .table import ZOO
+
+gluon_nn = mx.gluon.nn
+
+
+class BasicBlock(gluon_nn.HybridBlock):
+    """Two 3×3×3 convolutions, each with BN, ReLU after the first and after the sum (He et al. 2016)."""
+
+    def __init__(self, in_channels, channels, stride, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        with self.name_scope():
+            self.body = gluon_nn.HybridSequential(prefix='')
+            self.body.add(conv(in_channels, channels, (3, 3, 3), (stride,) * 3, prefix='conv1_conv_'),
+                          FoldedBatchNorm(in_channels=channels, prefix='conv1_bn_'),
+                          gluon_nn.Activation('relu', prefix='conv1_relu_'),
+                          conv(channels, channels, (3, 3, 3), prefix='conv2_conv_'),
+                          FoldedBatchNorm(in_channels=channels, prefix='conv2_bn_'))
+            self.shortcut = None
+            if stride != 1 or in_channels != channels:
+                self.shortcut = gluon_nn.HybridSequential(prefix='')
+                self.shortcut.add(conv(in_channels, channels, (1, 1, 1), (stride,) * 3, prefix='shortcut_conv_'),
+                                  FoldedBatchNorm(in_channels=channels, prefix='shortcut_bn_'))
+            self.relu = gluon_nn.Activation('relu', prefix='relu_')
+
+    def hybrid_forward(self, F, x):
+        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))  # N×C×d'×h'×w'
+
+
+class Res3D(gluon_nn.HybridBlock):
+    """3-D ResNet-18 of basic blocks (Tran et al. 2017, ref. [22]): N×3×8×112×112 → N×classes."""
+
+    def __init__(self, row, classes):
+        super().__init__(prefix='')
+        self.row, self.classes = row, classes
+        with self.name_scope():
+            self.features = gluon_nn.HybridSequential(prefix='')
+            self.features.add(conv(3, 64, (3, 7, 7), (1, 2, 2), prefix='conv1_conv_'),  # N×64×8×56×56
+                              FoldedBatchNorm(in_channels=64, prefix='conv1_bn_'),
+                              gluon_nn.Activation('relu', prefix='conv1_relu_'))
+            channels = 64
+            for stage, width in enumerate((64, 128, 256, 512), 2):
+                for unit in (1, 2):
+                    stride = 2 if stage > 2 and unit == 1 else 1
+                    self.features.add(BasicBlock(channels, width, stride, prefix=f'conv{stage}_unit{unit}_'))
+                    channels = width
+            self.pool = SPACES[3].average_pool(prefix='pool_')
+            self.fc = gluon_nn.Dense(classes, in_units=512, prefix='fc_')
+
+    def hybrid_forward(self, F, x):
+        return self.fc(F.flatten(self.pool(self.features(x))))
+
+
+class ConvNetLSTM(gluon_nn.HybridBlock):
+    """ResNet-50 on every frame, then an LSTM whose last output is classified: N×3×T×H×W → N×classes.
+
+    The baseline of Carreira and Zisserman (ref. [1]), with the paper's image backbone in the place of Inception-V1.
+    """
+
+    def __init__(self, row, classes, hidden=512):
+        super().__init__(prefix='')
+        self.row, self.classes, self._frames = row, classes, row.input_size[0]
+        with self.name_scope():
+            image = ResNet(ZOO['resnet50'], classes)
+            self.features, self.pool = image.features, image.pool
+            self.lstm = mx.gluon.rnn.LSTM(hidden, layout='NTC', input_size=2048, prefix='lstm_')
+            self.fc = gluon_nn.Dense(classes, in_units=hidden, prefix='fc_')
+
+    def hybrid_forward(self, F, x):
+        frames = F.reshape(F.transpose(x, (0, 2, 1, 3, 4)), (-3, 0, 0, 0))  # NT×3×H×W
+        pooled = F.reshape(self.pool(self.features(frames)), (-1, self._frames, 2048))  # N×T×2048
+        states = self.lstm(pooled)  # N×T×hidden
+        return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))  # N×classes
+
+
+def from_gluoncv(row, classes):
+    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not installed."""
+    try:
+        from gluoncv.model_zoo import get_model
+    except ImportError as error:
+        raise UserError(f'{row.name} comes from GluonCV: pip install "gluon_a2[zoo]"') from error
+    with mx.name.NameManager():  # counts names from 0, so that every instance has the same
+        net = get_model(row.source, nclass=classes, pretrained=False, pretrained_base=False)
+    net.apply(_fold)
+    for parameter in net.collect_params().values():  # initialized by chance; `initialize` would leave it so
+        parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
+    net.row, net.classes = row, classes
+    return net
+
+
+def _fold(block):
+    """The fence of `FoldedBatchNorm`, put around a layer that is there already: it keeps its parameters."""
+    if type(block) is gluon_nn.BatchNorm:
+        block.__class__ = FoldedBatchNorm
+
+
+BUILDERS = {'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluoncv': from_gluoncv}
+
+
+def build_rival(row, classes):
+    """The network of a `RivalRow`."""
+    return BUILDERS[row.kind](row, classes)
