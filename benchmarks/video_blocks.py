@@ -5,8 +5,8 @@
 
 Each network is a process of its own, which takes steps when asked to; they are asked in turn, round by round, so that
 whatever else the machine does meets all alike. The time is the median over the rounds, the memory each process's peak.
-Then non-local at conv2, which the paper could not train (Table 2): what the formula 2 · 2 · 4 · N · (dhw)² bytes says
-(two maps and their gradients), against the peak that is measured, at sizes that fit here; and how the full size is
+Then non-local at conv2, which the paper could not train (Table 2): what the formula 3 · 4 · N · (dhw)² bytes says
+(two maps, and the gradient of one), against the peak that is measured, at sizes that fit here; and how the full size is
 refused. Keeps `video_blocks.csv` and `video_blocks_conv2.csv`.
 """
 import csv
@@ -115,7 +115,7 @@ def at_conv2():
     """Rows that compare the formula with what a non-local block at conv2 takes more than the plain network."""
     for size in tqdm(SMALL, desc='non-local at conv2', unit='size'):
         positions = size[0] // 2 * (size[1] // 2) * (size[2] // 2)
-        predicted = 2 * 2 * 4 * positions ** 2
+        predicted = 3 * 4 * positions ** 2
         measured = peak('nl_resnet26_3d', 'conv2:2', size) - peak('resnet26_3d', None, size)
         yield {'size': '×'.join(map(str, size)), 'positions': positions, 'predicted_mb': round(predicted / 1e6),
                'measured_mb': round(measured / 1e6), 'ratio': round(measured / predicted, 3)}

@@ -148,7 +148,7 @@ def attention_memory(symbol, **shapes):
     """{block: bytes} that the matrix products and softmaxes of each block put out, fed arrays of `shapes`.
 
     Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and its softmax; of an
-    A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7). Gradients need as much again.
+    A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
     """
     internals = symbol.get_internals()
     _, outputs, _ = internals.infer_shape(**shapes)

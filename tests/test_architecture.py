@@ -25,6 +25,7 @@ LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
     ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
+    ('gluon_a2/data/prepare_video.py', 'av'),
     ('gluon_a2/data/video.py', 'av'),
     ('gluon_a2/models/rivals.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),

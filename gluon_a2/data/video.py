@@ -9,6 +9,7 @@ import contextlib
 import os
 import struct
 import zlib
+from fractions import Fraction
 from typing import NamedTuple, Tuple
 
 import cv2
@@ -85,6 +86,12 @@ class VideoFile:
 
     def __len__(self):
         return len(self._index.times)
+
+    def timing(self):
+        """(presentation time of each frame, their unit in seconds, frames a second): ints and fractions."""
+        with _reading(self.path), _opened(self.path) as (_, stream):
+            rate = Fraction(stream.average_rate or stream.guessed_rate or 25).limit_denominator(60000)
+            return self._index.times, 1 / rate if self._index.counted else stream.time_base, rate
 
     def read(self, numbers):
         """See `open_video`."""

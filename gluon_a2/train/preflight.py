@@ -65,17 +65,19 @@ def _bytes(source, i):
 
 
 def check_memory(net, recipe, free=None):
-    """UserError where the attention maps of a micro-batch and their gradients do not fit into `free` bytes of memory.
+    """UserError where the attention maps of a micro-batch and their gradient do not fit into `free` bytes of memory.
 
-    Otherwise the system would kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
+    MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time: of a non-local block
+    3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is measured). Otherwise the system would kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
     """
     maps = attention_memory(net(mx.sym.var('data')), data=(recipe.batch_size, 3, *recipe.space))
-    needed, free = 2 * sum(maps.values()), free_memory() if free is None else free
-    if needed > free:
-        block = max(maps, key=maps.get)
+    needed = {block: size * 3 // 2 for block, size in maps.items()}
+    free = free_memory() if free is None else free
+    if sum(needed.values()) > free:
+        block = max(needed, key=needed.get)
         raise UserError(
-            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradients need {needed / 1e9:.2f} '
-            f'GB, {2 * maps[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
+            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradients need '
+            f'{sum(needed.values()) / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
             '--batch-size, --frames or --input-size, place the blocks later (--blocks), or take A² blocks')
 
 
