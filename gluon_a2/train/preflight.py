@@ -68,16 +68,17 @@ def check_memory(net, recipe, free=None):
     """UserError where the attention maps of a micro-batch and their gradient do not fit into `free` bytes of memory.
 
     MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time: of a non-local block
-    3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is measured). Otherwise the system would kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
+    3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is measured). Otherwise the system would
+    kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
     """
     maps = attention_memory(net(mx.sym.var('data')), data=(recipe.batch_size, 3, *recipe.space))
     needed = {block: size * 3 // 2 for block, size in maps.items()}
-    free = free_memory() if free is None else free
-    if sum(needed.values()) > free:
+    total, free = sum(needed.values()), free_memory() if free is None else free
+    if total > free:
         block = max(needed, key=needed.get)
         raise UserError(
-            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradients need '
-            f'{sum(needed.values()) / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
+            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradient need {total / 1e9:.2f} GB, '
+            f'{needed[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
             '--batch-size, --frames or --input-size, place the blocks later (--blocks), or take A² blocks')
 
 

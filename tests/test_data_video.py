@@ -1,0 +1,257 @@
+"""Any frame of any file is exactly that frame, or an error: each carries its number in the picture."""
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+av = pytest.importorskip('av')
+cv2 = pytest.importorskip('cv2')
+import numbered  # noqa: E402 (needs PyAV)
+
+from gluon_a2.data import VideoError, open_video  # noqa: E402
+from gluon_a2.data import video as module  # noqa: E402
+from gluon_a2.errors import UserError  # noqa: E402
+
+COUNT = 40
+NEWER = hasattr(av.VideoFrame, 'rotation')  # older PyAV cannot write these, nor copy a stream
+KINDS = [kind for kind, row in numbered.KINDS.items() if row[3] in (None, 'variable') or NEWER]
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """{kind: (path, number of the first frame)}."""
+    folder, pictures = tmp_path_factory.mktemp('files'), numbered.frames(COUNT)
+    return {kind: numbered.make(folder, kind, pictures) for kind in KINDS}
+
+
+def numbers(video, wanted):
+    return [numbered.number(picture) for picture in video.read(wanted)]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_frame_of_every_kind_of_file_is_its_own(files, tmp_path, kind):
+    path, first = files[kind]
+    video = open_video(path, tmp_path)
+    count = len(video)
+    assert count == COUNT - first
+    assert numbers(video, range(count)) == list(range(first, COUNT))
+    for i in (0, count - 1, count // 2, 13):
+        assert numbers(video, [i]) == [first + i]
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(KINDS), st.sets(st.integers(0, COUNT - 13), min_size=1, max_size=9))
+def test_any_frames_in_one_go(files, kind, wanted):
+    path, first = files[kind]
+    wanted = sorted(wanted)
+    assert numbers(open_video(path), wanted) == [first + i for i in wanted]
+
+
+def test_frames_come_as_they_are_asked_for(files):
+    """The decoder is not run to the end, and no clip is held: only what has been taken is decoded."""
+    frames = open_video(files['mp4, H.264'][0]).read([3, 39])
+    assert numbered.number(next(frames)) == 3
+    frames.close()
+
+
+def test_pictures_are_those_of_the_decoder(files):
+    path, _ = files['mkv, H.264']
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    for ours, theirs in zip(open_video(path).read(range(COUNT)), expected):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.skipif(not NEWER, reason='this PyAV cannot write a rotation')
+@pytest.mark.parametrize('degrees, back', [(-90, 1), (90, -1), (180, 2)])
+def test_pictures_are_turned_as_they_are_to_be_shown(tmp_path, degrees, back):
+    """A phone held upright stores lying pictures, and that they are to be turned."""
+    upright = numbered.frames(3, height=160, width=96)
+    path = numbered.write(tmp_path / 'x.mp4', np.ascontiguousarray(np.rot90(upright, back, axes=(1, 2))),
+                          rotation=degrees)
+    for picture, expected in zip(open_video(path, tmp_path).read(range(3)), upright):
+        assert picture.shape == expected.shape
+        assert np.abs(picture.astype(int) - expected).mean() < 12
+
+
+# ---- bad files
+
+def refused(path, cache, reason):
+    with pytest.raises(VideoError, match=reason):
+        video = open_video(path, cache)
+        list(video.read(range(len(video))))
+
+
+@pytest.mark.parametrize('content, reason', [
+    (b'', 'it is empty'), (b'<!DOCTYPE html><html><body>404 Not Found</body></html>' * 40, 'cannot be decoded'),
+    (b'\x00' * 5000, 'cannot be decoded'), (bytes(range(256)) * 40, 'cannot be decoded')])
+@pytest.mark.parametrize('ending', ['mp4', 'avi', 'mkv'])
+def test_what_is_no_video_is_refused(tmp_path, content, reason, ending):
+    (tmp_path / f'x.{ending}').write_bytes(content)
+    refused(tmp_path / f'x.{ending}', tmp_path, f'{reason}|it holds no')
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    refused(numbered.sound(tmp_path / 'x.mp4'), tmp_path, 'it holds no video stream')
+
+
+@pytest.mark.parametrize('kind', ['mp4, H.264', 'mkv, H.264', 'avi, MPEG-4 B-frames', 'webm, VP9', 'ts, MPEG-2'])
+@pytest.mark.parametrize('kept', [0.1, 0.5, 0.9])
+def test_a_truncated_file_is_refused(files, tmp_path, kind, kept):
+    path = files[kind][0]
+    refused(numbered.damage(path, tmp_path / f'x{path.suffix}', kept), tmp_path,
+            'truncated|cannot be decoded|can be decoded|damaged')
+
+
+@pytest.mark.skipif(not NEWER, reason='this PyAV cannot copy a stream')
+def test_a_truncated_file_whose_index_comes_first_is_refused(files, tmp_path):
+    fast = numbered.cut(files['mp4, H.264'][0], tmp_path / 'fast.mp4', 0, {'movflags': 'faststart'})
+    assert len(open_video(fast, tmp_path)) == COUNT
+    refused(numbered.damage(fast, tmp_path / 'x.mp4', 0.7), tmp_path, 'truncated')
+
+
+@pytest.mark.parametrize('kind', ['mp4, H.264', 'mkv, H.264', 'avi, MPEG-4 B-frames', 'webm, VP9',
+                                  'mp4, MPEG-4 B-frames'])
+def test_damage_in_the_middle_never_gives_another_frame(files, tmp_path, kind):
+    """Before it frames may be read; from it on to the next key frame they are refused."""
+    path = files[kind][0]
+    bad = numbered.damage(path, tmp_path / f'x{path.suffix}', wrong=800)
+    refused(bad, tmp_path, 'damaged|cannot be decoded')
+    right = 0
+    for i in range(COUNT):
+        try:
+            assert numbers(open_video(bad, tmp_path), [i]) == [i]
+            right += 1
+        except VideoError:
+            pass
+    assert right < COUNT
+    if path.suffix == '.mp4':
+        assert right > COUNT // 3
+
+
+def test_a_header_that_lies_about_the_number_of_frames_is_not_believed(files, tmp_path):
+    """AVI: the frame counts in avih and strh."""
+    content = bytearray(files['avi, H.264'][0].read_bytes())
+    for place in (content.index(b'avih') + 8 + 16, content.index(b'strh') + 8 + 32):
+        content[place:place + 4] = (9999).to_bytes(4, 'little')
+    (tmp_path / 'x.avi').write_bytes(bytes(content))
+    video = open_video(tmp_path / 'x.avi', tmp_path)
+    assert len(video) == COUNT and numbers(video, [COUNT - 1]) == [COUNT - 1]
+
+
+@pytest.mark.parametrize('ending, codec', [('mp4', 'libx264'), ('avi', 'mpeg4'), ('webm', 'libvpx-vp9')])
+def test_a_video_of_one_frame(tmp_path, ending, codec):
+    video = open_video(numbered.write(tmp_path / f'x.{ending}', numbered.frames(1), codec), tmp_path)
+    assert len(video) == 1 and numbers(video, [0]) == [0]
+
+
+def test_a_4k_portrait_video(tmp_path):
+    path = numbered.write(tmp_path / 'x.mp4', numbered.frames(3, 3840, 2160), options={'preset': 'ultrafast'})
+    assert [picture.shape for picture in open_video(path, tmp_path).read([0, 2])] == [(3840, 2160, 3)] * 2
+
+
+def test_absurdly_large_pictures_are_refused(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'MAX_PIXELS', 160 * 96 - 1)
+    refused(files['mp4, H.264'][0], tmp_path, 'its frames have 160 × 96 pixels, more than')
+
+
+def test_a_frame_that_is_not_there_is_refused(files):
+    video = open_video(files['mp4, H.264'][0])
+    for wanted in ([COUNT], [3, 99], [-1]):
+        with pytest.raises(VideoError, match=f'it has {COUNT} frames, and no frame {wanted[-1]}'):
+            list(video.read(wanted))
+    with pytest.raises(ValueError, match='must ascend'):
+        list(video.read([3, 3]))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    refused(tmp_path / 'x.mp4', tmp_path, 'it cannot be read: No such file')
+
+
+def test_without_pyav_it_says_what_to_install(files, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'av', None)
+    with pytest.raises(UserError, match=r'pip install "gluon_a2\[video\]"'):
+        open_video(files['mp4, H.264'][0], tmp_path)
+
+
+# ---- folders of frames
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, picture in enumerate(numbered.frames(6), 1):
+        cv2.imwrite(str(tmp_path / f'img_{i:05d}.jpg'), picture)
+    return tmp_path
+
+
+def test_a_folder_of_frames_counts_from_one_or_from_nought(folder):
+    assert numbers(open_video(folder), [0, 2, 5]) == [0, 2, 5]
+    (folder / 'img_00006.jpg').rename(folder / 'img_00000.jpg')
+    assert numbers(open_video(folder), [0, 1, 5]) == [5, 0, 4]
+
+
+def test_a_gap_is_named(folder):
+    (folder / 'img_00004.jpg').unlink()
+    with pytest.raises(VideoError, match='img_00004.jpg is missing among its 5 frames'):
+        open_video(folder)
+
+
+def test_a_folder_without_frames_and_a_damaged_frame(folder, tmp_path):
+    (folder / 'img_00003.jpg').write_bytes(b'')
+    video = open_video(folder)
+    assert numbers(video, [0, 1]) == [0, 1]
+    with pytest.raises(VideoError, match='img_00003.jpg: it is empty'):
+        numbers(video, [2])
+    (tmp_path / 'none').mkdir()
+    with pytest.raises(VideoError, match='a folder without frames'):
+        open_video(tmp_path / 'none')
+
+
+# ---- the cached index
+
+def entries(cache):
+    return [os.path.join(place, name) for place, _, names in os.walk(cache) for name in names]
+
+
+def test_the_index_is_made_once(files, tmp_path, monkeypatch):
+    path = files['mkv, H.264 open GOP'][0]
+    first = numbers(open_video(path, tmp_path), [7])
+    assert len(entries(tmp_path)) == 1
+    monkeypatch.setattr(module, '_index', None)  # nobody calls it again
+    assert numbers(open_video(path, tmp_path), [7]) == first == [7]
+
+
+def test_another_file_of_the_same_name_gets_its_own(files, tmp_path):
+    path = tmp_path / 'x.mp4'
+    shutil.copy(files['mp4, H.264'][0], path)
+    assert len(open_video(path, tmp_path / 'cache')) == COUNT
+    numbered.write(path, numbered.frames(9))
+    assert len(open_video(path, tmp_path / 'cache')) == 9
+
+
+def test_a_damaged_entry_is_made_again(files, tmp_path):
+    path = files['mp4, H.264'][0]
+    open_video(path, tmp_path)
+    entry = Path(entries(tmp_path)[0])
+    good = entry.read_bytes()
+    for place in range(0, len(good), 37):
+        entry.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1:])
+        assert numbers(open_video(path, tmp_path), [11]) == [11]
+        assert entry.read_bytes() == good
+    for kept in (0, 3, 17, len(good) - 1):
+        entry.write_bytes(good[:kept])
+        assert len(open_video(path, tmp_path)) == COUNT
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(files):
+    assert len(open_video(files['mp4, H.264'][0], os.devnull)) == COUNT
+
+
+def test_nothing_is_kept_of_files_that_fail(tmp_path):
+    (tmp_path / 'x.mp4').write_bytes(b'no video')
+    with pytest.raises(VideoError):
+        open_video(tmp_path / 'x.mp4', tmp_path / 'cache')
+    assert entries(tmp_path / 'cache') == []
