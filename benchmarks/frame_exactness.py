@@ -133,7 +133,8 @@ def main(argv=None):
         writer.writerows(rows)
     show_table([list(rows[0]), *(list(row.values()) for row in rows)])
     bad = sum(row['wrong'] for row in rows)
-    print(f'{bad} of {sum(row["frames_read"] for row in rows)} frames wrong in {sum(row["clips"] for row in rows)} clips')
+    read, asked = (sum(row[name] for row in rows) for name in ('frames_read', 'clips'))
+    print(f'{bad} of {read} frames wrong in {asked} clips')
     return 1 if bad else 0
 
 

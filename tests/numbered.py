@@ -1,8 +1,10 @@
-"""Real video files in which every frame carries its number: ten blocks, black or white, along its upper edge."""
+"""Real video files in which every frame carries its number: ten blocks, black or white, along its upper edge.
+
+PyAV is imported where a file is written: who only reads the numbers does without.
+"""
 import fractions
 import shutil
 
-import av
 import numpy as np
 
 BITS = 10
@@ -33,6 +35,7 @@ def number(picture):
 
 def write(path, pictures, codec='libx264', options=None, times=None, rate=25, rotation=None):
     """Write a video file; `times` are presentation times in thousandths of a second, for a variable rate."""
+    import av
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = pictures.shape[1:3]
@@ -53,6 +56,7 @@ def write(path, pictures, codec='libx264', options=None, times=None, rate=25, ro
 
 def cut(source, target, first, options=None):
     """Copy the packets of a video from number `first` on, wherever that is in a group of pictures."""
+    import av
     with av.open(str(source)) as container, av.open(str(target), 'w', options=options or {}) as out:
         stream = container.streams.video[0]
         copy = out.add_stream_from_template(stream)
@@ -75,6 +79,7 @@ def damage(source, target, kept=1.0, wrong=0):
 
 def sound(path):
     """Write a file that holds sound alone."""
+    import av
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('aac', rate=44100)
         for k in range(20):
