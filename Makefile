@@ -15,7 +15,7 @@ endif
 READY = $(VENV)/.ready-$(DEVICE)
 HOROVOD = $(VENV)/.horovod-$(DEVICE)
 
-.PHONY: help demo test lint doctor horovod clean
+.PHONY: help demo video test lint doctor horovod clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,10 @@ demo: $(READY) ## train a small network, score it, predict an image
 	$(PY) scripts/train_imagenet.py --save-dir runs/demo --overwrite
 	$(PY) scripts/score.py runs/demo/export/a2_resnet26
 	$(PY) scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
+
+video: $(READY) ## train a small video network, score it, see what it saw
+	$(PY) scripts/train_video.py --save-dir runs/video --overwrite
+	$(PY) scripts/score_video.py runs/video/export/a2_resnet26_3d --out runs/video/scores
 
 # Several processes are tested where Horovod can be built, which takes a C++ compiler.
 test: $(if $(shell command -v c++),$(HOROVOD),$(READY)) ## run the tests (make test ARGS='-k attention')
@@ -39,7 +43,7 @@ horovod: $(HOROVOD) ## build Horovod into the environment, for training on sever
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf runs/demo gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 

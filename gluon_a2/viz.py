@@ -43,11 +43,11 @@ def contact_sheet(clips, titles, png):
     """Draw clips, uint8 N×T×H×W×3, one a row with its title, its frames from left to right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(1.2 + clips.shape[1], 0.2 + len(clips)), layout='constrained')
+    figure = Figure(figsize=(0.2 + clips.shape[1], 0.2 + 1.25 * len(clips)), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, clip, title in zip(figure.subplots(len(clips), 1, squeeze=False)[:, 0], clips, titles):
         axes.imshow(np.concatenate([np.pad(frame, ((0, 0), (0, 1), (0, 0)), constant_values=255) for frame in clip], 1))
-        axes.set_ylabel(title, rotation=0, ha='right', va='center')
+        axes.set_title(title, loc='left', fontsize=9, pad=2)
         axes.set(xticks=[], yticks=[])
     _save(figure, png)
 

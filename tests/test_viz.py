@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from gluon_a2 import viz
+from gluon_a2.metrics import VideoScores
 
 
 def test_the_curve_is_a_picture_with_something_on_it(tmp_path):
@@ -26,3 +27,24 @@ def test_a_run_without_an_epoch_yet_can_be_drawn(tmp_path):
     (tmp_path / 'log.jsonl').write_text('{"step": 1, "epoch": 0, "loss": 2.0, "accuracy": 0.1, "lr": 0.1}\n')
     viz.learning_curve(tmp_path / 'log.jsonl', tmp_path / 'curve.png')
     assert np.ptp(cv2.imread(str(tmp_path / 'curve.png'))) > 0
+
+
+def test_a_contact_sheet_shows_every_frame_of_every_clip(tmp_path):
+    clips = np.zeros((2, 3, 8, 8, 3), np.uint8)
+    viz.contact_sheet(clips, ['up', 'down'], tmp_path / 'dark.png')
+    clips[1, 2] = [255, 0, 0]  # the last frame of the second clip, in red
+    viz.contact_sheet(clips, ['up', 'down'], tmp_path / 'red.png')
+    dark, red = (cv2.imread(str(tmp_path / name)).astype(int) for name in ('dark.png', 'red.png'))
+    rows, columns = np.nonzero((red != dark).any(axis=-1))
+    assert rows.min() > red.shape[0] / 2 and columns.min() > red.shape[1] / 2
+    assert red[rows[0] + 5, columns[0] + 5].tolist() == [0, 0, 255]  # OpenCV has blue first
+
+
+def test_confusions_are_saved_by_class(tmp_path):
+    scores = VideoScores(1, np.array([[3, 1, 0], [0, 0, 0]]), top1=3)
+    viz.save_confusion(scores, ['run', 'walk'], tmp_path)
+    assert (tmp_path / 'per_class.csv').read_text().splitlines() == [
+        'class,videos,right,unreadable,accuracy', 'run,4,3,0,0.7500', 'walk,0,0,0,nan']
+    assert (tmp_path / 'confusion.csv').read_text().splitlines() == ['class,run,walk,unreadable', 'run,3,1,0',
+                                                                     'walk,0,0,0']
+    assert np.ptp(cv2.imread(str(tmp_path / 'confusion.png'))) > 0
