@@ -6,10 +6,10 @@
 
 The files are those of tests/numbered.py: containers and codecs, open groups of pictures, variable rate, cut streams,
 hidden and rotated frames. A clip begins anywhere, has 8 or 16 frames and a stride of 1 to 8. OpenCV and decord are
-asked for the same frames by number; decord in a process of its own, since beside MXNet it crashes. Of a cut
-stream, whose first frames cannot be shown, a reader that counts them all the same has other frames under all numbers.
-Both are told nothing of a rotation, so a rotated file is read by ours alone. Keeps `frame_exactness.csv`; exit code 1 if a frame of
-ours is wrong.
+asked for the same frames by number; decord in a process of its own, since beside MXNet it crashes. Of a cut stream,
+whose first frames cannot be shown, a reader that counts them all the same has other frames under all numbers. Both are
+told nothing of a rotation, so a rotated file is read by ours alone. Keeps `frame_exactness.csv`; exit code 1 if a
+frame of ours is wrong.
 """
 import csv
 import json
