@@ -54,7 +54,7 @@ def train_network(recipe, given):
     prefix = folder / 'export' / recipe.model
     told = (f'{100 * validation.accuracy:.2f} % top-1 by one clip of each of {validation.images} held-out videos; '
             f'curve: {folder}/curve.png; network: {prefix}')
-    if recipe.ranks > 1:
+    if recipe.ranks > 1 or options.synthetic_data:
         return told
     save_contact_sheet(recipe, options, folder / 'clips.png')
     told += f'; what it saw: {folder}/clips.png'

@@ -144,6 +144,34 @@ def test_mistakes_are_one_sentence(script, words, sentence):
     assert len(errors) == 1 and sentence in errors[0]
 
 
+def test_synthetic_clips_and_reading_alone(videos, tmp_path):
+    out, _ = call('train_video.py', *tiny_video.FLAGS, '--synthetic-data', '1', '--num-steps', '1', '--model',
+                  'res3d_resnet18', '--frames', '8', '--dropout', '0', '--save-dir', tmp_path / 'run')
+    assert 'by one clip of each of 2 held-out videos' in out
+    out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', videos, '--test-io', '-j', '0')
+    assert re.match(r'11 clips read and 0 damaged in [\d.]+ s: \d+ clips/s in all', out)
+
+
+def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
+    """A renamed copy of the videos, and one that the list has and the disk lacks."""
+    rows = ['label,youtube_id,time_start,time_end,split']
+    for part, name in (('train', 'train'), ('val', 'validate')):
+        for i, path in enumerate(sorted((videos / part).rglob('*.mp4'))):
+            target = tmp_path / 'kinetics' / path.parent.name / f'{part}{i}_000003_000013.mp4'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+            rows.append(f'{path.parent.name},{part}{i},3,13,{name}')
+    (tmp_path / 'all.csv').write_text('\n'.join([*rows, 'up,gone,0,10,validate', 'up,lost,0,10,train']) + '\n')
+    lists = ['--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv', '--list-format', 'kinetics-csv']
+    out, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', tmp_path / 'kinetics', *lists, '--num-epochs',
+                    '1', '--max-damaged', '1', '--save-dir', tmp_path / 'run')
+    assert 'of each of 7 held-out videos' in out and '7 training and 7 validation videos' in err
+    assert err.count('gone_000000_000010.mp4: it is missing') == err.count('lost_000000_000010.mp4: it is missing') == 1
+    out, _ = call('score_video.py', trained, '--data-dir', tmp_path / 'kinetics', '--list', tmp_path / 'all.csv',
+                  '--list-format', 'kinetics-csv', '-j', '0')
+    assert '2 views of each of 7 videos (1 unreadable, counted as wrong)' in out
+
+
 def test_scripts_send_networks_of_the_other_kind_away(trained, videos):
     _, err = call('score.py', trained, code=2)
     assert 'is a video network: score it with scripts/score_video.py' in err

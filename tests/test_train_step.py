@@ -162,3 +162,16 @@ def test_clock_counts_each_moment_under_one_phase(monkeypatch):
     work(10)
     assert [clock.share(name) for name in ('compute', 'data', 'wait', 'other')] == [24 / 40, 3 / 40, 3 / 40, 0]
     assert clock.speed(180) == 2
+
+
+def test_a_network_without_batch_norm_is_trained_too():
+    """As C3D is one."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Dense(10, in_units=3))
+    net.initialize(mx.init.Xavier())
+    stepper = Stepper(dataclasses.replace(tiny.RECIPE, mixup=False, accumulate=1), net, Group(), Clock())
+    images = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
+    before = stepper.tensors()
+    done = stepper.take([data.Batch(images, np.arange(4), np.arange(4), [])], Position(), 0.1)
+    assert done.sums.images == 4 and not done.faulty
+    assert all((stepper.tensors()[name] != before[name]).any() for name in before if name.startswith('param'))

@@ -149,9 +149,9 @@ class Stepper:
         self.updater.set_gradients(flat)
 
     def _flat_statistics(self):
-        """BatchNorm's running statistics, one float64 vector."""
+        """BatchNorm's running statistics, one float64 vector, empty for a network without."""
         mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([p.data().asnumpy().ravel() for p in self._statistics]).astype(np.float64)
+        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel() for p in self._statistics)])
 
     def _set_statistics(self, flat):
         start = 0
