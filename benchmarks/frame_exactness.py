@@ -11,7 +11,6 @@ whose first frames cannot be shown, a reader that counts them all the same has o
 told nothing of a rotation, so a rotated file is read by ours alone. Keeps `frame_exactness.csv`; exit code 1 if a
 frame of ours is wrong.
 """
-import csv
 import json
 import subprocess
 import sys
@@ -111,9 +110,10 @@ def measure(kind, path, first, many, cache, decord):
 def main(argv=None):
     """Write the files, read them in all ways, print and keep the matrix."""
     import numbered
+    from table import keep
     from tqdm import tqdm
 
-    from gluon_a2.cli import parser, show_table
+    from gluon_a2.cli import parser
     flags = parser(__doc__)
     flags.add_argument('--clips', type=int, default=120, help='of each file')
     flags.add_argument('--decord', metavar='PYTHON', help='an interpreter that has decord')
@@ -128,11 +128,7 @@ def main(argv=None):
     if decord:
         decord.stdin.close()
         decord.wait()
-    with open(Path(__file__).with_suffix('.csv'), 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    show_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    keep(rows, Path(__file__).with_suffix('.csv'))
     bad = sum(row['wrong'] for row in rows)
     read, asked = (sum(row[name] for row in rows) for name in ('frames_read', 'clips'))
     print(f'{bad} of {read} frames wrong in {asked} clips')

@@ -9,7 +9,6 @@ Then non-local at conv2, which the paper could not train (Table 2): what the for
 (two maps, and the gradient of one), against the peak that is measured, at sizes that fit here; and how the full size is
 refused. Keeps `video_blocks.csv` and `video_blocks_conv2.csv`.
 """
-import csv
 import json
 import resource
 import statistics
@@ -21,9 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from table import keep  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
+from gluon_a2.cli import entry, parser  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
 
 NETWORKS = {'plain': ('resnet26_3d', None), 'A² 4 @ conv3&4': ('a2_resnet26_3d', None),
@@ -135,15 +135,6 @@ def refusal(free):
     raise AssertionError(f'it was not refused with {free} bytes')
 
 
-def save(rows, path):
-    """Keep rows, all of the same fields, as CSV, and print them."""
-    with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    show_table([list(rows[0]), *(list(row.values()) for row in rows)])
-
-
 @entry
 def main(argv=None):
     """Measure, print, keep."""
@@ -152,8 +143,8 @@ def main(argv=None):
     flags.add_argument('--rounds', type=int, default=9, help='steps of each network, besides a first one')
     args = flags.parse_args(argv)
     here = Path(__file__)
-    save(list(side_by_side(args.batch_size, args.rounds)), here.with_suffix('.csv'))
-    save(list(at_conv2()), here.with_name('video_blocks_conv2.csv'))
+    keep(list(side_by_side(args.batch_size, args.rounds)), here.with_suffix('.csv'))
+    keep(list(at_conv2()), here.with_name('video_blocks_conv2.csv'))
     from gluon_a2.checks import free_memory
     print(f'refused here: {refusal(free_memory())}')
 

@@ -8,7 +8,6 @@ Clips of 8 frames, 8 apart, from random places of videos of 10 s; each reader is
 turn, round by round. Ours is also timed with the augmentation of training, and without finding the index in the cache.
 decord runs in a process of its own. Keeps `video_decoding.csv`.
 """
-import csv
 import json
 import statistics
 import subprocess
@@ -110,9 +109,10 @@ def make(folder, name):
 
 def main(argv=None):
     """Write the files, ask all readers in turn, print and keep the medians."""
+    from table import keep
     from tqdm import tqdm
 
-    from gluon_a2.cli import parser, show_table
+    from gluon_a2.cli import parser
     flags = parser(__doc__)
     flags.add_argument('--clips', type=int, default=20, help='of a file in a round')
     flags.add_argument('--rounds', type=int, default=9, help='of which the median is taken')
@@ -143,11 +143,7 @@ def main(argv=None):
     if decord:
         decord.stdin.close()
         decord.wait()
-    with open(Path(__file__).with_suffix('.csv'), 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    show_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    keep(rows, Path(__file__).with_suffix('.csv'))
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ Both take a step (forward, backward, update with Nesterov momentum) in turn, rou
 PyTorch in a process of its own. The PyTorch network is written below from the same rows of Table 1 and must have as
 many trained values, or nothing is timed. Keeps `video_training.csv`.
 """
-import csv
 import json
 import os
 import statistics
@@ -117,10 +116,11 @@ def start(python, batch, kind):
 
 def main(argv=None):
     """Measure in turn, print and keep the medians."""
+    from table import keep
     from tqdm import tqdm
 
     from gluon_a2.checks import cores
-    from gluon_a2.cli import parser, show_table
+    from gluon_a2.cli import parser
     flags = parser(__doc__)
     flags.add_argument('--batch-size', type=int, default=2, help='clips of a step')
     flags.add_argument('--rounds', type=int, default=9, help='steps of each, besides two first ones')
@@ -149,11 +149,7 @@ def main(argv=None):
              'clips_per_s': round(args.batch_size / statistics.median(taken), 3),
              'lowest': round(args.batch_size / max(taken), 3), 'highest': round(args.batch_size / min(taken), 3),
              'ours_is_faster': round(statistics.median(taken) / base, 3)} for name, taken in seconds.items()]
-    with open(Path(__file__).with_suffix('.csv'), 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    show_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    keep(rows, Path(__file__).with_suffix('.csv'))
 
 
 if __name__ == '__main__':
