@@ -207,7 +207,7 @@ def _import_av():
 def _opened(path):
     """(container, its first video stream)."""
     av = _import_av()
-    with av.open(path, options={'protocol_whitelist': 'file'}) as container:
+    with av.open(path) as container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise VideoError('it holds no video stream')
