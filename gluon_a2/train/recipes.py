@@ -171,7 +171,7 @@ RECIPES = {
     'imagenet_se_resnet50': dataclasses.replace(IMAGENET, model='se_resnet50'),
     # The video demo: which way a digit moves. Mirrored, or in part, it would move otherwise.
     'moving_digits': dataclasses.replace(
-        VIDEO, model='a2_resnet26_3d', classes=6, frames=8, frame_stride=2, views=4, input_size=32, crop_ratio=1.0,
+        VIDEO, model='a2_resnet26_3d', classes=6, frames=8, frame_stride=3, views=4, input_size=32, crop_ratio=1.0,
         max_scale=1.0, min_aspect=1.0, max_aspect=1.0, mirror=False, hue=0, saturation=0, lightness=0, num_epochs=6,
         batch_size=8, lr=0.05, base_batch=None, lr_mode='cosine', warmup_epochs=1),
     # Section 3.2, Tables 2 and 3: 32 GPUs, from scratch. --model and --blocks give the other rows.
