@@ -68,7 +68,7 @@ def test_read_back_by_prefix_or_any_file(net, prefix, ending):
     parameters = net.collect_params()
     assert set(read.arguments) | set(read.statistics) == set(parameters)
     for name, value in {**read.arguments, **read.statistics}.items():
-        assert (value == parameters[name].data()).asnumpy().all()
+        assert (value == parameters[name].data().asnumpy()).all()
 
 
 def test_the_metadata_says_what_a_user_must_know(prefix):
@@ -94,7 +94,6 @@ def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending,
         raise AssertionError('MXNet was given a damaged file')
 
     monkeypatch.setattr(bundle.params, 'from_bytes', seen)
-    monkeypatch.setattr(bundle, 'parse_symbol', seen)
     with pytest.raises(BundleError, match=sentence):
         read_bundle(prefix)
 
@@ -130,4 +129,4 @@ def test_a_write_cut_short_is_refused_never_wrong(net, prefix, monkeypatch, fail
         read = read_bundle(prefix)
     except BundleError:
         return
-    assert (read.arguments['fc_bias'] != changed.arguments['fc_bias']).asnumpy().all()
+    assert (read.arguments['fc_bias'] != changed.arguments['fc_bias']).all()

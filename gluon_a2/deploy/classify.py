@@ -8,6 +8,7 @@ from ..backend import mx
 from ..data import EvalClip, EvalTransform, ImageError, Loader, Views, batches, decode, normalise, open_video
 from ..errors import UserError
 from ..metrics import evaluate, evaluate_videos, softmax
+from ..symbol import parse_symbol
 from .bundle import Bundle, read_bundle
 
 
@@ -38,8 +39,10 @@ class Classifier:
                             f'its total stride is {max(self.meta["stride"])}, so that is the smallest')
         self.transform = self._transform(self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
         bundle = mean_max_pooled(bundle) if mean_max else bundle
-        self._network = mx.gluon.SymbolBlock(bundle.symbol, mx.sym.var(self.meta['input'], dtype='float32'))
-        self._network.collect_params().load_dict({**bundle.arguments, **bundle.statistics}, ctx=self.ctx)
+        symbol = parse_symbol(bundle.graph, self.meta['network'])
+        self._network = mx.gluon.SymbolBlock(symbol, mx.sym.var(self.meta['input'], dtype='float32'))
+        self._network.collect_params().load_dict({name: mx.nd.array(value) for name, value in bundle.values.items()},
+                                                 ctx=self.ctx)
         self._network.hybridize(static_alloc=True, static_shape=True)
 
     def _transform(self, crop_ratio, views, crops):
@@ -95,11 +98,11 @@ def mean_max_pooled(bundle):
     meta, name = bundle.meta, bundle.meta['classifier']
     window = tuple(math.ceil(side / stride) for side, stride in zip(meta['input_shape'][1:], meta['stride']))
     weight = bundle.arguments[f'{name}_weight']  # classes×C
-    features = bundle.symbol.get_internals()[meta['features']]  # N×C×h×w
+    features = parse_symbol(bundle.graph, meta['network']).get_internals()[meta['features']]  # N×C×h×w
     pooled = mx.sym.Pooling(features, pool_type='avg', kernel=window, stride=(1, 1))  # N×C×h'×w'
     maps = mx.sym.Convolution(pooled, mx.sym.var(f'{name}_weight'), mx.sym.var(f'{name}_bias'), kernel=(1, 1),
                               num_filter=weight.shape[0])  # N×classes×h'×w'
     mean, largest = (mx.sym.Pooling(maps, pool_type=kind, kernel=(1, 1), global_pool=True) for kind in ('avg', 'max'))
     symbol = mx.sym.flatten((mean + largest) / 2)  # N×classes
-    return bundle._replace(symbol=symbol, arguments={
+    return bundle._replace(graph=symbol.tojson().encode(), arguments={
         **bundle.arguments, f'{name}_weight': weight.reshape((*weight.shape, 1, 1))})

@@ -72,15 +72,16 @@ def restored(found):
 def bundle(net, recipe, classes, training):
     """`net` (float32, on the CPU) as a `Bundle`; `classes` are names, `training` says where it comes from."""
     symbol, parameters = net(mx.sym.var('data')), net.collect_params()
-    arguments = {name: parameters[name].data() for name in symbol.list_arguments() if name != 'data'}
-    statistics = {name: parameters[name].data() for name in symbol.list_auxiliary_states()}
-    return Bundle(symbol, arguments, statistics, {
+    arguments = {name: parameters[name].data().asnumpy() for name in symbol.list_arguments() if name != 'data'}
+    statistics = {name: parameters[name].data().asnumpy() for name in symbol.list_auxiliary_states()}
+    return Bundle(symbol.tojson().encode(), arguments, statistics, {
         'network': net.row.name, 'classes': list(classes), 'layout': 'NCDHW' if recipe.frames else 'NCHW',
         'input': 'data', 'input_shape': [3, *recipe.space], 'output': 'logits',
         'mean': list(data.MEAN), 'scale': data.SCALE, 'crop_ratio': recipe.crop_ratio, 'resize': 'bicubic',
         **({name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}),
         'features': FEATURES if isinstance(net, ResNet) else None, 'classifier': CLASSIFIER,
-        'stride': list(net.row.stride), 'training': training})
+        'stride': list(net.row.stride), 'precision': 'float32', 'training': training,
+        'versions': {'mxnet': mx.__version__}})
 
 
 def load(source, which=None):
