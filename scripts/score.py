@@ -27,22 +27,10 @@ def arguments(argv):
     flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short side')
     flags.add_argument('--mean-max', action='store_true', help='mean-max pooling, for crops larger than in training')
     flags.add_argument('--batch-size', type=int, default=32, help='images at a time')
+    flags.add_argument('--engine', help='of exported files: mxnet, mxnet-bf16, mxnet-int8 or onnxruntime')
     flags.add_argument('--num-gpus', type=int, default=0, choices=(0, 1), help='0 (CPU) or 1')
     flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode images')
     return flags.parse_args(argv)
-
-
-def validation_source(data_dir, split, meta):
-    """The images to score on, with labels and class names checked against the network's."""
-    from gluon_a2 import data
-    if data_dir is None:
-        if meta['training']['data'] != 'digits':
-            raise UserError(f'--data-dir is missing: the network was trained on {meta["training"]["data"]}')
-        data_dir = data.digits_folder()
-    source = data.open_source(data_dir, split)
-    data.check_labels(source, len(meta['classes']))
-    data.check_classes(source, meta['classes'])
-    return source
 
 
 @entry
@@ -50,14 +38,13 @@ def main(argv=None):
     """Parse, score, print."""
     args = arguments(argv)
     logging.basicConfig(format='%(message)s')
-    from gluon_a2.backend import device
-    from gluon_a2.deploy import Classifier
-    from gluon_a2.train.network import load
-    net = Classifier(load(args.network, args.checkpoint), args.size, args.crop_ratio, args.mean_max,
-                     device(args.num_gpus))
+    from gluon_a2.deploy.samples import open_samples
+    from gluon_a2.train.network import classifier
+    net = classifier(args.network, args.checkpoint, args.engine, args.num_gpus, size=args.size,
+                     crop_ratio=args.crop_ratio, mean_max=args.mean_max)
     if net.frames:
         raise UserError(f'{args.network} is a video network: score it with scripts/score_video.py')
-    source = validation_source(args.data_dir, args.split, net.meta)
+    source = open_samples(net.meta, args.data_dir, args.split)
     sums = net.score(source, args.batch_size, args.num_data_workers)
     print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on {sums.images} images, '
           f'{net.size}×{net.size}{", mean-max pooling" if args.mean_max else ""}')

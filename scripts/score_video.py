@@ -35,6 +35,7 @@ def arguments(argv):
     flags.add_argument('--size', type=int, help='side of the crop; that of training where not given')
     flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short side')
     flags.add_argument('--batch-size', type=int, default=8, help='views at a time')
+    flags.add_argument('--engine', help='of exported files: mxnet, mxnet-bf16, mxnet-int8 or onnxruntime')
     flags.add_argument('--num-gpus', type=int, default=0, choices=(0, 1), help='0 (CPU) or 1')
     flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode videos')
     flags.add_argument('--out', metavar='DIR', help='also save per_class.csv, confusion.csv and confusion.png there')
@@ -62,11 +63,9 @@ def open_videos(args, meta):
 
 def score(name, args):
     """The `VideoScores` of one network; printed, and saved where --out says."""
-    from gluon_a2.backend import device
-    from gluon_a2.deploy import Classifier
-    from gluon_a2.train.network import load
-    net = Classifier(load(name, args.checkpoint), args.size, args.crop_ratio, False, device(args.num_gpus),
-                     args.views, args.crops)
+    from gluon_a2.train.network import classifier
+    net = classifier(name, args.checkpoint, args.engine, args.num_gpus, size=args.size, crop_ratio=args.crop_ratio,
+                     views=args.views, crops=args.crops)
     if not net.frames:
         raise UserError(f'{name} is an image network: score it with scripts/score.py')
     source = open_videos(args, net.meta)

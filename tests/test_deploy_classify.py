@@ -97,3 +97,85 @@ def test_unreadable_images_are_named(bundle, tmp_path):
         classifier.predict(tmp_path / 'page.jpg')
     with pytest.raises(UserError, match='none.jpg cannot be read: No such file'):
         classifier.predict(tmp_path / 'none.jpg')
+
+
+def pictures(folder, count):
+    """`count` files of random pixels, and one in their midst that is none."""
+    paths = [folder / f'{i:02d}.png' for i in range(count)]
+    for i, path in enumerate(paths):
+        cv2.imwrite(str(path), picture(33 + i, 41))
+    paths.insert(count // 2, folder / 'page.jpg')
+    paths[count // 2].write_text('<html></html>')
+    return paths
+
+
+@pytest.mark.parametrize('batch_size, workers', [(1, 1), (3, 2), (32, 4)])
+def test_a_stream_is_in_order_whole_and_what_predict_says(bundle, tmp_path, batch_size, workers):
+    classifier, paths = Classifier(bundle), pictures(tmp_path, 7)
+    found = list(classifier.stream(iter(paths), 3, batch_size, workers))
+    assert [prediction.source for prediction in found] == paths
+    assert [bool(prediction.error) for prediction in found] == [path.name == 'page.jpg' for path in paths]
+    assert 'page.jpg is not an image that can be decoded' in found[3].error and found[3].guesses is None
+    for prediction in found[:3] + found[4:]:
+        alone = classifier.predict(prediction.source, 3)
+        assert [name for name, _ in prediction.guesses] == [name for name, _ in alone]
+        np.testing.assert_allclose([share for _, share in prediction.guesses], [share for _, share in alone], rtol=1e-3)
+
+
+def test_a_stream_does_not_run_ahead(bundle):
+    """An endless iterable: with batches of one, each answer comes before the next picture is asked for."""
+    asked = []
+
+    def camera():
+        while True:
+            asked.append(1)
+            yield picture(40, 40)
+
+    stream = Classifier(bundle).stream(camera(), batch_size=1)
+    for count in (1, 2, 3):
+        assert len(next(stream).guesses) == 5
+        assert len(asked) == count
+    stream.close()
+    ahead = Classifier(bundle).stream(camera(), batch_size=4)
+    asked.clear()
+    next(ahead)
+    assert len(asked) <= 4 + 2 * 4
+    ahead.close()
+
+
+def test_pictures_in_memory(bundle, tmp_path):
+    image = picture(50, 41)
+    cv2.imwrite(str(tmp_path / 'a.png'), image[:, :, ::-1])
+    classifier = Classifier(bundle)
+    assert classifier.predict(image) == classifier.predict(tmp_path / 'a.png')
+    for wrong in (image[:, :, 0], image.astype(np.float32), image[:0]):
+        with pytest.raises(UserError, match='an array must be an image, uint8 H×W×3'):
+            classifier.predict(wrong)
+
+
+def test_batches(bundle, tmp_path):
+    classifier, paths = Classifier(bundle), pictures(tmp_path, 4)
+    good = [path for path in paths if path.suffix == '.png']
+    assert [guesses[0][0] for guesses in classifier.predict_batch(good, batch_size=3)] == [
+        classifier.predict(path)[0][0] for path in good]
+    with pytest.raises(UserError, match='page.jpg is not an image'):
+        classifier.predict_batch(paths)
+    for options in ({'top': 0}, {'batch_size': 0}):
+        with pytest.raises(UserError, match='must be 1 or more, not 0'):
+            classifier.predict_batch(good, **options)
+
+
+def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
+    """Three videos of 2 views × 3 windows in one stream, cut into batches of five clips."""
+    import tiny_bundle
+    source = data.open_video_source(videos, 'val')
+    classifier = Classifier(tiny_bundle.make('a2_resnet26_3d', tiny_bundle.VIDEO), views=2, crops=3)
+    paths = [source.name(i) for i in range(3)]
+    for prediction in classifier.stream(paths, 3, batch_size=5):
+        video = data.open_video(prediction.source)
+        clips = np.concatenate(list(classifier.transform.clips(video, data.MEAN, data.SCALE)))
+        assert clips.shape == (6, 3, 4, 48, 48)
+        logits = classifier.logits(clips).astype(np.float64)
+        shares = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).mean(axis=0)
+        named = dict(prediction.guesses)
+        np.testing.assert_allclose([named[name] for name in ('one', 'two', 'three')], shares, rtol=1e-3, atol=1e-6)

@@ -1,4 +1,5 @@
 """score.py, export.py and predict.py as processes, on one small run."""
+import importlib.util
 import json
 import re
 import shutil
@@ -29,6 +30,14 @@ def call(script, *words, code=0):
     return done.stdout, done.stderr
 
 
+def main_of(script):
+    """Its `main`, to be called in this process."""
+    spec = importlib.util.spec_from_file_location(script[:-3], SCRIPTS / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
 def logged(folder):
     return json.loads((folder / 'log.jsonl').read_text().splitlines()[-1])
 
@@ -57,7 +66,9 @@ def test_export_then_predict_from_the_files_alone(trained, images, tmp_path):
     source = data.open_source(images, 'val')
     (tmp_path / 'digit.jpg').write_bytes(source.read(0))
     out, _ = call('predict.py', '--model', tmp_path / 'deep' / 'net', tmp_path / 'digit.jpg', '--top', '3')
-    assert re.fullmatch(re.escape(str(tmp_path / 'digit.jpg')) + r': (\d [\d.]+ %(, )?){3}\n', out)
+    header, _, row = out.splitlines()
+    assert header.split('  ')[0] == 'file' and header.endswith('guess 3')
+    assert re.fullmatch(re.escape(str(tmp_path / 'digit.jpg')) + r'(  \d [\d.]+ % *){3}', row)
 
 
 def test_predict_names_the_unreadable_and_goes_on(trained, tmp_path):
@@ -65,8 +76,58 @@ def test_predict_names_the_unreadable_and_goes_on(trained, tmp_path):
     cv2.imwrite(str(tmp_path / 'grey.png'), np.full((20, 30), 99, np.uint8))
     out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'page.jpg',
                     tmp_path / 'none.jpg', tmp_path / 'grey.png', code=1)
-    assert out.startswith(str(tmp_path / 'grey.png')) and out.count('\n') == 1
+    assert out.splitlines()[2].startswith(str(tmp_path / 'grey.png')) and out.count('\n') == 3
     assert 'page.jpg is not an image that can be decoded' in err and 'none.jpg cannot be read' in err
+    assert err.endswith('2 of 3 could not be read\n')
+
+
+def test_predict_takes_folders_and_patterns_and_prints_json(trained, tmp_path):
+    for name in ('a/1.png', 'a/b/2.png', 'c/3.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((20, 30), 99, np.uint8))
+    (tmp_path / 'a' / 'broken.png').write_text('x')
+    out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'a', f'{tmp_path}/c/*.png',
+                    '--format', 'json', '--top', '2', code=1)
+    said = json.loads(out)
+    assert [Path(one['path']).name for one in said] == ['1.png', '2.png', 'broken.png', '3.png']
+    assert [list(one) for one in said] == [['path', 'error'] if '/broken' in one['path'] else ['path', 'predictions']
+                                           for one in said]
+    assert len(said[0]['predictions']) == 2 and set(said[0]['predictions'][0]) == {'class', 'probability'}
+    _, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'c' / '*.gif', code=2)
+    assert '*.gif holds no images' in err
+
+
+def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
+    prefix = tmp_path / 'net'
+    out, _ = call('export.py', trained, '--out', prefix, '--fold', '--onnx', '--bf16', '--int8', '--data-dir', images,
+                  '--calibration-samples', '8', '-j', '0')
+    assert re.search(r'21 of 42 BatchNorms folded: the logits differ by \d.\de-0\d of the largest', out)
+    assert re.search(r'ONNX opset 13, input data, output logits, dynamic batch', out)
+    assert len(re.findall(r'^ +[18]  +(?:16|23)  \d.\de-0\d$', out, re.MULTILINE)) == 4
+    table = out[out.index('form  '):].splitlines()
+    assert [line.split('  ')[0] for line in table[2:]] == ['float32, as trained', 'mxnet, folded', 'mxnet-bf16',
+                                                           'mxnet-int8', 'onnxruntime']
+    whole = (tmp_path / 'net-0000.params').stat().st_size
+    assert (tmp_path / 'net-bf16-0000.params').stat().st_size < 0.55 * whole
+    top1 = table[2].split()[4]
+    for engine, words in (('mxnet', []), ('onnxruntime', ['--engine', 'onnxruntime']), ('mxnet-int8', [])):
+        name = prefix if engine != 'mxnet-int8' else f'{prefix}-int8'
+        said, _ = call('score.py', name, '--data-dir', images, *words)
+        row = next(line for line in table if line.startswith(engine))
+        assert said.split()[0] == re.search(r'([\d.]+) %', row).group(1)
+    assert float(top1) >= 0
+
+
+def test_export_a_network_of_the_zoo_by_name(tmp_path):
+    (tmp_path / 'names.txt').write_text('cat\ndog\n')
+    words = ['--class-names', tmp_path / 'names.txt', '--input-size', '32', '--out', tmp_path / 'net']
+    call('export.py', 'A2_ResNet26', '--untrained', *words)
+    meta = json.loads((tmp_path / 'net-meta.json').read_text())
+    assert (meta['network'], meta['classes'], meta['input_shape']) == ('a2_resnet26', ['cat', 'dog'], [3, 32, 32])
+    assert meta['training'] == {'data': 'nothing: the weights are random'}
+    words[-1] = tmp_path / 'again'
+    call('export.py', 'a2_resnet26', '--pretrained', tmp_path / 'net-0000.params', *words)
+    assert (tmp_path / 'again-0000.params').read_bytes() == (tmp_path / 'net-0000.params').read_bytes()
 
 
 @pytest.mark.parametrize('script, words', [
@@ -80,7 +141,8 @@ def test_damaged_files_are_refused(trained, images, tmp_path, script, words):
         f'error: {params} is damaged: its SHA-256 differs from the one its metadata records; copy or export it again')
 
 
-def test_mistakes_are_one_sentence(trained, images, tmp_path):
+def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
+    net = trained / 'export' / 'a2_resnet26'
     for script, words, sentence in (
             ('score.py', [trained], f'--data-dir is missing: the network was trained on {images}'),
             ('score.py', [tmp_path], 'holds no valid checkpoint'),
@@ -93,10 +155,22 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
             ('score.py', [trained, '--data-dir', images, '--size', '9'], 'cannot take images of 9'),
             ('score.py', [trained, '--checkpoint', 'worst', '--data-dir', images], 'worst is not a whole checkpoint'),
             ('export.py', [tmp_path / 'none'], 'none'),
+            ('export.py', ['a2_resnet26'], 'is a network of the zoo: give its weights (--pretrained FILE), or say'),
+            ('export.py', ['a2_resnet26', '--untrained'], '--out is missing: the prefix of the files to write'),
+            ('export.py', [trained, '--untrained'], '--untrained is for networks of the zoo, by name'),
+            ('export.py', [trained, '--int8'], f'--data-dir is missing: the network was trained on {images}'),
+            ('export.py', [trained, '--int8', '--calibration-samples', '0'], '--calibration-samples must be 1 or more'),
+            ('export.py', ['a2_resnet26', '--untrained', '--class-names', tmp_path / 'none.txt'], 'none.txt'),
+            ('score.py', [trained, '--engine', 'onnxruntime'], '--engine is for exported files: export'),
+            ('score.py', [net, '--engine', 'tpu'], "unknown engine 'tpu': choose one of"),
+            ('score.py', [net, '--engine', 'onnxruntime'], 'was not exported as ONNX'),
+            ('predict.py', ['--model', net, 'x.jpg', '--batch-size', '0'], '--batch-size must be 1 or more'),
             ('predict.py', ['--model', tmp_path / 'none', 'x.jpg'], 'none-meta.json does not exist')):
-        _, err = call(script, *words, code=2)
+        with pytest.raises(SystemExit) as ended:
+            main_of(script)(list(map(str, words)))
+        err = capsys.readouterr().err
         errors = [line for line in err.splitlines() if line.startswith('error: ')]
-        assert len(errors) == 1 and sentence in errors[0], (script, words, err)
+        assert ended.value.code == 2 and len(errors) == 1 and sentence in errors[0], (script, words, err)
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):

@@ -7,7 +7,7 @@
     order                            which sample comes when
     digits, moving_digits, cache     small real data sets, made once
     prepare, prepare_video           ImageNet's folders to record files; checking and shrinking videos
-    synthetic                        random pixels, to measure without reading
+    synthetic, photos                random pixels, to measure without reading; and two photographs
 
 Needs numpy and OpenCV, and PyAV for videos: the loader's processes start without MXNet.
 """
@@ -18,6 +18,7 @@ from .images import MEAN, SCALE, ImageError, decode, normalise
 from .loader import Batch, DamageLog, Loader, WorkerError
 from .moving_digits import moving_digits_folder
 from .order import batches, epoch_order, sample_rng
+from .photos import photo_batch
 from .recordio import Record, RecordError, RecordReader, RecordWriter
 from .sources import FolderSource, RecordSource, check_classes, check_labels, open_source
 from .synthetic import SyntheticLoader, SyntheticSource
@@ -29,5 +30,5 @@ __all__ = [
     'Record', 'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter', 'SyntheticLoader', 'SyntheticSource',
     'TrainClip', 'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches', 'check_classes',
     'check_labels', 'decode', 'digits_folder', 'epoch_order', 'moving_digits_folder', 'normalise', 'open_source',
-    'open_video', 'open_video_source', 'sample_rng',
+    'open_video', 'open_video_source', 'photo_batch', 'sample_rng',
 ]

@@ -1,5 +1,13 @@
-"""Exported networks: writing, verifying, loading and using them. Knows files, not models."""
-from .bundle import Bundle, BundleError, read_bundle, write_bundle
-from .classify import Classifier
+"""Exported networks: writing, verifying, loading and using them. Knows files, not models.
 
-__all__ = ['Bundle', 'BundleError', 'Classifier', 'read_bundle', 'write_bundle']
+    bundle → engines → classify        files, what runs them, names of what is in an image or video
+    graph → fold, onnx, precision      the same network in another form
+    parity, side_by_side, samples      whether it still is, and what the forms are worth
+
+MXNet is imported only where it is what runs or rewrites a network.
+"""
+from .bundle import Bundle, BundleError, read_bundle, write_bundle
+from .classify import Classifier, Prediction
+from .engines import ENGINES
+
+__all__ = ['ENGINES', 'Bundle', 'BundleError', 'Classifier', 'Prediction', 'read_bundle', 'write_bundle']

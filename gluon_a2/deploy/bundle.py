@@ -42,7 +42,8 @@ class Bundle(NamedTuple):
 def write_bundle(bundle, prefix, onnx=None):
     """Write the files of a `Bundle`, and the ONNX file `onnx` (bytes) beside them; the metadata gains their hashes.
 
-    Returns the bytes written, metadata excepted. The metadata is written last: a write cut in between leaves files that are refused, not files that are wrong.
+    Returns the bytes written, metadata excepted. The metadata is written last: a write cut in between leaves files
+    that are refused, not files that are wrong.
     """
     prefix = Path(prefix)
     values = {f'arg:{name}': value for name, value in bundle.arguments.items()}

@@ -1,49 +1,64 @@
 """Using an exported network: pictures and videos to class names, and a data set to an accuracy."""
-import math
+import collections
+import concurrent.futures
 from pathlib import Path
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..backend import mx
 from ..data import EvalClip, EvalTransform, ImageError, Loader, Views, batches, decode, normalise, open_video
 from ..errors import UserError
 from ..metrics import evaluate, evaluate_videos, softmax
-from ..symbol import parse_symbol
-from .bundle import Bundle, read_bundle
+from . import engines
+from .bundle import Bundle
+
+
+class Prediction(NamedTuple):
+    """What `stream` says of one source: its most probable classes, or why it cannot be read."""
+    source: object
+    guesses: Optional[List[Tuple[str, float]]]  # (class name, probability), the most probable first
+    error: Optional[str] = None
 
 
 class Classifier:
-    """A network and the preprocessing it was trained with; `frames` is 0 for an image network.
+    """A network, what runs it, and the preprocessing it was trained with; `frames` is 0 for an image network.
 
-    `source` is a `Bundle`, or the prefix of exported files. `size` is the side of the crop, the network's own where
-    not given; `crop_ratio` likewise. `mean_max` classifies every window of the last map that is as large as the map
-    was in training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at 320×320.
-    Of a video, `views` clips are seen, in `crops` windows each, and their softmax is averaged.
+    `source` is the prefix of exported files, one of these files, or a `Bundle`. `engine` is one of `ENGINES`; where not
+    given, an .onnx file is run by ONNX Runtime, and others by MXNet in the precision they are in. `size` is the side of
+    the crop, the network's own where not given; `crop_ratio` likewise. `mean_max` classifies every window of the last
+    map that is as large as the map was in training, and takes (mean + max)/2 of their logits, as the Dual Path Networks
+    code does at 320×320. `ctx` is an MXNet context, the CPU where not given. Of a video, `views` clips are seen, in
+    `crops` windows each, and their softmax is averaged.
     """
 
-    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None, views=None, crops=None):
-        bundle = source if isinstance(source, Bundle) else read_bundle(source)
-        self.meta, self.ctx = bundle.meta, ctx or mx.cpu()
-        self.classes = tuple(self.meta['classes'])
+    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None, views=None, crops=None,
+                 engine=None):
+        if isinstance(source, Bundle):
+            found = engines.Found('mxnet', source, source.meta, source.meta['network'])
+        else:
+            found = engines.find(source, engine, size)
+        self.meta = found.meta
         own = self.meta['input_shape'][-1]
         self.frames = self.meta['input_shape'][1] if len(self.meta['input_shape']) == 4 else 0
         self.size = own if size is None else size
+        self._check(own, mean_max, views, crops)
+        self.transform = self._transform(self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
+        self._engine = engines.start(found, ctx, mean_max)
+        self.classes = tuple(self.meta['classes'] or map(str, range(self._engine.classes)))
+
+    def _check(self, own, mean_max, views, crops):
+        name, least = self.meta['network'], max(self.meta['stride'])
         if mean_max and self.frames:
-            raise UserError(f'mean-max pooling is for image networks: leave it out for {self.meta["network"]}')
+            raise UserError(f'mean-max pooling is for image networks: leave it out for {name}')
         if not self.frames and (views or crops):
-            raise UserError(f'--views and --crops are for video networks: leave them out for {self.meta["network"]}')
+            raise UserError(f'--views and --crops are for video networks: leave them out for {name}')
         if self.size < own and mean_max:
             raise UserError(f'mean-max pooling needs crops of at least {own}, the size in training, not {self.size}')
-        if self.size < max(self.meta['stride']):
-            raise UserError(f'{self.meta["network"]} cannot take images of {self.size}: '
-                            f'its total stride is {max(self.meta["stride"])}, so that is the smallest')
-        self.transform = self._transform(self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
-        bundle = mean_max_pooled(bundle) if mean_max else bundle
-        symbol = parse_symbol(bundle.graph, self.meta['network'])
-        self._network = mx.gluon.SymbolBlock(symbol, mx.sym.var(self.meta['input'], dtype='float32'))
-        self._network.collect_params().load_dict({name: mx.nd.array(value) for name, value in bundle.values.items()},
-                                                 ctx=self.ctx)
-        self._network.hybridize(static_alloc=True, static_shape=True)
+        if self.meta.get('fixed') and self.size != own:
+            raise UserError(f'{name} takes inputs of {own} only, not {self.size}')
+        if self.size < least:
+            raise UserError(f'{name} cannot take images of {self.size}: its total stride is {least}, so that is the '
+                            'smallest')
 
     def _transform(self, crop_ratio, views, crops):
         if not self.frames:
@@ -54,31 +69,81 @@ class Classifier:
 
     def logits(self, images):
         """float32 N×classes of preprocessed images (float32 N×3×size×size) or clips (N×3×frames×size×size)."""
-        return self._network(mx.nd.array(images, self.ctx)).asnumpy()
+        return self._engine(images)
 
     def preprocess(self, encoded):
         """float32 3×size×size of an encoded image (bytes); `ImageError` if it cannot be decoded."""
-        return normalise(self.transform(decode(encoded)), mean=self.meta['mean'], scale=self.meta['scale'])
+        return self._normalised(decode(encoded))
 
-    def predict(self, path, top=5):
-        """[(class name, probability)] of an image or video file, the most probable first; UserError if it cannot be
-        read."""
-        if top < 1:
-            raise UserError(f'--top must be 1 or more, not {top}')
+    def _normalised(self, image):
+        return normalise(self.transform(image), mean=self.meta['mean'], scale=self.meta['scale'])
+
+    def predict(self, source, top=5):
+        """[(class name, probability)] of an image or a video, the most probable first; UserError if it cannot be read.
+
+        `source` is a path, or an image as uint8 H×W×3, RGB.
+        """
+        (prediction,) = self.stream([source], top, workers=1)
+        if prediction.error:
+            raise UserError(prediction.error)
+        return prediction.guesses
+
+    def predict_batch(self, sources, top=5, batch_size=32):
+        """A list of what `predict` gives, for a list of sources; UserError for the first that cannot be read."""
+        predictions = list(self.stream(sources, top, batch_size))
+        for prediction in predictions:
+            if prediction.error:
+                raise UserError(prediction.error)
+        return [prediction.guesses for prediction in predictions]
+
+    def stream(self, sources, top=5, batch_size=32, workers=2):
+        """Iterate over a `Prediction` of each source, in their order, from any iterable, endless ones too.
+
+        Sources are read by `workers` threads while others are classified, no more than two batches ahead. What cannot
+        be read is not raised but told in its `Prediction`. A batch is `batch_size` images, or clips; for answers
+        without delay from a slow iterable, let it be 1.
+        """
+        for name, value in (('top', top), ('batch_size', batch_size), ('workers', workers)):
+            if value < 1:
+                raise UserError(f'--{name.replace("_", "-")} must be 1 or more, not {value}')
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            for group in _groups(_ahead(pool, self._read, sources, 2 * batch_size - 1), batch_size):
+                yield from self._predict_group(group, top, batch_size)
+
+    def _read(self, source):
+        """(source, float32 clips×3×…, None) of an image or a video, or (source, None, why it cannot be read)."""
         try:
-            shares = np.mean([softmax(self.logits(pixels)).mean(axis=0) for pixels in self._inputs(path)], axis=0)
+            if isinstance(source, np.ndarray):
+                return source, self._array(source), None
+            if self.frames:
+                clips = self.transform.clips(open_video(source), self.meta['mean'], self.meta['scale'])
+                return source, np.concatenate(list(clips)), None
+            return source, self.preprocess(Path(source).read_bytes())[None], None
         except OSError as error:
-            raise UserError(f'{path} cannot be read: {error.strerror}') from error
+            return source, None, f'{source} cannot be read: {error.strerror}'
         except ImageError as error:
             what = 'a video that can be read' if self.frames else 'an image that can be decoded'
-            raise UserError(f'{path} is not {what}: {error}') from error
-        return [(self.classes[i], float(shares[i])) for i in np.argsort(-shares, kind='stable')[:top]]
+            return source, None, f'{source} is not {what}: {error}'
 
-    def _inputs(self, path):
-        """Iterate over batches of preprocessed pixels: of an image one, of a video one for each view."""
-        if self.frames:
-            return self.transform.clips(open_video(path), self.meta['mean'], self.meta['scale'])
-        return [self.preprocess(Path(path).read_bytes())[None]]
+    def _array(self, image):
+        if self.frames or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(f'an array must be an image, uint8 H×W×3, for an image network, not {image.dtype} of '
+                             f'shape {image.shape}')
+        return self._normalised(image)[None]
+
+    def _predict_group(self, group, top, batch_size):
+        """A `Prediction` for each (source, pixels, error)."""
+        readable = [pixels for _, pixels, _ in group if pixels is not None]
+        if readable:
+            pixels = np.concatenate(readable)
+            logits = np.concatenate([self.logits(pixels[i:i + batch_size]) for i in range(0, len(pixels), batch_size)])
+            ends = np.cumsum([len(pixels) for pixels in readable])[:-1]
+            shares = iter([part.mean(axis=0) for part in np.split(softmax(logits), ends)])
+        for source, pixels, error in group:
+            yield Prediction(source, None if pixels is None else self._best(next(shares), top), error)
+
+    def _best(self, shares, top):
+        return [(self.classes[i], float(shares[i])) for i in np.argsort(-shares, kind='stable')[:top]]
 
     def score(self, source, batch_size=32, workers=2):
         """Over all samples of a `data` source, every one once: `Sums` of images, or `VideoScores` of videos."""
@@ -93,16 +158,25 @@ class Classifier:
             return evaluate(self.logits, loaded, len(source), describe='scoring')
 
 
-def mean_max_pooled(bundle):
-    """The `Bundle` with its pooling and classifier made convolutional, and mean-max pooling at the end."""
-    meta, name = bundle.meta, bundle.meta['classifier']
-    window = tuple(math.ceil(side / stride) for side, stride in zip(meta['input_shape'][1:], meta['stride']))
-    weight = bundle.arguments[f'{name}_weight']  # classes×C
-    features = parse_symbol(bundle.graph, meta['network']).get_internals()[meta['features']]  # N×C×h×w
-    pooled = mx.sym.Pooling(features, pool_type='avg', kernel=window, stride=(1, 1))  # N×C×h'×w'
-    maps = mx.sym.Convolution(pooled, mx.sym.var(f'{name}_weight'), mx.sym.var(f'{name}_bias'), kernel=(1, 1),
-                              num_filter=weight.shape[0])  # N×classes×h'×w'
-    mean, largest = (mx.sym.Pooling(maps, pool_type=kind, kernel=(1, 1), global_pool=True) for kind in ('avg', 'max'))
-    symbol = mx.sym.flatten((mean + largest) / 2)  # N×classes
-    return bundle._replace(graph=symbol.tojson().encode(), arguments={
-        **bundle.arguments, f'{name}_weight': weight.reshape((*weight.shape, 1, 1))})
+def _ahead(pool, function, items, count):
+    """Iterate over function(item), in order, at most `count` of them begun before they are asked for."""
+    waiting, items = collections.deque(), iter(items)
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _groups(read, batch_size):
+    """Lists of what was `read`, each of `batch_size` clips or, where one source alone has more, a few more."""
+    group, clips = [], 0
+    for item in read:
+        group.append(item)
+        clips += 0 if item[1] is None else len(item[1])
+        if clips >= batch_size or len(group) >= batch_size:
+            yield group
+            group, clips = [], 0
+    if group:
+        yield group

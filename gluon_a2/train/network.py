@@ -5,16 +5,17 @@ from pathlib import Path
 
 import gluon_a2.data as data
 
-from ..backend import mx
+from ..backend import device, mx
 from ..deploy.bundle import Bundle, read_bundle
+from ..deploy.classify import Classifier
 from ..errors import UserError
 from ..models import get_model
 from ..models.inflate import adopt
 from ..models.resnet import ResNet
 from ..models.table import find_row
-from ..models.zoo import load_parameters, read_parameters, set_parameters
+from ..models.zoo import check_input_size, load_parameters, read_parameters, set_parameters
 from . import checkpoint
-from .recipes import from_json
+from .recipes import RECIPES, from_json
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,45 @@ def create(recipe):
                      input_size=recipe.space, last_gamma=recipe.last_gamma, dropout=recipe.dropout)
 
 
+def from_zoo(name, pretrained=None, class_names=None, input_size=None):
+    """A network of the zoo as a `Bundle`, with the preprocessing of the paper's recipe for it.
+
+    Its weights are those of the file `pretrained`; without one they are random (He et al. 2015), and the running
+    statistics those of a few photographs, so that its logits are of a sane size. `class_names` are as many as the
+    network has classes; numbers where not given. `input_size` is the side of its input, the paper's where not given.
+    """
+    row = find_row(name)
+    kind = 'imagenet_a2_resnet50'
+    if row.dims == 3:
+        kind = 'kinetics_ablation' if row.input_size[0] == 16 else 'kinetics_a2_resnet50'
+    side = row.input_size[-1] if input_size is None else input_size
+    check_input_size(row, (*row.input_size[:-2], side, side))
+    recipe = dataclasses.replace(
+        RECIPES[kind], model=row.name, blocks=None, input_size=side, frames=row.input_size[0] if row.dims == 3 else 0,
+        classes=row.classes if class_names is None else len(class_names), pretrained=pretrained, starts_from='random')
+    net = build(recipe)
+    if pretrained is None:
+        measure_statistics(net, data.photo_batch(8, (3, *recipe.space), data.MEAN, data.SCALE))
+    names = list(map(str, range(recipe.classes))) if class_names is None else class_names
+    return bundle(net, recipe, names, {'data': 'not known' if pretrained else 'nothing: the weights are random'})
+
+
+def measure_statistics(net, pixels):
+    """Set the running means and variances of all BatchNorms to those of one batch, numpy N×3×…."""
+    norms = []
+    net.apply(lambda block: norms.append(block) if isinstance(block, mx.gluon.nn.BatchNorm) else None)
+    momenta = [norm._kwargs['momentum'] for norm in norms]
+    try:
+        for norm in norms:
+            norm._kwargs['momentum'] = 0  # of what was before
+        with mx.autograd.train_mode():
+            net(mx.nd.array(pixels))
+        mx.nd.waitall()
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm._kwargs['momentum'] = momentum
+
+
 def restored(found):
     """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is scored."""
     recipe = from_json(found.state['recipe'])
@@ -79,6 +119,7 @@ def bundle(net, recipe, classes, training):
         'input': 'data', 'input_shape': [3, *recipe.space], 'output': 'logits',
         'mean': list(data.MEAN), 'scale': data.SCALE, 'crop_ratio': recipe.crop_ratio, 'resize': 'bicubic',
         **({name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}),
+        'fixed': getattr(net.row, 'fixed', False),
         'features': FEATURES if isinstance(net, ResNet) else None, 'classifier': CLASSIFIER,
         'stride': list(net.row.stride), 'precision': 'float32', 'training': training,
         'versions': {'mxnet': mx.__version__}})
@@ -96,3 +137,16 @@ def load(source, which=None):
         raise UserError(f'--checkpoint {which} needs the folder of a run: {source} is an exported network, one '
                         'checkpoint already')
     return read_bundle(source)
+
+
+def classifier(source, which=None, engine=None, num_gpus=0, **options):
+    """A `deploy.Classifier` of what `load` takes, or of exported files in another form, which `engine` names.
+
+    `options` are those of `Classifier`.
+    """
+    exported = which is None and not Path(source).is_dir()
+    if engine is not None and not exported:
+        raise UserError(f'--engine is for exported files: export {source} first (scripts/export.py)')
+    if num_gpus:
+        options['ctx'] = device(num_gpus)
+    return Classifier(source if exported else load(source, which), engine=engine, **options)

@@ -1,0 +1,86 @@
+"""A symbol's JSON as nodes that refer to each other, so that a graph can be rewritten without MXNet."""
+import ast
+import dataclasses
+import json
+from typing import Dict, List, Tuple
+
+
+@dataclasses.dataclass(eq=False)  # a node is itself, not its contents
+class Node:
+    """An operator, or a variable (`op` null); `inputs` are pairs of a node and which of its outputs is read."""
+    op: str
+    name: str
+    attrs: Dict[str, str]
+    inputs: List[Tuple['Node', int]]
+    extra: dict  # what else its JSON holds, such as the subgraphs of a fused operator
+
+    def attr(self, name, default):
+        """An attribute as a Python value: a number, a bool, a tuple, or a string that is none of them."""
+        try:
+            return ast.literal_eval(self.attrs.get(name, repr(default)))
+        except (ValueError, SyntaxError):
+            return self.attrs[name]
+
+
+class Graph:
+    """The nodes that the outputs `heads`, pairs of a node and its output, depend on.
+
+    The third number of an input or output in the JSON, which counts changes to an array, is left out; MXNet knows it.
+    """
+
+    def __init__(self, content):
+        graph = json.loads(content)
+        nodes = []
+        for node in graph['nodes']:
+            inputs = [(nodes[source[0]], source[1]) for source in node['inputs']]
+            extra = {key: value for key, value in node.items() if key not in ('op', 'name', 'attrs', 'inputs')}
+            nodes.append(Node(node['op'], node['name'], dict(node.get('attrs', {})), inputs, extra))
+        self.heads = [(nodes[head[0]], head[1]) for head in graph['heads']]
+        self._attrs = graph.get('attrs', {})
+
+    def nodes(self):
+        """All nodes, each behind those it reads."""
+        order, seen = [], set()
+        stack = [(node, False) for node, _ in reversed(self.heads)]
+        while stack:  # not recursive: a network is deeper than Python's stack
+            node, done = stack.pop()
+            if done:
+                order.append(node)
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((source, False) for source, _ in reversed(node.inputs) if source not in seen)
+        return order
+
+    def readers(self):
+        """{node: [(reader, index of the input)]}; an output of the graph is read by None."""
+        found = {node: [] for node in self.nodes()}
+        for node in list(found):
+            for index, (source, _) in enumerate(node.inputs):
+                found[source].append((node, index))
+        for index, (node, _) in enumerate(self.heads):
+            found[node].append((None, index))
+        return found
+
+    def replace(self, old, new):
+        """Let everything that reads output 0 of `old` read output 0 of `new`."""
+        for node in self.nodes():
+            node.inputs = [(new, 0) if source == (old, 0) else source for source in node.inputs]
+        self.heads = [(new, 0) if head == (old, 0) else head for head in self.heads]
+
+    def to_bytes(self):
+        """The JSON that MXNet reads."""
+        nodes = self.nodes()
+        number = {node: i for i, node in enumerate(nodes)}
+        entries = [{'op': node.op, 'name': node.name, **({'attrs': node.attrs} if node.attrs else {}),
+                    'inputs': [[number[source], output, 0] for source, output in node.inputs], **node.extra}
+                   for node in nodes]
+        return json.dumps({
+            'nodes': entries, 'arg_nodes': [i for i, node in enumerate(nodes) if node.op == 'null'],
+            'heads': [[number[node], output, 0] for node, output in self.heads], 'attrs': self._attrs},
+            indent=2).encode()
+
+
+def variable(name):
+    """A new variable."""
+    return Node('null', name, {}, [], {})

@@ -1,0 +1,97 @@
+"""An exported network as an ONNX file: one file that runs without MXNet.
+
+Input `data`, float32 N×3×H×W or N×3×T×H×W, preprocessed as the metadata says; output `logits`, N×classes. The batch and
+the sizes are dynamic, as far as the network takes others. The file carries the metadata under the key `gluon_a2`.
+"""
+import contextlib
+import json
+import os
+import tempfile
+
+import numpy as np
+
+from ..backend import mx
+from ..errors import UserError
+from ..symbol import parse_symbol
+from .fold import without_fences
+
+OPSET = 13  # the newest that MXNet's converter knows
+IR_VERSION = 7  # the oldest that goes with it, for the sake of older runtimes
+AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
+
+
+def to_onnx(bundle):
+    """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators that ONNX lacks."""
+    onnx = _import_onnx()
+    bundle = without_fences(bundle)  # their reshape has no counterpart
+    shape = (1, *bundle.meta['input_shape'])
+    values = {name: mx.nd.array(value) for name, value in bundle.values.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'network.onnx')
+        try:
+            with _opset(onnx):
+                mx.onnx.export_model(
+                    parse_symbol(bundle.graph, bundle.meta['network']), values, [shape], [np.float32], path,
+                    dynamic=True, dynamic_input_shapes=[(None, 3) + (None,) * (len(shape) - 2)])
+        except (AttributeError, NotImplementedError) as error:  # what the converter raises of what it lacks
+            raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX: {" ".join(map(str, error.args))}'
+                            ) from error
+        model = onnx.load(path)
+    _describe(model, onnx, bundle.meta, len(shape))
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _opset(onnx):
+    """A fence: MXNet's converter asks which operator set the installed onnx is for, and checks by it what it writes by
+    an older one.
+    """
+    context, version = onnx.checker.DEFAULT_CONTEXT, onnx.defs.onnx_opset_version
+    imports = context.opset_imports
+    context.opset_imports, onnx.defs.onnx_opset_version = {'': OPSET}, lambda: OPSET
+    try:
+        yield
+    finally:
+        context.opset_imports, onnx.defs.onnx_opset_version = imports, version
+
+
+def _describe(model, onnx, meta, axes):
+    """State the operator set, the names of input, output and axes, and the metadata."""
+    model.ir_version = IR_VERSION
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
+    model.producer_name, model.doc_string = 'gluon_a2', f'{meta["network"]}: logits of preprocessed pixels'
+    model.metadata_props.add(key='gluon_a2', value=json.dumps(meta, ensure_ascii=False))
+    graph = model.graph
+    known, read = {value.name for value in graph.initializer}, {name for node in graph.node for name in node.input}
+    _keep(graph.input, lambda value: value.name not in known)  # the converter lists the weights, too
+    _keep(graph.initializer, lambda value: value.name in read)  # and numbers that nothing needs
+    names = dict(zip(range(2, axes), AXES[axes])) if not meta.get('fixed') else {}
+    for axis, dim in enumerate(graph.input[0].type.tensor_type.shape.dim):
+        if axis == 0:
+            dim.dim_param = 'batch'
+        elif axis > 1 and axis in names:
+            dim.dim_param = names[axis]
+        else:
+            dim.dim_value = (1, *meta['input_shape'])[axis]
+    last = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ['logits' if name == last else name for name in node.output]
+    graph.output[0].name = 'logits'
+    batch, classes = graph.output[0].type.tensor_type.shape.dim
+    batch.dim_param, classes.dim_value = 'batch', len(meta['classes'])
+
+
+def _keep(repeated, condition):
+    kept = [value for value in repeated if condition(value)]
+    del repeated[:]
+    repeated.extend(kept)
+
+
+def _import_onnx():
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError('writing ONNX files needs onnx: pip install "gluon_a2[onnx]"') from error
+    return onnx

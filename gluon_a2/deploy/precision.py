@@ -1,0 +1,127 @@
+"""A float32 network in bfloat16 or INT8, for CPUs, by MXNet's own converters and oneDNN."""
+import contextlib
+import logging
+import os
+import sys
+import warnings
+
+import numpy as np
+
+from ..backend import mx
+from ..errors import UserError
+from ..params import BFLOAT16 as BFLOAT16_TYPE
+from ..symbol import parse_symbol
+from .bundle import Bundle
+from .fold import fold, without_fences
+from .graph import Graph, Node
+
+CALIBRATIONS = {'min-max': 'naive', 'entropy': 'entropy'}  # our names for MXNet's
+ONEDNN = 'MKLDNN_QUANTIZE'  # what MXNet 1.9.1 calls oneDNN's way to fuse and quantize
+
+# The type that an operator is fed; others get that of their first input.
+FED = {'Convolution': 'bfloat16'}
+# Operators that are computed in bfloat16 where they are fed it; all others are fed float32: matrix products, which MXNet
+# does not have in bfloat16 on a CPU, and whatever moves values about, which takes oneDNN's layouts of bfloat16 for others.
+BFLOAT16 = frozenset(('Convolution', 'BatchNorm', 'Activation', 'Pooling', 'elemwise_add'))
+BFLOAT16_NUMBER = '12'  # of the type, in MXNet
+
+
+def to_bf16(bundle):
+    """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier: in bfloat16, logits
+    would have 8 bits, too few to tell classes apart, and the weights of a softmax would not sum to 1.
+
+    The weights of convolutions are stored in bfloat16, which halves the file. MXNet's own converter is not used: it
+    feeds a bfloat16 convolution float32 pixels.
+    """
+    _check(bundle)
+    graph, arguments = Graph(without_fences(bundle).graph), dict(bundle.arguments)
+    types, casts, values = {}, {}, bundle.values
+    for node in graph.nodes():
+        if node.op == 'null':
+            types[node] = 'float32'
+            continue
+        first = types[node.inputs[0][0]]
+        wanted = FED.get(node.op, first) if node.op in BFLOAT16 else 'float32'
+        for index, (source, output) in enumerate(node.inputs):
+            if source.name not in values:
+                node.inputs[index] = _cast(source, output, wanted, types, casts)
+            elif node.op == 'Convolution' and arguments[source.name].dtype != BFLOAT16_TYPE:
+                arguments[source.name] = _rounded(arguments[source.name])
+                source.attrs['__dtype__'] = BFLOAT16_NUMBER
+        types[node] = wanted
+    graph.heads = [_cast(node, output, 'float32', types, casts) for node, output in graph.heads]
+    return bundle._replace(graph=graph.to_bytes(), arguments=arguments, meta={**bundle.meta, 'precision': 'bfloat16'})
+
+
+def _cast(source, output, wanted, types, casts):
+    """The output of `source`, or of a node that casts it to `wanted`, one for all that want it."""
+    if types[source] == wanted:
+        return source, output
+    key = source, output, wanted
+    if key not in casts:
+        casts[key] = Node('amp_cast', f'{source.name}_{wanted}', {'dtype': wanted}, [(source, output)], {})
+        types[casts[key]] = wanted
+    return casts[key], 0
+
+
+def _rounded(values):
+    """float32 values in bfloat16, its upper half: each rounded to the nearest, of two as near to the even one."""
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16_TYPE)
+
+
+def to_int8(bundle, images, calibration='min-max'):
+    """The `Bundle` in INT8, its ranges measured on `images`, preprocessed, float32 N×3×(T×)H×W.
+
+    BatchNorms are folded first. `calibration` sets the range of what lies between layers: 'min-max' is what was seen;
+    'entropy' cuts off what is rare, so that little is lost of the rest (as TensorRT does). Weights are stored in
+    float32 and quantized when the network is first run, so the file is as large as before.
+    """
+    from mxnet.contrib import quantization
+    if calibration not in CALIBRATIONS:
+        raise UserError(f'unknown calibration {calibration!r}: choose one of {", ".join(CALIBRATIONS)}')
+    _check(bundle)
+    symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter('ignore', UserWarning)
+        symbol, arguments, statistics = quantization.quantize_model(
+            symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[bundle.meta['input']],
+            label_names=None, calib_mode=CALIBRATIONS[calibration], quantized_dtype='auto', quantize_mode='smart',
+            calib_data=mx.io.NDArrayIter(images, batch_size=min(8, len(images))), logger=logging.getLogger(__name__))
+        symbol = symbol.get_backend_symbol(ONEDNN)
+    meta = {**bundle.meta, 'precision': 'int8', 'calibration': {'kind': calibration, 'samples': len(images)}}
+    return _out_of_mxnet(symbol, arguments, statistics, meta)
+
+
+def _check(bundle):
+    if bundle.meta['precision'] != 'float32':
+        raise UserError(f'{bundle.meta["network"]} is in {bundle.meta["precision"]} already: start from float32 files')
+
+
+def _in_mxnet(bundle):
+    """(symbol, arguments, statistics) as MXNet has them."""
+    return (parse_symbol(bundle.graph, bundle.meta['network']),
+            *({name: mx.nd.array(value) for name, value in values.items()}
+              for values in (bundle.arguments, bundle.statistics)))
+
+
+def _out_of_mxnet(symbol, arguments, statistics, meta):
+    names = set(symbol.list_inputs())  # the converters leave in what they no longer need
+    return Bundle(symbol.tojson().encode(), *({name: value.asnumpy() for name, value in values.items() if name in names}
+                                              for values in (arguments, statistics)), meta)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the converter's remarks on each layer, by the root logger and, from C++, on standard error itself."""
+    before, errors = logging.root.manager.disable, os.dup(2)
+    logging.disable(logging.WARNING)
+    sys.stderr.flush()
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
+        logging.disable(before)

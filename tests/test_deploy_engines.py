@@ -1,0 +1,126 @@
+"""Which files stand behind a name, files without metadata, and processes that have the deploy part alone."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_bundle
+
+from gluon_a2 import data
+from gluon_a2.deploy import ENGINES, BundleError, Classifier, engines, write_bundle
+from gluon_a2.deploy.onnx import to_onnx
+from gluon_a2.deploy.precision import to_bf16
+from gluon_a2.errors import UserError
+from gluon_a2.symbol import SymbolError
+from gluon_a2.train import network
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = list('0123456789')
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """A prefix with all forms behind it; INT8 is stood for by bfloat16, since here only its name matters."""
+    prefix = tmp_path_factory.mktemp('exported') / 'net'
+    bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
+    write_bundle(bundle, prefix, to_onnx(bundle))
+    for ending in ('-bf16', '-int8'):
+        write_bundle(to_bf16(bundle), prefix.with_name('net' + ending))
+    return prefix
+
+
+@pytest.mark.parametrize('ending, engine, file', [
+    ('', None, 'net'), ('-symbol.json', None, 'net'), ('.onnx', None, 'net.onnx'), ('', 'onnxruntime', 'net.onnx'),
+    ('-bf16', None, 'net-bf16'), ('', 'mxnet-bf16', 'net-bf16'), ('', 'mxnet-int8', 'net-int8'),
+    ('.onnx', 'mxnet', 'net')])
+def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
+    found = engines.find(str(exported) + ending, engine)
+    assert found.source == str(exported.with_name(file))
+    assert (found.engine == 'onnxruntime') == file.endswith('.onnx')
+
+
+def test_all_engines_say_the_same_of_photographs(exported):
+    pixels = data.photo_batch(3, (3, 32, 32), data.MEAN, data.SCALE)
+    logits = {engine: Classifier(exported, engine=engine).logits(pixels) for engine in ENGINES}
+    for engine, found in logits.items():
+        tolerance = 1e-4 if engine in ('mxnet', 'onnxruntime') else 0.1
+        np.testing.assert_allclose(found, logits['mxnet'], atol=tolerance * np.abs(logits['mxnet']).max(), rtol=0)
+
+
+def test_mistakes_are_sentences(exported, tmp_path):
+    with pytest.raises(UserError, match='unknown engine .tensorrt.: choose one of mxnet, mxnet-bf16, mxnet-int8, onnx'):
+        engines.find(exported, 'tensorrt')
+    with pytest.raises(UserError, match='mean-max pooling and GPUs are for MXNet'):
+        Classifier(exported, mean_max=True, engine='onnxruntime')
+    plain = tiny_bundle.make('resnet26')
+    write_bundle(plain, tmp_path / 'plain')
+    with pytest.raises(BundleError, match='plain was not exported as ONNX: export it again with --onnx'):
+        engines.find(tmp_path / 'plain', 'onnxruntime')
+    with pytest.raises(BundleError, match='plain-int8-meta.json does not exist'):
+        engines.find(tmp_path / 'plain', 'mxnet-int8')
+    shutil.copytree(exported.parent, tmp_path / 'copy')
+    path = tmp_path / 'copy' / 'net.onnx'
+    path.write_bytes(path.read_bytes()[:-1] + b'x')
+    with pytest.raises(BundleError, match='net.onnx is damaged: its SHA-256 differs'):
+        engines.find(path)
+
+
+@pytest.fixture
+def bare(exported, tmp_path):
+    """The pair that plain MXNet writes, without metadata."""
+    for ending in ('-symbol.json', '-0000.params'):
+        shutil.copy(f'{exported}{ending}', tmp_path / f'net{ending}')
+    return tmp_path / 'net'
+
+
+def test_a_pair_without_metadata_is_read_and_used(exported, bare):
+    pixels = data.photo_batch(2, (3, 40, 40), data.MEAN, data.SCALE)
+    found = Classifier(bare, size=40)
+    assert found.classes == tuple(NAMES)
+    np.testing.assert_array_equal(found.logits(pixels), Classifier(exported, size=40).logits(pixels))
+
+
+def test_a_pair_without_metadata_needs_a_size_and_must_fit_together(bare):
+    with pytest.raises(UserError, match='net has no metadata .net-meta.json.: say the side of its input, such as'):
+        Classifier(bare)
+    values = tiny_bundle.make('a2_resnet26', classes=('a', 'b', 'c'))
+    write_bundle(values, bare.with_name('other'))
+    os.replace(bare.with_name('other-0000.params'), f'{bare}-0000.params')
+    with pytest.raises(SymbolError, match='does not fit the symbol, which takes arg:fc_weight of shape .10, 1024.'):
+        Classifier(bare, size=32)
+
+
+@pytest.mark.parametrize('ending', ['-symbol.json', '-0000.params'])
+def test_a_pair_without_metadata_is_parsed_strictly(bare, ending):
+    path = bare.with_name('net' + ending)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match='is not'):
+        Classifier(bare, size=32)
+
+
+DEPLOY_ONLY = '''
+import sys
+import numpy as np
+from gluon_a2.deploy import Classifier
+net = Classifier(sys.argv[1])
+print(net.predict(sys.argv[2], top=1)[0][0])
+print(*sorted(name for name in sys.modules if name.split('.')[0] in ('mxnet', 'gluoncv', 'horovod', 'gluon_a2')))
+'''
+
+
+@pytest.mark.parametrize('ending, mxnet', [('', True), ('.onnx', False)])
+def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, mxnet):
+    """A copy of the package without networks, blocks and training; for ONNX, without MXNet as well."""
+    shutil.copytree(ROOT / 'gluon_a2', tmp_path / 'gluon_a2', ignore=shutil.ignore_patterns(
+        'models', 'nn', 'train', 'compare', 'seeing', 'paper.py', '__pycache__', *([] if mxnet else ['backend.py'])))
+    done = subprocess.run([sys.executable, '-c', DEPLOY_ONLY, f'{exported}{ending}', str(ROOT / 'docs' / 'digit.png')],
+                          cwd=str(tmp_path), capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
+    assert done.returncode == 0, done.stderr
+    guess, modules = done.stdout.splitlines()
+    assert guess in NAMES
+    assert ('mxnet' in modules.split()) == mxnet
+    assert not {'gluon_a2.models', 'gluon_a2.train', 'gluon_a2.nn'} & set(modules.split())
+    assert 'gluon_a2.deploy.classify' in modules.split()

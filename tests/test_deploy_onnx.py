@@ -1,0 +1,69 @@
+import json
+import logging
+
+import pytest
+
+from gluon_a2 import data
+from gluon_a2.deploy import engines, parity
+from gluon_a2.deploy.mxnet_engine import MXNetEngine
+from gluon_a2.deploy.onnx import IR_VERSION, OPSET, to_onnx
+from gluon_a2.errors import UserError
+from gluon_a2.models import list_models
+from gluon_a2.train import network
+
+NAMES = ['nought', 'one', 'two', 'three', 'four', 'five', 'six']
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """MXNet's converter tells the root logger of each layer."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def export(model, size=32):
+    bundle = network.from_zoo(model, class_names=NAMES, input_size=size)
+    return bundle, to_onnx(bundle)
+
+
+@pytest.mark.parametrize('model', list_models())
+def test_every_network_of_the_zoo_says_the_same_in_onnx_runtime(model):
+    """At two sizes and batches, none of which the file was written for."""
+    bundle, content = export(model)
+    mxnet, other = MXNetEngine(bundle), engines.OnnxEngine(content, bundle.meta)
+    frames = [3] if model.endswith('_3d') else []
+    for batch, side in ((1, 47), (3, 32)):
+        pixels = data.photo_batch(batch, (3, *(2 * f for f in frames), side, side), data.MEAN, data.SCALE)
+        expected = mxnet(pixels)
+        assert expected.shape == (batch, 7) and expected.std() > 0
+        assert parity.relative_gap(other(pixels), expected) < parity.ONNX_TOLERANCE
+
+
+def test_what_the_file_says_of_itself():
+    import onnx
+    bundle, content = export('a2_resnet26_3d')
+    model = onnx.load_from_string(content)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [('', OPSET)] == [('', 13)]
+    assert model.ir_version == IR_VERSION
+    (fed,), (said,) = model.graph.input, model.graph.output
+    shapes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in (fed, said)]
+    assert (fed.name, shapes[0]) == ('data', ['batch', 3, 'frames', 'height', 'width'])
+    assert (said.name, shapes[1]) == ('logits', ['batch', 7])
+    assert json.loads({entry.key: entry.value for entry in model.metadata_props}['gluon_a2']) == bundle.meta
+    read = {name for node in model.graph.node for name in node.input}
+    assert {value.name for value in model.graph.initializer} <= read
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_onnx_itself_is_left_as_it_was():
+    import onnx
+    before = onnx.defs.onnx_opset_version(), dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)
+    export('resnet26')
+    assert (onnx.defs.onnx_opset_version(), dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)) == before
+
+
+def test_an_operator_that_onnx_lacks_is_a_sentence():
+    bundle = network.from_zoo('convnet_lstm', class_names=NAMES, input_size=32)
+    with pytest.raises(UserError, match='convnet_lstm cannot be written as ONNX: Reshape'):
+        to_onnx(bundle)

@@ -1,0 +1,95 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from gluon_a2 import data
+from gluon_a2.backend import mx
+from gluon_a2.deploy import Classifier, read_bundle, write_bundle
+from gluon_a2.deploy.mxnet_engine import MXNetEngine
+from gluon_a2.deploy.precision import _rounded, to_bf16, to_int8
+from gluon_a2.errors import UserError
+from gluon_a2.params import BFLOAT16
+from gluon_a2.train import network
+
+MODELS = ['a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d', 'se_resnet26_3d']
+
+
+def bundle_of(model):
+    return network.from_zoo(model, class_names=list('0123456789'), input_size=48)
+
+
+def photos(bundle, count):
+    return data.photo_batch(count, tuple(bundle.meta['input_shape']), data.MEAN, data.SCALE)
+
+
+def operators(bundle):
+    return Counter(node['op'] for node in json.loads(bundle.graph)['nodes'] if node['op'] != 'null')
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_both_forms_are_written_read_back_and_say_much_the_same(model, tmp_path):
+    bundle = bundle_of(model)
+    pixels = photos(bundle, 5)
+    expected = MXNetEngine(bundle)(pixels)
+    size = write_bundle(bundle, tmp_path / 'net')
+    for name, converted, tolerance, share in (('bf16', to_bf16(bundle), 0.15, 0.55),
+                                              ('int8', to_int8(bundle, pixels), 0.3, 1.05)):
+        assert write_bundle(converted, tmp_path / name) < share * size
+        read = read_bundle(tmp_path / name)
+        assert read.meta['precision'] == {'bf16': 'bfloat16', 'int8': 'int8'}[name]
+        logits = MXNetEngine(read)(pixels)
+        assert logits.dtype == np.float32 and np.array_equal(logits, MXNetEngine(converted)(pixels))
+        gap = np.abs(logits - expected).max() / np.abs(expected).max()
+        assert 1e-4 < gap < tolerance, name  # no difference at all would mean that nothing was converted
+
+
+def test_bfloat16_is_the_nearest_upper_half():
+    values = np.array([1.0, -2.5, 3.1415927, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1e-40, 3.0e38], np.float32)
+    halves = _rounded(values)
+    assert halves.dtype == BFLOAT16
+    back = (halves.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    # 8 bits: π is 3.140625; a tie goes to the even neighbour, down to 1 and up to 1 + 4/256.
+    assert back[:5].tolist() == [1.0, -2.5, 3.140625, 1.0, 1 + 4 * 2 ** -8]
+    theirs = mx.nd.array(values[:2]).astype(BFLOAT16).asnumpy()  # of others it cuts the lower half off
+    np.testing.assert_array_equal(theirs.view(np.uint16), halves.view(np.uint16)[:2])
+
+
+def test_what_is_bfloat16_and_what_stays_float32():
+    bundle = bundle_of('a2_resnet26')
+    converted = to_bf16(bundle)
+    half = {name for name, value in converted.arguments.items() if value.dtype == BFLOAT16}
+    assert half == {name for name in bundle.arguments if 'conv' in name.rsplit('_', 2)[-2] and name.endswith('_weight')}
+    assert not {value.dtype for value in converted.statistics.values()} - {np.dtype('float32')}
+    nodes = json.loads(converted.graph)['nodes']
+    for node in nodes:
+        if node['op'] in ('softmax', 'batch_dot', 'FullyConnected'):  # nothing feeds them bfloat16
+            sources = [nodes[source[0]] for source in node['inputs']]
+            assert all(source['op'] != 'Convolution' and source.get('attrs', {}).get('dtype') != 'bfloat16'
+                       for source in sources), node['name']
+
+
+def test_int8_is_oneDNNs_and_says_how_it_was_calibrated():
+    bundle = bundle_of('a2_resnet26')
+    converted = to_int8(bundle, photos(bundle, 3))
+    assert converted.meta['calibration'] == {'kind': 'min-max', 'samples': 3}
+    assert operators(converted)['_sg_mkldnn_conv'] == operators(bundle)['Convolution']
+
+
+def test_entropy_gives_other_ranges():
+    bundle = bundle_of('resnet26')
+    ranges = [[node['attrs'].get('max_calib_range') for node in json.loads(converted.graph)['nodes']
+               if node['op'] == '_sg_mkldnn_conv']
+              for converted in (to_int8(bundle, photos(bundle, 8), kind) for kind in ('min-max', 'entropy'))]
+    assert ranges[0] != ranges[1]
+
+
+def test_mistakes_are_sentences():
+    bundle = bundle_of('resnet26')
+    with pytest.raises(UserError, match="unknown calibration 'median': choose one of min-max, entropy"):
+        to_int8(bundle, photos(bundle, 1), 'median')
+    with pytest.raises(UserError, match='resnet26 is in bfloat16 already: start from float32 files'):
+        to_int8(to_bf16(bundle), photos(bundle, 1))
+    with pytest.raises(UserError, match='mean-max pooling: it is for float32 files'):
+        Classifier(to_bf16(bundle), mean_max=True)
