@@ -49,7 +49,8 @@ EXTRAS = {
     'onnx': ['onnx==1.16.2', 'onnxruntime>=1.16,<2'],
     # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one range.
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
-    'dev': ['pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9'],
+    # selenium drives the browser, Chromium, that the page of attention is tested in.
+    'dev': ['pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9', 'selenium>=4,<5'],
 }
 
 
@@ -74,6 +75,7 @@ setup(
     author='The gluon_a2 authors',
     license='Apache-2.0',
     packages=find_packages(include=['gluon_a2', 'gluon_a2.*']),
+    package_data={'gluon_a2.seeing': ['page.html']},
     python_requires='>=3.8,<3.12',
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -16,7 +16,9 @@ ALLOWED = {
     'nn': {'backend'},
     'models': {'backend', 'errors', 'nn', 'params'},
     'data': {'errors', 'files'},
-    'deploy': {'backend', 'data', 'errors', 'files', 'metrics', 'params', 'symbol'},
+    'deploy': {'backend', 'checks', 'data', 'errors', 'files', 'metrics', 'params', 'symbol'},
+    'seeing': {'backend', 'data', 'deploy', 'errors', 'files', 'metrics', 'symbol'},
+    'compare': {'backend', 'checks', 'cli', 'cost', 'data', 'errors', 'files', 'metrics', 'models', 'params'},
     'train': {'backend', 'checks', 'cost', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
 }
 
@@ -24,6 +26,17 @@ ALLOWED = {
 LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
+    ('gluon_a2/compare/picture.py', 'matplotlib.backends.backend_agg'),
+    ('gluon_a2/compare/picture.py', 'matplotlib.figure'),
+    ('gluon_a2/compare/picture.py', 'matplotlib.lines'),
+    ('gluon_a2/compare/weights.py', 'gluoncv.model_zoo'),
+    ('gluon_a2/compare/worker.py', 'gluoncv.model_zoo'),
+    ('gluon_a2/data/photos.py', 'sklearn.datasets'),
+    ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),  # ONNX Runtime needs no MXNet, and the reverse
+    ('gluon_a2/deploy/engines.py', 'onnxruntime'),
+    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx'),  # they bring converters, which a plain export does without
+    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.precision'),
+    ('gluon_a2/deploy/onnx.py', 'onnx'),  # optional: the `onnx` extra
     ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/data/prepare_video.py', 'av'),
     ('gluon_a2/data/video.py', 'av'),
@@ -37,6 +50,12 @@ LOCAL = {
     ('gluon_a2/train/launch.py', 'horovod.runner.http.http_server'),
     ('gluon_a2/train/launch.py', 'horovod.runner.gloo_run'),
     ('gluon_a2/train/launch.py', 'horovod.runner.util.network'),
+    ('gluon_a2/seeing/page.py', 'matplotlib'),
+    ('gluon_a2/seeing/sheet.py', 'PIL'),
+    ('gluon_a2/seeing/sheet.py', 'matplotlib'),
+    ('gluon_a2/seeing/sheet.py', 'matplotlib.backends.backend_agg'),
+    ('gluon_a2/seeing/sheet.py', 'matplotlib.colors'),
+    ('gluon_a2/seeing/sheet.py', 'matplotlib.figure'),
     ('gluon_a2/viz.py', 'matplotlib.backends.backend_agg'),  # slow to import; only when a curve is drawn
     ('gluon_a2/viz.py', 'matplotlib.figure'),
 }
@@ -118,8 +137,9 @@ def imported(statement):
 
 
 @pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.metrics',
-                                    'gluon_a2.data.prepare', 'gluon_a2.train.recipes', 'gluon_a2.params'])
-def test_data_workers_import_no_mxnet(module):
+                                    'gluon_a2.data.prepare', 'gluon_a2.train.recipes', 'gluon_a2.params',
+                                    'gluon_a2.deploy', 'gluon_a2.compare.preprocess'])
+def test_what_works_without_mxnet_does_not_import_it(module):
     assert not {'mxnet', 'gluoncv', 'sklearn', 'matplotlib'} & imported(f'import {module}')
 
 

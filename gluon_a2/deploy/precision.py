@@ -77,14 +77,13 @@ def to_int8(bundle, images, calibration='min-max'):
     'entropy' cuts off what is rare, so that little is lost of the rest (as TensorRT does). Weights are stored in
     float32 and quantized when the network is first run, so the file is as large as before.
     """
-    from mxnet.contrib import quantization
     if calibration not in CALIBRATIONS:
         raise UserError(f'unknown calibration {calibration!r}: choose one of {", ".join(CALIBRATIONS)}')
     _check(bundle)
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter('ignore', UserWarning)
-        symbol, arguments, statistics = quantization.quantize_model(
+        symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
             symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[bundle.meta['input']],
             label_names=None, calib_mode=CALIBRATIONS[calibration], quantized_dtype='auto', quantize_mode='smart',
             calib_data=mx.io.NDArrayIter(images, batch_size=min(8, len(images))), logger=logging.getLogger(__name__))
