@@ -1,0 +1,114 @@
+"""The comparison as a picture: accuracy as published against speed as measured; a bubble is as large as its network."""
+import io
+import math
+
+from .labels import DISTANCES, place
+from .preprocess import GLUONCV, OURS
+
+COLOURS = {OURS: '#c8452c', GLUONCV: '#3a6ea5'}
+_AREA = 9  # square points of a bubble for each million parameters
+_PANELS = ('Images', 'img/s'), ('Video', 'clips/s')
+
+
+def by_kind(rows):
+    """[image rows, video rows]."""
+    return [[row for row in rows if bool(row['frames']) == video] for video in (False, True)]
+
+
+def as_png(rows):
+    """Published top-1 against measured speed, images left and video right; the bytes of a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    kinds = [(*titles, kind) for titles, kind in zip(_PANELS, by_kind(rows)) if kind]
+    figure = Figure(figsize=(7 * len(kinds), 7.2), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)
+    lines = 3 - len(kinds)  # of the legend, which one panel is too narrow for
+    head, body = figure.subfigures(2, 1, height_ratios=(lines, 18))
+    _legend(head, lines)
+    panels = body.subfigures(1, len(kinds), squeeze=False)[0]
+    drawn = [part for panel, kind in zip(panels, kinds) for part in _draw_panel(panel, *kind)]
+    figure.draw_without_rendering()  # lays it out, so that labels can be placed by what they would cover
+    for axes, kind in drawn:
+        _label(figure, axes, kind)
+    image = io.BytesIO()
+    figure.savefig(image, format='png', dpi='figure')
+    return image.getvalue()
+
+
+def _draw_panel(panel, title, unit, rows):
+    """[(axes, rows in them)]: those with a published accuracy above, and the others in a strip below."""
+    known = [row for row in rows if row['published_top1'] is not None]
+    unknown = sorted((row for row in rows if row['published_top1'] is None), key=lambda row: row['throughput'])
+    parts = [(draw, kind, size) for draw, kind, size in (
+        (_draw_known, known, 9), (_draw_unknown, unknown, 0.9 + 0.7 * len(unknown))) if kind]
+    columns = panel.subplots(len(parts), 1, sharex=True, squeeze=False,
+                             gridspec_kw={'height_ratios': [size for _, _, size in parts]})[:, 0]
+    for axes, (draw, kind, _) in zip(columns, parts):
+        draw(axes, kind)
+    columns[0].set_title(title, loc='left', fontweight='bold')
+    _ticks(columns[-1])
+    columns[-1].set_xlabel(f'{unit} measured here, batch {rows[0]["batch"]} (faster →)')
+    return [(axes, kind) for axes, (_, kind, _) in zip(columns, parts)]
+
+
+def _draw_known(axes, rows):
+    _scatter(axes, rows, [row['published_top1'] for row in rows])
+    axes.set_ylabel('top-1 as published, % (not measured here)')
+    axes.margins(0.16, 0.12)
+
+
+def _draw_unknown(axes, rows):
+    _scatter(axes, rows, range(len(rows)))
+    axes.set(yticks=[], ylim=(-0.8, len(rows) - 0.2), ylabel='not\npublished', facecolor='#f5f5f2')
+
+
+def _scatter(axes, rows, heights):
+    areas = [_AREA * row['parameters'] / 1e6 for row in rows]
+    axes.set_xscale('log')
+    axes.scatter([row['throughput'] for row in rows], list(heights), s=areas,
+                 c=[COLOURS[row['family']] for row in rows], alpha=0.72, edgecolors='white', linewidths=0.8, zorder=3)
+    axes.grid(alpha=0.25, which='both')
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def _ticks(axes):
+    """1, 2 and 5 of every decade in sight, written out; more where those are too few."""
+    low, high = axes.get_xlim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), range(1, 10), [n / 5 for n in range(5, 50)]):
+        at = [n * 10.0 ** decade for decade in decades for n in digits if low <= n * 10.0 ** decade <= high]
+        if len(at) > 3:
+            break
+    axes.set_xticks(at, [f'{value:g}' for value in at])
+    axes.minorticks_off()
+
+
+def _legend(panel, lines):
+    """Which colour is whose, and how large a bubble is."""
+    from matplotlib.lines import Line2D
+
+    def dot(colour, parameters, label):
+        return Line2D([], [], linestyle='', marker='o', color=colour, markeredgecolor='white', alpha=0.72,
+                      markersize=math.sqrt(_AREA * parameters), label=label)
+    sources = {OURS: "accuracies: the paper's", GLUONCV: "accuracies: its model zoo's"}
+    dots = [*(dot(colour, 20, f'{family} ({sources[family]})') for family, colour in COLOURS.items()),
+            *(dot('#999999', size, f'{size} M parameters') for size in (5, 25, 60))]
+    panel.legend(handles=dots, loc='center', ncol=math.ceil(len(dots) / lines), frameon=False, handletextpad=0.6)
+
+
+def _label(figure, axes, rows):
+    """Name every bubble, with a line to its label where that is not beside it."""
+    dots, renderer = axes.collections[0], figure.canvas.get_renderer()
+    centres = axes.transData.transform(dots.get_offsets())  # pixels
+    radii = [math.sqrt(size / math.pi) * figure.dpi / 72 for size in dots.get_sizes()]
+    notes = [axes.text(0, 0, row['network'] + (f'  {row["input"]}' if row['frames'] else ''), fontsize=8.5, zorder=4,
+                       color=COLOURS[row['family']], transform=None, in_layout=False,
+                       fontweight='bold' if row['network'].startswith('a2_') else None) for row in rows]
+    boxes = [note.get_window_extent(renderer) for note in notes]
+    bubbles = [(x, y, radius) for (x, y), radius in zip(centres, radii)]
+    placed = place(bubbles, [(box.width, box.height) for box in boxes], axes.bbox.extents)
+    for note, own, (x, y, _), ((left, bottom, right, top), distance) in zip(notes, boxes, bubbles, placed):
+        note.set_position((left - own.x0, bottom - own.y0))
+        if distance > DISTANCES[0]:
+            ends = [(x, min(max(x, left), right)), (y, min(max(y, bottom), top))]
+            axes.plot(*ends, color='#999999', linewidth=0.7, transform=None, zorder=2, in_layout=False)
