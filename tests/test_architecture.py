@@ -40,6 +40,7 @@ LOCAL = {
     ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/data/prepare_video.py', 'av'),
     ('gluon_a2/data/video.py', 'av'),
+    ('gluon_a2/models/convert.py', 'torch'),  # optional: only for files of torch.save
     ('gluon_a2/models/rivals.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),

@@ -6,6 +6,7 @@ from .. import params
 from ..backend import mx
 from ..errors import UserError
 from ..nn.attention import ASSOCIATIONS
+from .convert import NEW, checkpoint_refusal, is_torch, match, read_state_dict
 from .resnet import ResNet
 from .rivals import build_rival
 from .table import STAGES, RivalRow, find_row
@@ -21,7 +22,8 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
         A name of `list_models()` or `list_rivals()`, in any case; an unknown one raises `UnknownModel` (a ValueError)
         listing all.
     pretrained : False or path
-        A `.params` file, exported or saved by Gluon, of the same network.
+        A `.params` file, exported or saved by Gluon, of the same network; or a PyTorch `state_dict` (`.safetensors`,
+        `.pth`, `.pt` or `.tar`) in the layout that `convert` knows.
     classes : int
         Number of logits; 1000 (ImageNet-1k) for image networks and 400 (Kinetics) for video where not given.
     ctx : mx.Context
@@ -113,15 +115,19 @@ def check_blocks(row, blocks):
 
 
 def load_parameters(net, path, ctx):
-    """Load a `.params` file into `net`; UserError if it is missing, damaged, or of another network."""
-    set_parameters(net, read_parameters(net, path), path, ctx)
+    """Load a `.params` or PyTorch file into `net`; UserError if it is missing, damaged, or of another network."""
+    set_parameters(net, read_parameters(net, path, new=()), path, ctx)
 
 
-def read_parameters(net, path):
-    """{name: array} of a `.params` file, by the names `net` gives them; UserError if it is missing or damaged."""
-    if str(path).endswith('.safetensors') or (Path(path) / 'manifest.json').exists():
-        raise UserError(f'{path} is a checkpoint, not weights alone: export it first (scripts/export.py), and give the '
-                        '.params file that makes')
+def read_parameters(net, path, new=NEW):
+    """{name: array} of a `.params` or PyTorch file, by the names `net` gives them; UserError if missing or damaged.
+
+    A PyTorch file must also fit `net`, but for what `new` names (see `convert`).
+    """
+    if (Path(path) / 'manifest.json').exists():
+        raise UserError(checkpoint_refusal(path))
+    if is_torch(path):
+        return match(net, read_state_dict(path), path, new)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
