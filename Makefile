@@ -1,6 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; `make` alone lists the rest.
 # Options: DEVICE=cpu or cu112 (found out when not given), PYTHON=..., VENV=..., ARGS=... for pytest.
 VENV ?= .venv
+BENCH = .venv-bench
 PY = $(VENV)/bin/python
 
 ifndef DEVICE
@@ -15,15 +16,16 @@ endif
 READY = $(VENV)/.ready-$(DEVICE)
 HOROVOD = $(VENV)/.horovod-$(DEVICE)
 
-.PHONY: help demo video test lint doctor horovod clean
+.PHONY: help demo video test lint doctor horovod bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## train a small network, score it, predict an image
+demo: $(READY) ## train a small network, score it, predict an image, look at its attention
 	$(PY) scripts/train_imagenet.py --save-dir runs/demo --overwrite
 	$(PY) scripts/score.py runs/demo/export/a2_resnet26
 	$(PY) scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
+	$(PY) scripts/visualize_attention.py docs/digit.png --model runs/demo/export/a2_resnet26 --at 22,30 --out runs/demo/attention
 
 video: $(READY) ## train a small video network, score it, see what it saw
 	$(PY) scripts/train_video.py --save-dir runs/video --overwrite
@@ -41,14 +43,23 @@ doctor: $(READY) ## tell what is installed, what ails it and what mends it
 
 horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes
 
+bench: $(READY) $(BENCH)/.ready ## measure beside PyTorch and ONNX Runtime, in an environment of their own
+	$(PY) benchmarks/peers.py --torch $(BENCH)/bin/python $(ARGS)
+
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 
 $(READY): setup.py tools/setup.sh
 	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE),zoo,onnx,video,dev
+	@touch $@
+
+# PyTorch wants another numpy than MXNet.
+$(BENCH)/.ready: $(READY)
+	$(PY) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install 'torch>=2.4,<3' 'numpy<3'
 	@touch $@
 
 # Horovod compiles against the MXNet that is installed, so nothing is isolated, and no wheel of an earlier build is taken

@@ -6,6 +6,7 @@
 
 `mx.nd.save` truncates the old file first, does not sync, and can report success on a full disk; `mx.nd.load`
 takes damaged files silently, or crashes, or allocates gigabytes. What is written here is what it writes, byte for byte.
+What is read shares the memory of the file's bytes: a file can ask for no more than it brings.
 """
 import math
 import struct
@@ -15,8 +16,11 @@ import numpy as np
 from .errors import UserError
 
 LIST, ARRAY, ARRAY_NUMPY = 0x112, 0xF993FAC9, 0xF993FACA  # the last also where shapes may hold zeros
-TYPES = dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8'))))
+BFLOAT16 = np.dtype([('bfloat16', '<u2')])  # numpy has none; MXNet gives the upper halves of float32 this type
+TYPES = {**dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))), 12: BFLOAT16}
 FLAGS = {dtype: flag for flag, dtype in TYPES.items()}
+DEVICES = (1, 2, 3, 5)  # CPU, GPU, and the pinned and shared memory of a CPU; the values are the same
+MOST_AXES, MOST_ARRAYS, MOST_CHARACTERS = 32, 2 ** 16, 1024  # numpy's; and far above what networks have
 
 
 class ParamsError(UserError):
@@ -24,9 +28,12 @@ class ParamsError(UserError):
 
 
 def to_bytes(values):
-    """The file that holds `values`, {name: numpy array}, in their order."""
+    """The file that holds `values`, {name: numpy array}, in their order; ValueError for what no file can hold."""
     parts = [struct.pack('<QQQ', LIST, 0, len(values))]
-    for array in values.values():
+    for name, array in values.items():
+        if array.dtype not in FLAGS or not array.ndim or not array.size:
+            raise ValueError(f'{name} is of type {array.dtype} and shape {array.shape}, which a .params file cannot '
+                             'hold')
         parts.append(struct.pack(f'<IiI{array.ndim}q', ARRAY, 0, array.ndim, *array.shape))
         parts.append(struct.pack('<iii', 1, 0, FLAGS[array.dtype]))  # on cpu(0)
         parts.append(np.ascontiguousarray(array).tobytes())
@@ -37,13 +44,16 @@ def to_bytes(values):
 
 
 def from_bytes(content, source):
-    """{name: numpy array} of a file's bytes; `ParamsError`, naming `source`, on anything that does not add up."""
+    """{name: numpy array} of a file's bytes; `ParamsError`, naming `source`, on anything that does not add up.
+
+    The arrays are read-only views of `content`, not always aligned; bfloat16 is of type `BFLOAT16`.
+    """
     reader = _Reader(content)
     try:
         if reader.take('<QQ') != (LIST, 0):
             raise ValueError('it does not begin as one')
-        arrays = [_array(reader) for _ in range(reader.count(least=24))]
-        names = [reader.bytes(*reader.take('<Q')).decode() for _ in range(reader.count(least=8))]
+        arrays = [_array(reader) for _ in range(reader.count(least=32))]
+        names = [_name(reader) for _ in range(reader.count(least=8))]
         if len(names) != len(arrays) or len(set(names)) != len(names):
             raise ValueError(f'it has {len(arrays)} arrays and {len(set(names))} different names')
         if reader.left:
@@ -57,31 +67,40 @@ def _array(reader):
     magic, storage, ndim = reader.take('<IiI')
     if magic not in (ARRAY, ARRAY_NUMPY) or storage != 0:
         raise ValueError('an array in it is sparse, or of a format before MXNet 1.0')
-    if not 1 <= ndim <= 32:
+    if not 1 <= ndim <= MOST_AXES:
         raise ValueError(f'an array in it has {ndim} axes')
     shape = reader.take(f'<{ndim}q')
-    _, _, flag = reader.take('<iii')
-    if flag not in TYPES or min(shape) < 0:
+    device, index, flag = reader.take('<iii')
+    if flag not in TYPES or min(shape) < 1:
         raise ValueError(f'an array in it has type {flag} and shape {shape}')
-    values = reader.bytes(math.prod(shape) * TYPES[flag].itemsize)
-    return np.frombuffer(values, TYPES[flag]).reshape(shape)
+    if device not in DEVICES or index < 0:
+        raise ValueError(f'an array in it is of device {index} of type {device}')
+    return np.frombuffer(reader.bytes(math.prod(shape) * TYPES[flag].itemsize), TYPES[flag]).reshape(shape)
+
+
+def _name(reader):
+    name = bytes(reader.bytes(*reader.take('<Q'))).decode()
+    if not 1 <= len(name) <= MOST_CHARACTERS or not name.isprintable():
+        raise ValueError(f'an array in it has the name {name[:40]!r}')
+    return name
 
 
 class _Reader:
     """Bytes taken from the front, never past the end."""
 
     def __init__(self, content):
-        self._content, self._at = memoryview(content), 0
+        self._content, self._at = memoryview(content).toreadonly(), 0
 
     @property
     def left(self):
         return len(self._content) - self._at
 
     def bytes(self, length):
+        """A view of the next `length` bytes."""
         if length > self.left:
             raise ValueError(f'it ends {length - self.left} bytes early')
         self._at += length
-        return bytes(self._content[self._at - length:self._at])
+        return self._content[self._at - length:self._at]
 
     def take(self, form):
         return struct.unpack(form, self.bytes(struct.calcsize(form)))
@@ -89,6 +108,6 @@ class _Reader:
     def count(self, least):
         """A number of items of at least `least` bytes each."""
         (count,) = self.take('<Q')
-        if count * least > self.left:
+        if count > MOST_ARRAYS or count * least > self.left:
             raise ValueError(f'it has no room for {count} items')
         return count

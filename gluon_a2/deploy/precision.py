@@ -20,8 +20,8 @@ ONEDNN = 'MKLDNN_QUANTIZE'  # what MXNet 1.9.1 calls oneDNN's way to fuse and qu
 
 # The type that an operator is fed; others get that of their first input.
 FED = {'Convolution': 'bfloat16'}
-# Operators that are computed in bfloat16 where they are fed it; all others are fed float32: matrix products, which MXNet
-# does not have in bfloat16 on a CPU, and whatever moves values about, which takes oneDNN's layouts of bfloat16 for others.
+# Operators that are computed in bfloat16 where they are fed it. Others are fed float32: matrix products, which MXNet
+# lacks in bfloat16 on a CPU, and what moves values about, which takes oneDNN's layouts of bfloat16 for others.
 BFLOAT16 = frozenset(('Convolution', 'BatchNorm', 'Activation', 'Pooling', 'elemwise_add'))
 BFLOAT16_NUMBER = '12'  # of the type, in MXNet
 

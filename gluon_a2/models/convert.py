@@ -20,7 +20,7 @@ from ..backend import mx
 from ..errors import UserError
 from ..nn import BNReLU
 from .inflate import adopt
-from .plug import After, _replace
+from .plug import After, replace_child
 from .resnet import Bottleneck
 from .table import BLOCK_KINDS, STAGES, Row
 
@@ -144,9 +144,9 @@ def separate_projections(net):
             own = BNReLU(shared.bn.gamma.shape[0], net.row.dims, prefix=f'{unit.prefix}shortcut_')
             if shared.bn.gamma._data is not None:
                 _copy(shared, own)
-            _replace(unit, 'conv1', After(shared, unit.conv1))
-            _replace(unit, 'shortcut', After(own, unit.shortcut))
-            _replace(unit, 'preact', mx.gluon.contrib.nn.Identity(prefix=''))
+            replace_child(unit, 'conv1', After(shared, unit.conv1))
+            replace_child(unit, 'shortcut', After(own, unit.shortcut))
+            replace_child(unit, 'preact', mx.gluon.contrib.nn.Identity(prefix=''))
     net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
     return net
 

@@ -52,7 +52,7 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
         blocks[place].initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2),
                                  ctx=first.list_ctx())
         blocks[place].cast(first.dtype)
-        _replace(parent, name, After(children[place], blocks[place]))
+        replace_child(parent, name, After(children[place], blocks[place]))
     net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
     return blocks
 
@@ -107,7 +107,7 @@ def _blocks(block):
         yield from _blocks(child)
 
 
-def _replace(parent, name, block):
+def replace_child(parent, name, block):
     """Put `block` where the child `name` was, in the order of children and in attributes alike."""
     child = parent._children[name]
     parent._children[name] = block

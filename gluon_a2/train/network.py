@@ -6,8 +6,9 @@ from pathlib import Path
 import gluon_a2.data as data
 
 from ..backend import device, mx
-from ..deploy.bundle import Bundle, read_bundle
+from ..deploy.bundle import read_bundle
 from ..deploy.classify import Classifier
+from ..deploy.gluon import from_gluon
 from ..errors import UserError
 from ..models import get_model
 from ..models.inflate import adopt
@@ -111,18 +112,11 @@ def restored(found):
 
 def bundle(net, recipe, classes, training):
     """`net` (float32, on the CPU) as a `Bundle`; `classes` are names, `training` says where it comes from."""
-    symbol, parameters = net(mx.sym.var('data')), net.collect_params()
-    arguments = {name: parameters[name].data().asnumpy() for name in symbol.list_arguments() if name != 'data'}
-    statistics = {name: parameters[name].data().asnumpy() for name in symbol.list_auxiliary_states()}
-    return Bundle(symbol.tojson().encode(), arguments, statistics, {
-        'network': net.row.name, 'classes': list(classes), 'layout': 'NCDHW' if recipe.frames else 'NCHW',
-        'input': 'data', 'input_shape': [3, *recipe.space], 'output': 'logits',
-        'mean': list(data.MEAN), 'scale': data.SCALE, 'crop_ratio': recipe.crop_ratio, 'resize': 'bicubic',
-        **({name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}),
-        'fixed': getattr(net.row, 'fixed', False),
-        'features': FEATURES if isinstance(net, ResNet) else None, 'classifier': CLASSIFIER,
-        'stride': list(net.row.stride), 'precision': 'float32', 'training': training,
-        'versions': {'mxnet': mx.__version__}})
+    clips = {name: getattr(recipe, name) for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}
+    return from_gluon(
+        net, net.row.name, classes, (3, *recipe.space), crop_ratio=recipe.crop_ratio, training=training, **clips,
+        fixed=getattr(net.row, 'fixed', False), features=FEATURES if isinstance(net, ResNet) else None,
+        classifier=CLASSIFIER, stride=list(net.row.stride))
 
 
 def load(source, which=None):

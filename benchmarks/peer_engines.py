@@ -1,0 +1,246 @@
+"""One engine of `peers.py` in a process of its own; it reads jobs from standard input and answers with seconds.
+
+    python benchmarks/peer_engines.py KIND FOLDER
+
+FOLDER holds what `prepare` wrote. A job is a line, `inference 8`; the first of each sort sets it up. `logits` writes
+those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor ours PyTorch.
+"""
+import copy
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+MODEL, CLASSES, IMAGES = 'a2_resnet50', 1000, 8
+RATE, MOMENTUM = 0.01, 0.9  # of Nesterov's SGD
+
+
+# ---- what all engines are given
+
+def prepare(folder, size):
+    """Write the network's weights, the images, the row of Table 1 and the exported forms; return its multiply-adds."""
+    from gluon_a2.backend import mx
+    from gluon_a2.cost import count_network
+    from gluon_a2.models import get_model
+    from gluon_a2.models.table import STAGES
+    rng = np.random.RandomState(1)
+    net = get_model(MODEL, classes=CLASSES, input_size=size)
+    net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2))
+    for name, parameter in net.collect_params().items():  # no value that a wrong copy could meet by chance
+        if name.endswith(('gamma', 'running_var')):
+            parameter.set_data(rng.uniform(0.5, 1.5, parameter.shape))
+        elif name.endswith(('beta', 'running_mean', 'bias')):
+            parameter.set_data(rng.normal(0, 0.1, parameter.shape))
+        else:
+            spread = (2 / np.prod(parameter.shape[1:])) ** 0.5  # He et al. 2015
+            if name.endswith(('conv3_conv_weight', 'expand_conv_weight')):
+                spread /= 4  # else 21 branches add up, and rounding with them
+            parameter.set_data(rng.normal(0, spread, parameter.shape))
+    table = net.row.table
+    (folder / 'table.json').write_text(json.dumps({
+        'stem': table.stem, 'stages': {stage: getattr(table, stage) for stage in STAGES}, 'blocks': table.blocks,
+        'ratio': table.ratio}))
+    np.savez(folder / 'weights.npz', **{name: value.data().asnumpy() for name, value in net.collect_params().items()})
+    images = rng.normal(size=(IMAGES, 3, size, size)).astype('float32')
+    np.save(folder / 'images.npy', images)
+    write_forms(net, size, images, folder)
+    return count_network(net, (size, size)).flops
+
+
+def write_forms(net, size, images, folder):
+    """The exported network in all its forms: float32, bfloat16, INT8 (calibrated on the images themselves), ONNX."""
+    import dataclasses
+
+    from gluon_a2.deploy import write_bundle
+    from gluon_a2.deploy.onnx import to_onnx
+    from gluon_a2.deploy.precision import to_bf16, to_int8
+    from gluon_a2.train.network import bundle
+    from gluon_a2.train.recipes import RECIPES
+    recipe = dataclasses.replace(RECIPES['imagenet_a2_resnet50'], input_size=size)
+    network = bundle(net, recipe, [str(label) for label in range(CLASSES)], {'data': 'nothing'})
+    write_bundle(network, folder / 'fp32', to_onnx(network))
+    write_bundle(to_bf16(network), folder / 'bf16')
+    write_bundle(to_int8(network, images), folder / 'int8')
+
+
+def read(folder):
+    """({name: array}, the images N×3×H×W) that `prepare` wrote."""
+    with np.load(folder / 'weights.npz') as file:
+        return dict(file), np.load(folder / 'images.npy')
+
+
+def threads():
+    """CPU threads each engine is given."""
+    return int(os.environ['OMP_NUM_THREADS'])
+
+
+# ---- engines: `logits` of images, and for each task what makes a function that takes one step
+
+class MXNet:
+    """Our network; `kind` is a form that was exported: fp32, bf16 or int8. fp32 is trained, too, hybridized."""
+
+    def __init__(self, folder, kind):
+        self._folder, self._kind, self._images = folder, kind, read(folder)[1]
+
+    def logits(self):
+        """Of all images."""
+        return self._engine()(self._images)
+
+    def inference(self, batch):
+        """A network for each batch size: a static one plans its memory anew when the size changes."""
+        engine, x = self._engine(), self._images[:batch].copy()
+        return lambda: engine(x)
+
+    def training(self, batch):
+        """Forward, backward, update."""
+        from gluon_a2.backend import mx
+        from gluon_a2.models import get_model
+        from gluon_a2.models.zoo import set_parameters
+        net = get_model(MODEL, classes=CLASSES)
+        set_parameters(net, read(self._folder)[0], 'the weights', mx.cpu())
+        net.hybridize(static_alloc=True, static_shape=True)
+        trainer = mx.gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': RATE, 'momentum': MOMENTUM})
+        criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+        x, labels = mx.nd.array(self._images[:batch]), mx.nd.zeros(batch)
+
+        def step():
+            with mx.autograd.record():
+                loss = criterion(net(x), labels)
+            loss.backward()
+            trainer.step(batch)
+            mx.nd.waitall()
+        return step
+
+    def _engine(self):
+        from gluon_a2.deploy import read_bundle
+        from gluon_a2.deploy.mxnet_engine import MXNetEngine
+        return MXNetEngine(read_bundle(self._folder / self._kind))
+
+
+class OnnxRuntime:
+    """The same network as an ONNX file."""
+
+    def __init__(self, folder, kind):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads(), 3
+        self._session = onnxruntime.InferenceSession(str(folder / 'fp32.onnx'), options, ['CPUExecutionProvider'])
+        self._images = read(folder)[1]
+
+    def logits(self):
+        """Of all images."""
+        return self._session.run(None, {'data': self._images})[0]
+
+    def inference(self, batch):
+        """One run of the session."""
+        x = self._images[:batch].copy()
+        return lambda: self._session.run(None, {'data': x})
+
+
+class PyTorch:
+    """The same network in PyTorch; `kind` eager, channels_last, compile or bf16 (the last two channels-last, too).
+
+    bf16 is a network of that type for inference, and autocast for training.
+    """
+
+    def __init__(self, folder, kind):
+        import torch
+        import torch_net
+        torch.set_num_threads(threads())
+        values, images = read(folder)
+        net = torch_net.build(json.loads((folder / 'table.json').read_text()), CLASSES)
+        torch_net.set_weights(net, values)
+        layout = torch.contiguous_format if kind == 'eager' else torch.channels_last
+        self._torch, self._kind, self._net = torch, kind, net.to(memory_format=layout)
+        self._images = torch.from_numpy(images).to(memory_format=layout)
+
+    def logits(self):
+        """Of all images."""
+        net, dtype = self._inferring()
+        with self._torch.inference_mode():
+            return net(self._images.to(dtype)).float().numpy()
+
+    def inference(self, batch):
+        """One forward pass."""
+        net, dtype = self._inferring()
+        x = self._images[:batch].to(dtype)
+
+        def step():
+            with self._torch.inference_mode():
+                net(x)
+        return step
+
+    def training(self, batch):
+        """Forward, backward, update."""
+        torch, net = self._torch, copy.deepcopy(self._net).train()
+        x, labels = self._images[:batch], torch.zeros(batch, dtype=torch.long)
+        update = torch.optim.SGD(net.parameters(), RATE, MOMENTUM, nesterov=True)
+        run, criterion = self._compiled(net), torch.nn.CrossEntropyLoss()
+
+        def step():
+            update.zero_grad()
+            with torch.autocast('cpu', torch.bfloat16, enabled=self._kind == 'bf16'):
+                loss = criterion(run(x), labels)
+            loss.backward()
+            update.step()
+        return step
+
+    def _inferring(self):
+        dtype = self._torch.bfloat16 if self._kind == 'bf16' else self._torch.float32
+        return self._compiled(copy.deepcopy(self._net).eval().to(dtype)), dtype
+
+    def _compiled(self, net):
+        return self._torch.compile(net, dynamic=False) if self._kind == 'compile' else net
+
+
+class Products:
+    """Square float32 matrix products, by numpy or torch.mm; the machine's peak is the best of these."""
+
+    def __init__(self, folder, kind):
+        self._kind = kind
+
+    def sgemm(self, size):
+        """One product of size×size."""
+        a, b = np.random.RandomState(1).normal(size=(2, size, size)).astype('float32')
+        if self._kind == 'numpy':
+            return lambda: a @ b
+        import torch
+        torch.set_num_threads(threads())
+        a, b = torch.from_numpy(a), torch.from_numpy(b)
+        return lambda: torch.mm(a, b)
+
+
+KINDS = {'mxnet': MXNet, 'onnxruntime': OnnxRuntime, 'torch': PyTorch, 'product': Products}
+
+
+def serve(engine, path):
+    """Answer every line of standard input; `logits` go to `path`."""
+    steps = {'logits': lambda: np.save(path, engine.logits())}
+    for line in sys.stdin:
+        job = line.strip()
+        if job not in steps:
+            task, number = job.split()
+            steps[job] = getattr(engine, task)(int(number))
+        start = time.perf_counter()
+        steps[job]()
+        print(f'seconds {time.perf_counter() - start}', flush=True)
+
+
+def main(kind, folder, *size):
+    """`KIND FOLDER`, or `prepare FOLDER SIZE`."""
+    folder = Path(folder)
+    if kind == 'prepare':
+        print(f'flops {prepare(folder, int(*size))}', flush=True)
+    else:
+        family, variant = kind.split('-')
+        serve(KINDS[family](folder, variant), folder / f'{kind}.npy')
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
