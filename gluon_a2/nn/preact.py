@@ -23,6 +23,16 @@ class FoldedBatchNorm(gluon_nn.BatchNorm):
         return F.reshape_like(normal, x, name='unfold')  # N×C×D×H×W
 
 
+def plain_pool(pool):
+    """Gluon's `pool`, its `layout` left unsaid: it is the default, and MXNet before 1.5 has no such attribute."""
+
+    class Pool(pool):
+        def hybrid_forward(self, F, x):
+            return F.Pooling(x, name='fwd', **{key: value for key, value in self._kwargs.items() if key != 'layout'})
+
+    return Pool
+
+
 class Space(NamedTuple):
     """The layers of one number of space axes."""
     conv: type
@@ -32,8 +42,10 @@ class Space(NamedTuple):
 
 
 SPACES = {
-    2: Space(gluon_nn.Conv2D, gluon_nn.BatchNorm, gluon_nn.MaxPool2D, gluon_nn.GlobalAvgPool2D),
-    3: Space(gluon_nn.Conv3D, FoldedBatchNorm, gluon_nn.MaxPool3D, gluon_nn.GlobalAvgPool3D),
+    2: Space(gluon_nn.Conv2D, gluon_nn.BatchNorm, plain_pool(gluon_nn.MaxPool2D),
+             plain_pool(gluon_nn.GlobalAvgPool2D)),
+    3: Space(gluon_nn.Conv3D, FoldedBatchNorm, plain_pool(gluon_nn.MaxPool3D),
+             plain_pool(gluon_nn.GlobalAvgPool3D)),
 }
 
 
