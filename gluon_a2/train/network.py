@@ -3,8 +3,6 @@ import dataclasses
 import logging
 from pathlib import Path
 
-import gluon_a2.data as data
-
 from ..backend import device, mx
 from ..deploy.bundle import read_bundle
 from ..deploy.classify import Classifier
@@ -21,6 +19,7 @@ from .recipes import RECIPES, from_json
 log = logging.getLogger(__name__)
 
 FEATURES, CLASSIFIER = 'final_relu_fwd_output', 'fc'
+LAST_OF_BRANCH = '.*_(conv3|expand)_conv_weight'
 START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 
@@ -63,8 +62,8 @@ def create(recipe):
 def from_zoo(name, pretrained=None, class_names=None, input_size=None):
     """A network of the zoo as a `Bundle`, with the preprocessing of the paper's recipe for it.
 
-    Its weights are those of the file `pretrained`; without one they are random (He et al. 2015), and the running
-    statistics those of a few photographs, so that its logits are of a sane size. `class_names` are as many as the
+    Its weights are those of the file `pretrained`; without one they are random (He et al. 2015), those that end a
+    branch a quarter, since dozens of branches would add up, and rounding with them. `class_names` are as many as the
     network has classes; numbers where not given. `input_size` is the side of its input, the paper's where not given.
     """
     row = find_row(name)
@@ -78,25 +77,10 @@ def from_zoo(name, pretrained=None, class_names=None, input_size=None):
         classes=row.classes if class_names is None else len(class_names), pretrained=pretrained, starts_from='random')
     net = build(recipe)
     if pretrained is None:
-        measure_statistics(net, data.photo_batch(8, (3, *recipe.space), data.MEAN, data.SCALE))
+        for parameter in net.collect_params(LAST_OF_BRANCH).values():
+            parameter.set_data(parameter.data() / 4)
     names = list(map(str, range(recipe.classes))) if class_names is None else class_names
     return bundle(net, recipe, names, {'data': 'not known' if pretrained else 'nothing: the weights are random'})
-
-
-def measure_statistics(net, pixels):
-    """Set the running means and variances of all BatchNorms to those of one batch, numpy N×3×…."""
-    norms = []
-    net.apply(lambda block: norms.append(block) if isinstance(block, mx.gluon.nn.BatchNorm) else None)
-    momenta = [norm._kwargs['momentum'] for norm in norms]
-    try:
-        for norm in norms:
-            norm._kwargs['momentum'] = 0  # of what was before
-        with mx.autograd.train_mode():
-            net(mx.nd.array(pixels))
-        mx.nd.waitall()
-    finally:
-        for norm, momentum in zip(norms, momenta):
-            norm._kwargs['momentum'] = momentum
 
 
 def restored(found):
