@@ -31,7 +31,10 @@ def test_the_cost_table_is_what_the_script_counts(tmp_path):
     assert f'prints all {len(counted)} figures' in README
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/choices.md', 'docs/scaling.md', 'docs/traps.md'])
+PAGES = ['README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md')))]
+
+
+@pytest.mark.parametrize('page', PAGES)
 def test_files_named_exist(page):
     text = (ROOT / page).read_text(encoding='utf-8')
     linked = re.findall(r'\]\(((?!http|#)[^)]+)\)', text)
