@@ -1,7 +1,9 @@
 """Writing files whole or not at all."""
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -53,6 +55,13 @@ def write_whole(path, content):
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_csv(path, rows):
+    """Write rows, the first a header, as `write_whole` does; names that are not UTF-8 keep their bytes."""
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    write_whole(path, text.getvalue().encode('utf-8', 'surrogateescape'))
 
 
 def sha256(content):

@@ -1,12 +1,11 @@
 """Pictures of runs."""
-import csv
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 
-from .files import write_whole
+from .files import write_csv, write_whole
 
 
 def learning_curve(log, png):
@@ -57,16 +56,10 @@ def save_confusion(scores, classes, folder):
     table, accuracy = scores.confusion, scores.per_class
     rows = [(name, int(row.sum()), int(row[i]), int(row[-1]), f'{accuracy[i]:.4f}')
             for i, (name, row) in enumerate(zip(classes, table))]
-    _write_csv(Path(folder) / 'per_class.csv', [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
-    _write_csv(Path(folder) / 'confusion.csv', [('class', *classes, 'unreadable'),
+    write_csv(Path(folder) / 'per_class.csv', [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
+    write_csv(Path(folder) / 'confusion.csv', [('class', *classes, 'unreadable'),
                                                 *([name, *row.tolist()] for name, row in zip(classes, table))])
     _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes, Path(folder) / 'confusion.png')
-
-
-def _write_csv(path, rows):
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows(rows)
-    write_whole(path, text.getvalue().encode())
 
 
 def _draw_confusion(shares, classes, png):

@@ -11,8 +11,6 @@ With names: any network of the zoo, or any symbol file, in total or layer by lay
     python scripts/count_cost.py runs/demo/export/a2_resnet26-symbol.json --input-size 32 --layers
 """
 import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
@@ -20,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_whole
+from gluon_a2.files import write_csv
 
 
 def sizes(text):
@@ -62,16 +60,6 @@ def network_rows(args):
         yield [source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters, cost.flops]
 
 
-def save(rows, path):
-    """Write the table as CSV."""
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows(rows)
-    try:
-        write_whole(path, text.getvalue().encode())
-    except OSError as error:
-        raise UserError(f'{path} cannot be written: {error.strerror}') from error
-
-
 @entry
 def main(argv=None):
     """Parse, count, print, save."""
@@ -87,7 +75,7 @@ def main(argv=None):
     rows = list(network_rows(args) if args.networks else paper_rows())
     show_table(rows)
     if args.csv:
-        save(rows, args.csv)
+        write_csv(args.csv, rows)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
+from gluon_a2.files import write_csv
 
 
 def arguments(argv):
@@ -39,6 +40,7 @@ def arguments(argv):
                        'from')
     flags.add_argument('--data-dir', help='folder with the training and validation data that --int8 and --bf16 need; '
                        'the embedded set where the network was trained on it')
+    flags.add_argument('--csv', metavar='FILE', help='also save the comparison of --int8 and --bf16')
     flags.add_argument('--batch-size', type=int, default=32, help='of the comparison')
     flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode')
     return flags.parse_args(argv)
@@ -87,6 +89,8 @@ def main(argv=None):
     from gluon_a2.deploy.export import Wanted, export
     bundle, prefix = load(args)
     prefix = args.out or prefix
+    if args.csv and not (args.int8 or args.bf16):
+        raise UserError('--csv saves the comparison of --int8 and --bf16: add one of them')
     if prefix is None:
         raise UserError('--out is missing: the prefix of the files to write, such as exported/a2_resnet50')
     wanted = Wanted(args.fold, args.onnx, args.bf16, args.int8, args.calibration, args.calibration_samples,
@@ -95,6 +99,8 @@ def main(argv=None):
     print(bundle.meta['network'] + ('' if step is None else f' after step {step}'))
     for told in export(bundle, prefix, wanted):
         show_table(told) if isinstance(told, list) else print(told)
+        if args.csv and told[0][0] == 'form':
+            write_csv(args.csv, told)
 
 
 if __name__ == '__main__':

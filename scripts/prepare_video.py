@@ -9,8 +9,6 @@
 The videos are in folders <data-dir>/<part>/<class>/, in a list (--list, --list-format), or those of a split of UCF-101.
 Exit code 1: some videos cannot be read, and are named. 2: nothing could be done.
 """
-import csv
-import io
 import os
 import sys
 
@@ -18,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 from gluon_a2 import cli
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_whole
+from gluon_a2.files import write_csv
 
 
 def arguments(argv):
@@ -39,13 +37,6 @@ def arguments(argv):
     parser.add_argument('--short-side', type=int, default=288, help='of the videos written, at most')
     parser.add_argument('-j', '--num-data-workers', type=int, default=os.cpu_count() or 1, help='processes')
     return parser.parse_args(argv)
-
-
-def save_report(found, path):
-    """Write what was found as CSV."""
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows([('path', 'label', 'frames', 'reason'), *found])
-    write_whole(path, text.getvalue().encode('utf-8', 'surrogateescape'))
 
 
 @cli.entry
@@ -84,7 +75,7 @@ def main(argv=None):
     for video in failed:
         print(f'{video.path}: {video.reason}', file=sys.stderr)
     if args.report:
-        save_report(found or failed, args.report)
+        write_csv(args.report, [('path', 'label', 'frames', 'reason'), *(found or failed)])
     return 1 if failed else 0
 
 

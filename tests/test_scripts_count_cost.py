@@ -199,4 +199,4 @@ def test_a_table_goes_into_a_new_folder_and_never_into_a_file(tmp_path):
     assert run('resnet26', '--csv', tmp_path / 'new' / 'table.csv').returncode == 0
     assert saved(tmp_path / 'new' / 'table.csv')[0][0] == 'network'
     done = run('resnet26', '--csv', tmp_path / 'new' / 'table.csv' / 'table.csv')
-    assert done.returncode == 2 and done.stderr.startswith('error: ') and 'cannot be written' in done.stderr
+    assert done.returncode == 2 and done.stderr.startswith('error: ') and 'cannot be used' in done.stderr
