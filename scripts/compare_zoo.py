@@ -15,6 +15,7 @@ also scores files of weights on the validation images of ImageNet: those that ar
 cache (~/.mxnet/models; --download fetches what is not there).
 """
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -79,13 +80,18 @@ def main(argv=None):
     chosen = networks.choose(names, args.input_size)
     plan = rounds.Plan(args.rounds, args.batch_size, args.train_batch_size)
     plan.check()
+    Path(args.out).mkdir(parents=True, exist_ok=True)  # not found out after all was measured
+    load = os.getloadavg()[0]
+    if load > 1:
+        print(f'warning: the machine is busy (load {load:.1f}): networks of many small operators will seem far slower '
+              'than they are', file=sys.stderr)
     scored = scores(args, chosen)
     rows = rounds.table(rounds.measure(chosen, plan), plan)
     if args.pretrained:
         from gluon_a2.compare.score import columns
         rows = [{**row, **columns(scored.get(network))} for network, row in zip(chosen, rows)]
     command = shlex.join(['python', 'scripts/compare_zoo.py', *(sys.argv[1:] if argv is None else argv)])
-    paths = report.write_report(rows, command, args.out)
+    paths = report.write_report(rows, command, args.out, load)
     show_table([report.SHOWN, *report.shown(rows)])
     print(f'written: {", ".join(map(str, paths))}')
 

@@ -38,6 +38,14 @@ def arguments(argv):
     return flags.parse_args(argv)
 
 
+def names(text):
+    """The blocks that `--blocks` names, each once."""
+    found = list(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
+    if not found:
+        raise UserError('--blocks names no block: give names such as conv3_unit1,conv4_unit1, or leave it out for all')
+    return found
+
+
 def point(text, shape):
     """(x, y, frame) in pixels that `--at` says, in an input of `shape`, (frames, height, width)."""
     parts, lengths = text.split(','), shape[::-1]
@@ -58,7 +66,7 @@ def on_sheet(block, text, order, top):
         raise UserError(f"--descriptors {text} is no list of descriptors: give numbers such as 3,17, or 'strongest'")
     if not 1 <= top <= len(order):
         raise UserError(f'--top must lie between 1 and {len(order)}, the descriptors of {block.name}, not {top}')
-    chosen = order[:top] if text == 'strongest' else [int(number) for number in text.split(',')]
+    chosen = order[:top] if text == 'strongest' else list(dict.fromkeys(map(int, text.split(','))))
     for j in chosen:
         if j >= len(order):
             raise UserError(f'{block.name} has no descriptor {j}: it has {len(order)}, 0 to {len(order) - 1}')
@@ -71,7 +79,7 @@ def main(argv=None):
     args = arguments(argv)
     from gluon_a2.seeing import draw_animation, draw_sheet, see, write_page
     from gluon_a2.train.network import load
-    seen = see(load(args.model, args.checkpoint), args.file, args.blocks and args.blocks.split(','))
+    seen = see(load(args.model, args.checkpoint), args.file, None if args.blocks is None else names(args.blocks))
     if args.animate and len(seen.frames) == 1:
         raise UserError(f'--animate is for videos: leave it out for {args.file}')
     at = point(args.at, seen.frames.shape[:3])

@@ -1,28 +1,17 @@
 """benchmarks/block.py: its predictions by hand, and a quick run of all of it."""
 import csv
-import importlib.util
 import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def load_benchmark():
-    sys.path.insert(0, str(ROOT / 'benchmarks'))  # it imports its neighbour `table`, as a script can
-    try:
-        spec = importlib.util.spec_from_file_location('benchmark_of_blocks', ROOT / 'benchmarks' / 'block.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / 'benchmarks'))
-    return module
-
-
-BENCHMARK = load_benchmark()
+BENCHMARK = load('benchmarks/block.py')
 C, M = 16, 8
 
 

@@ -1,30 +1,19 @@
 """The releases of MXNet that load our files: what was asked of them (benchmarks/compatibility.py) still covers us."""
 import copy
-import importlib.util
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 SYMBOLS = sorted((ROOT / 'symbols').glob('*-symbol.json'))
 PAGE = (ROOT / 'docs' / 'compatibility.md').read_text(encoding='utf-8')
 
 
-def load_benchmark():
-    sys.path.insert(0, str(ROOT / 'benchmarks'))  # it imports its neighbour `table`, as a script can
-    try:
-        spec = importlib.util.spec_from_file_location('compatibility', ROOT / 'benchmarks' / 'compatibility.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT / 'benchmarks'))
-    return module
-
-
-BENCHMARK = load_benchmark()
+BENCHMARK = load('benchmarks/compatibility.py')
 RECORD = json.loads(BENCHMARK.RECORD.read_text(encoding='utf-8'))
 
 

@@ -1,6 +1,5 @@
 """scripts/compare_zoo.py: once as a process, with tiny networks and made-up weights; then its mistakes."""
 import csv
-import importlib.util
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from loading import load
 
 from gluon_a2 import data
 
@@ -18,9 +18,7 @@ SCRIPT = ROOT / 'scripts' / 'compare_zoo.py'
 @pytest.fixture
 def here(capsys):
     """The script's `main`, without a process: what it prints to standard error, where it ends with a mistake."""
-    spec = importlib.util.spec_from_file_location('compare_zoo', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load('scripts/compare_zoo.py')
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:

@@ -1,6 +1,5 @@
 """scripts/count_cost.py as a process: its tables, its CSV, and one sentence for each mistake."""
 import csv
-import importlib.util
 import json
 import re
 import subprocess
@@ -9,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / 'scripts' / 'count_cost.py'
@@ -22,9 +22,7 @@ def run(*arguments, cwd=ROOT):
 @pytest.fixture
 def here(capfd, monkeypatch):
     """The same without a process, for speed: (exit code, stdout, stderr) of the script's `main`."""
-    spec = importlib.util.spec_from_file_location('count_cost', SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load('scripts/count_cost.py')
     monkeypatch.chdir(ROOT)
 
     def call(*arguments):

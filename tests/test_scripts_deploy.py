@@ -1,5 +1,4 @@
 """score.py, export.py and predict.py as processes, on one small run."""
-import importlib.util
 import json
 import re
 import shutil
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+from loading import load
 
 SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
 
@@ -32,10 +32,7 @@ def call(script, *words, code=0):
 
 def main_of(script):
     """Its `main`, to be called in this process."""
-    spec = importlib.util.spec_from_file_location(script[:-3], SCRIPTS / script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load(f'scripts/{script}').main
 
 
 def logged(folder):

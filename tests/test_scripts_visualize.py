@@ -1,5 +1,4 @@
 """visualize_attention.py on small networks, as a process and, for mistakes, called."""
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_bundle
+from loading import load
 from PIL import Image
 
 from gluon_a2.deploy import write_bundle
@@ -56,10 +56,7 @@ def test_a_video_becomes_an_animation_too(folder, videos, tmp_path):
 
 @pytest.fixture(scope='module')
 def script():
-    spec = importlib.util.spec_from_file_location('visualize_attention', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load('scripts/visualize_attention.py')
 
 
 @pytest.mark.parametrize('text, expected', [

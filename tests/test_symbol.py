@@ -1,5 +1,4 @@
 import contextlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import load
 
 from gluon_a2.backend import mx
 from gluon_a2.models import get_model, list_rivals
@@ -69,14 +69,7 @@ def test_older_names_are_read():
 
 @pytest.fixture(scope='module')
 def fuzz():
-    spec = importlib.util.spec_from_file_location('fuzz_files', FUZZ)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(FUZZ.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FUZZ.parent))
-    return module
+    return load('benchmarks/fuzz_files.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,10 +1,10 @@
 """The committed symbols: what the code gives, in the layout of the Dual Path Networks code, and trainable by Module."""
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 from gluon_a2.backend import mx
 from gluon_a2.models import ZOO, list_models
@@ -13,10 +13,7 @@ FOLDER = Path(__file__).resolve().parents[1] / 'symbols'
 
 
 def module(file):
-    spec = importlib.util.spec_from_file_location(file, FOLDER / f'{file}.py')
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load(f'symbols/{file}.py')
 
 
 GENERATE = module('generate')

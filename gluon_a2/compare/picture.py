@@ -6,7 +6,7 @@ from .labels import DISTANCES, place
 from .preprocess import GLUONCV, OURS
 
 COLOURS = {OURS: '#c8452c', GLUONCV: '#3a6ea5'}
-_AREA = 9  # square points of a bubble for each million parameters
+_AREA = 9  # square points of the square around a bubble, for each million parameters
 _PANELS = ('Images', 'img/s'), ('Video', 'clips/s')
 
 
@@ -22,7 +22,7 @@ def as_png(rows):
     kinds = [(*titles, kind) for titles, kind in zip(_PANELS, by_kind(rows)) if kind]
     figure = Figure(figsize=(7 * len(kinds), 7.2), dpi=110, layout='constrained')
     FigureCanvasAgg(figure)
-    lines = 3 - len(kinds)  # of the legend, which one panel is too narrow for
+    lines = 4 - len(kinds)  # of the legend
     head, body = figure.subfigures(2, 1, height_ratios=(lines, 18))
     _legend(head, lines)
     panels = body.subfigures(1, len(kinds), squeeze=False)[0]
@@ -65,10 +65,18 @@ def _draw_unknown(axes, rows):
 def _scatter(axes, rows, heights):
     areas = [_AREA * row['parameters'] / 1e6 for row in rows]
     axes.set_xscale('log')
-    axes.scatter([row['throughput'] for row in rows], list(heights), s=areas,
-                 c=[COLOURS[row['family']] for row in rows], alpha=0.72, edgecolors='white', linewidths=0.8, zorder=3)
+    colours = [COLOURS[row['family']] for row in rows]
+    axes.scatter([row['throughput'] for row in rows], list(heights), s=areas, alpha=0.72, zorder=3,
+                 c=['white' if _quoted(row) else colour for row, colour in zip(rows, colours)],
+                 edgecolors=[colour if _quoted(row) else 'white' for row, colour in zip(rows, colours)],
+                 linewidths=[2 if _quoted(row) else 0.8 for row in rows])
     axes.grid(alpha=0.25, which='both')
     axes.spines[['top', 'right']].set_visible(False)
+
+
+def _quoted(row):
+    """Whether the accuracy was measured by others than its source, on a network that is not quite this one."""
+    return ', quoting ' in (row['published_source'] or '')
 
 
 def _ticks(axes):
@@ -91,16 +99,20 @@ def _legend(panel, lines):
         return Line2D([], [], linestyle='', marker='o', color=colour, markeredgecolor='white', alpha=0.72,
                       markersize=math.sqrt(_AREA * parameters), label=label)
     sources = {OURS: "accuracies: the paper's", GLUONCV: "accuracies: its model zoo's"}
-    dots = [*(dot(colour, 20, f'{family} ({sources[family]})') for family, colour in COLOURS.items()),
+    quoted = Line2D([], [], linestyle='', marker='o', markerfacecolor='white', markeredgecolor=COLOURS[OURS],
+                    markeredgewidth=2, markersize=math.sqrt(_AREA * 20), label='quoted by the paper, for another stem')
+    dots = [*(dot(colour, 20, f'{family} ({sources[family]})') for family, colour in COLOURS.items()), quoted,
             *(dot('#999999', size, f'{size} M parameters') for size in (5, 25, 60))]
-    panel.legend(handles=dots, loc='center', ncol=math.ceil(len(dots) / lines), frameon=False, handletextpad=0.6)
+    panel.legend(handles=dots, loc='center', ncol=math.ceil(len(dots) / lines), frameon=False, handletextpad=0.6,
+                 labelspacing=0.9)
 
 
 def _label(figure, axes, rows):
     """Name every bubble, with a line to its label where that is not beside it."""
+    from matplotlib.lines import Line2D
     dots, renderer = axes.collections[0], figure.canvas.get_renderer()
     centres = axes.transData.transform(dots.get_offsets())  # pixels
-    radii = [math.sqrt(size / math.pi) * figure.dpi / 72 for size in dots.get_sizes()]
+    radii = [math.sqrt(size) / 2 * figure.dpi / 72 for size in dots.get_sizes()]
     notes = [axes.text(0, 0, row['network'] + (f'  {row["input"]}' if row['frames'] else ''), fontsize=8.5, zorder=4,
                        color=COLOURS[row['family']], transform=None, in_layout=False,
                        fontweight='bold' if row['network'].startswith('a2_') else None) for row in rows]
@@ -111,4 +123,5 @@ def _label(figure, axes, rows):
         note.set_position((left - own.x0, bottom - own.y0))
         if distance > DISTANCES[0]:
             ends = [(x, min(max(x, left), right)), (y, min(max(y, bottom), top))]
-            axes.plot(*ends, color='#999999', linewidth=0.7, transform=None, zorder=2, in_layout=False)
+            line = Line2D(*ends, color='#999999', linewidth=0.7, transform=None, zorder=2, in_layout=False)
+            axes.add_artist(line)  # `plot` would scale the axes anew, and leave the labels behind

@@ -14,12 +14,12 @@ from .picture import as_png, by_kind
 KINDS = (('Images', 'image', 'img/s', IMAGE[0]), ('Video', 'clip', 'clips/s', VIDEO[0]))  # title, one, unit, base
 
 
-def write_report(rows, command, folder):
+def write_report(rows, command, folder, load):
     """Write compare_zoo.csv, .md and .png into `folder`; [their paths]."""
     folder = Path(folder)
     csv_path, md_path, png_path = (folder / f'compare_zoo{ending}' for ending in ('.csv', '.md', '.png'))
     write_whole(csv_path, as_csv(rows).encode())
-    write_whole(md_path, as_markdown(rows, machine(), command).encode())
+    write_whole(md_path, as_markdown(rows, machine(load), command).encode())
     write_whole(png_path, as_png(rows))
     return [csv_path, md_path, png_path]
 
@@ -31,7 +31,7 @@ def shown(rows):
     """Lines for the terminal, the columns of `SHOWN`."""
     for row in rows:
         yield [row['network'], row['input'], row['parameters'], row['flops'],
-               *(f'{row[name]:.3g}' for name in ('latency_ms', 'throughput', 'training')),
+               *(_figure(row[name]) for name in ('latency_ms', 'throughput', 'training')),
                _optional(row['published_top1'], 'g') or '–']
 
 
@@ -45,11 +45,11 @@ def as_csv(rows):
     return text.getvalue()
 
 
-def machine():
-    """{what: which} of this machine and its software."""
+def machine(load):
+    """{what: which} of this machine and its software; `load` is what it was doing before."""
     return {'CPU': f'{_cpu_model()}, {checks.cores()} cores', 'Python': platform.python_version(),
             **{name: checks.installed(name) for name in (*checks.wheels(), 'gluoncv') if checks.installed(name)},
-            'date': datetime.date.today().isoformat()}
+            'load before': f'{load:.1f}', 'date': datetime.date.today().isoformat()}
 
 
 def _cpu_model():
@@ -115,7 +115,12 @@ def _scored(rows):
 
 
 def _spread(row, name):
-    return ' '.join((f'{row[name]:.3g}', f'({row[f"{name}_lowest"]:.3g}–{row[f"{name}_highest"]:.3g})'))
+    return '{} ({}–{})'.format(*(_figure(row[key]) for key in (name, f'{name}_lowest', f'{name}_highest')))
+
+
+def _figure(value):
+    """Three digits that count, and no exponent."""
+    return f'{value:.3g}' if abs(value) < 100 else f'{value:.0f}'
 
 
 def _optional(value, form):

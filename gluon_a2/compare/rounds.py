@@ -1,4 +1,7 @@
-"""All networks in turn, round by round, so that whatever else the machine does meets all alike."""
+"""All networks in turn, round by round, so that a machine whose speed drifts does so for all alike.
+
+A busy machine spoils the comparison all the same: threads that wait for each other make small operators seem slow.
+"""
 import contextlib
 import json
 import os

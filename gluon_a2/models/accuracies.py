@@ -11,8 +11,8 @@ ZOO_TABLES = 'https://github.com/dmlc/gluon-cv/blob/master/docs/model_zoo/csv_ta
 # What the figures of a source are of.
 PAPER_IMAGE = 'ImageNet-1k validation, single 224×224 crop; the paper, not reproduced here'
 PAPER_VIDEO = 'Kinetics-400 validation, by video, clips of 8 frames, 8 apart; the paper, not reproduced here'
-ZOO_IMAGE = 'ImageNet-1k validation, 224×224 centre crop of short side 256'
-ZOO_VIDEO = 'Kinetics-400 validation, by video, 30 views (10 clips, 3 crops)'
+ZOO_IMAGE = 'ImageNet-1k validation, 224×224, as its model zoo gives it'
+ZOO_VIDEO = 'Kinetics-400 validation, as its model zoo gives it, clips'
 
 
 class Accuracy(NamedTuple):

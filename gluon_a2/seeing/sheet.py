@@ -5,6 +5,8 @@ gathering maps; what the place reads; which descriptor each place selects; the d
 those selected at the marked one.
 """
 import io
+import textwrap
+import warnings
 
 import numpy as np
 from tqdm import tqdm
@@ -60,7 +62,7 @@ def selection(block):
     colour[favourites] = np.arange(len(favourites))
     full = np.array([to_rgb(name) for name in PALETTE])[colour[block.selected]]  # dhw×3
     share = block.v.max(axis=1, keepdims=True)  # dhw×1
-    return 1 - (0.3 + 0.7 * share / share.max()) * (1 - full)  # dhw×3
+    return 1 - (0.5 + 0.5 * share / share.max()) * (1 - full)  # dhw×3
 
 
 def percent(share):
@@ -76,7 +78,9 @@ def _spread(values, picture):
 
 def _png(figure):
     image = io.BytesIO()
-    figure.savefig(image, format='png', dpi=DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph', UserWarning)  # a script that the font lacks: boxes are drawn
+        figure.savefig(image, format='png', dpi=DPI)
     return image.getvalue()
 
 
@@ -90,9 +94,11 @@ def _draw(seen, point, rows):
     height = 1.5 * MARGIN + len(rows) * (CELL + GAP) + sum(heads) * HEAD
     figure, bottom = Figure(figsize=(width, height)), height - MARGIN
     FigureCanvasAgg(figure)
-    said = ', '.join(f'{name} ({percent(share)})' for name, share in seen.guesses[:3])
-    figure.text(0.5 * MARGIN / width, 1 - 0.5 * MARGIN / height, va='center', s=(
-        f'{seen.network} says: {said}.   Every map is drawn from 0 (dark) to its largest value (yellow).'))
+    said = ', '.join(f'{textwrap.shorten(name, 40)} ({percent(share)})' for name, share in seen.guesses[:3])
+    for place, line in enumerate((f'{seen.network} says: {said}.',
+                                  'Every map is drawn from 0 (dark) to its largest value (yellow).')):
+        figure.text(0.5 * MARGIN / width, 1 - (0.3 + 0.4 * place) * MARGIN / height, line, va='center',
+                    fontsize=9, parse_math=False)
     for (block, chosen, frame), head in zip(rows, heads):
         bottom -= CELL + GAP + HEAD * head
         row = [figure.add_axes(((MARGIN + i * (CELL + GAP)) / width, bottom / height, CELL / width, CELL / height))
@@ -113,7 +119,8 @@ def _draw_row(row, seen, point, block, chosen, frame, head):
             axes.plot(*point[:2], '+', color=MARK, markersize=10, markeredgewidth=1.8)
     video = len(seen.frames) > 1
     size = '×'.join(map(str, block.size if video else block.size[1:]))
-    row[0].set_ylabel(f'{block.name}\n{size}' + (f', frame {frame}' if video else ''), fontsize=7)
+    row[0].set_ylabel(f'{block.name}\n{size}' + (f', frame {frame}' if video else ''), parse_math=False,
+                      fontsize=min(7, 110 / len(block.name)))
     colours = dict(zip(block.favourites(len(PALETTE) - 1), PALETTE))
     votes = np.bincount(block.selected, minlength=len(block.b)) / len(block.v)
     for axes, values, title, shown in ((row[-2], votes, 'share of the places\nthat select it most', head),
