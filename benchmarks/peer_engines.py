@@ -200,7 +200,7 @@ class PyTorch:
 
 
 class Products:
-    """Square float32 matrix products, by numpy or torch.mm; the machine's peak is the best of these."""
+    """Square float32 matrix products, by numpy, torch.mm or MXNet; the machine's peak is the best of these."""
 
     def __init__(self, folder, kind):
         self._kind = kind
@@ -210,6 +210,10 @@ class Products:
         a, b = np.random.RandomState(1).normal(size=(2, size, size)).astype('float32')
         if self._kind == 'numpy':
             return lambda: a @ b
+        if self._kind == 'mxnet':
+            from gluon_a2.backend import mx
+            a, b = mx.nd.array(a), mx.nd.array(b)
+            return lambda: mx.nd.FullyConnected(a, b, no_bias=True, num_hidden=size).wait_to_read()
         import torch
         torch.set_num_threads(threads())
         a, b = torch.from_numpy(a), torch.from_numpy(b)

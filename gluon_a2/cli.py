@@ -2,6 +2,7 @@
 import argparse
 import errno
 import functools
+import os
 import sys
 
 from .errors import UserError
@@ -32,6 +33,9 @@ def entry(main):
             return main(argv)
         except UserError as error:
             sentence, code = str(error), error.exit_code
+        except BrokenPipeError:  # who was reading, head for example, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as error:
             sentence = _about_file(error)
             if sentence is None:

@@ -15,7 +15,6 @@ also scores files of weights on the validation images of ImageNet: those that ar
 cache (~/.mxnet/models; --download fetches what is not there).
 """
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -81,11 +80,11 @@ def main(argv=None):
     plan = rounds.Plan(args.rounds, args.batch_size, args.train_batch_size)
     plan.check()
     Path(args.out).mkdir(parents=True, exist_ok=True)  # not found out after all was measured
-    load = os.getloadavg()[0]
-    if load > 1:
-        print(f'warning: the machine is busy (load {load:.1f}): networks of many small operators will seem far slower '
-              'than they are', file=sys.stderr)
     scored = scores(args, chosen)
+    load = rounds.busy()
+    if load > 0.1:
+        print(f'warning: {load:.0%} of this machine is at something else: networks of many small operators will seem '
+              'far slower than they are', file=sys.stderr)
     rows = rounds.table(rounds.measure(chosen, plan), plan)
     if args.pretrained:
         from gluon_a2.compare.score import columns

@@ -11,6 +11,7 @@ A checkpoint of a run, files exported before, or a network of the zoo, with weig
 Each form is compared with MXNet in float32: --onnx and --fold by the logits of photographs, --bf16 and --int8 by
 accuracy, agreement and speed on validation data.
 """
+import glob
 import sys
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def arguments(argv):
     flags.add_argument('--fold', action='store_true', help='fold BatchNorms into convolutions where that is exact')
     flags.add_argument('--bf16', action='store_true', help='also in bfloat16, for CPUs that compute in it')
     flags.add_argument('--int8', action='store_true', help='also in INT8, for CPUs')
-    flags.add_argument('--calibration', default='min-max', choices=('min-max', 'entropy'), help='of the ranges of INT8')
-    flags.add_argument('--calibration-samples', type=int, default=256, help='training images or videos they are taken '
-                       'from')
+    flags.add_argument('--calibration', choices=('min-max', 'entropy'), help='of the ranges of INT8; min-max where not '
+                       'given')
+    flags.add_argument('--calibration-samples', type=int, help='training images or videos they are taken from; 256 '
+                       'where not given')
     flags.add_argument('--data-dir', help='folder with the training and validation data that --int8 and --bf16 need; '
                        'the embedded set where the network was trained on it')
     flags.add_argument('--csv', metavar='FILE', help='also save the comparison of --int8 and --bf16')
@@ -46,11 +48,26 @@ def arguments(argv):
     return flags.parse_args(argv)
 
 
+def check(args):
+    """UserError for numbers that cannot be, and for flags that would do nothing."""
+    for flag, least in (('calibration_samples', 1), ('batch_size', 1), ('num_data_workers', 0)):
+        value = getattr(args, flag)
+        if value is not None and value < least:
+            raise UserError(f'--{flag.replace("_", "-")} must be {least} or more, not {value}')
+    for flags, needed in ((('calibration', 'calibration_samples'), ['int8']), (('data_dir', 'csv'), ['int8', 'bf16'])):
+        for flag in flags:
+            if getattr(args, flag) is not None and not any(getattr(args, form) for form in needed):
+                raise UserError(f'--{flag.replace("_", "-")} is for {" and ".join(f"--{form}" for form in needed)}: '
+                                'add one, or leave it out')
+
+
 def load(args):
     """(`Bundle`, default prefix) of what the command line names."""
-    from gluon_a2.models.table import RIVAL_ROWS, ZOO
+    from gluon_a2.models.table import RIVAL_ROWS, ZOO, find_row
     from gluon_a2.train import network
     name = args.network.lower()
+    if not Path(args.network).parent.name and not list(Path().glob(f'{glob.escape(args.network)}*')):
+        find_row(name)  # neither files nor the name of a network: all names are told
     if name not in {**ZOO, **RIVAL_ROWS} or Path(args.network).is_dir():
         for flag in ('pretrained', 'untrained', 'class_names', 'input_size'):
             if getattr(args, flag):
@@ -83,18 +100,20 @@ def class_names(path):
 def main(argv=None):
     """Parse, export, say what came of it."""
     args = arguments(argv)
-    for flag in ('calibration_samples', 'batch_size'):
-        if getattr(args, flag) < 1:
-            raise UserError(f'--{flag.replace("_", "-")} must be 1 or more, not {getattr(args, flag)}')
+    check(args)
+    from gluon_a2.deploy.bundle import bundle_prefix
     from gluon_a2.deploy.export import Wanted, export
     bundle, prefix = load(args)
     prefix = args.out or prefix
-    if args.csv and not (args.int8 or args.bf16):
-        raise UserError('--csv saves the comparison of --int8 and --bf16: add one of them')
     if prefix is None:
         raise UserError('--out is missing: the prefix of the files to write, such as exported/a2_resnet50')
-    wanted = Wanted(args.fold, args.onnx, args.bf16, args.int8, args.calibration, args.calibration_samples,
-                    args.data_dir, args.batch_size, args.num_data_workers)
+    if str(prefix).endswith(('/', '.')) or Path(prefix).is_dir():
+        raise UserError(f'--out {prefix} is a folder: give the prefix of the files, such as '
+                        f'{Path(prefix) / bundle.meta["network"]}')
+    prefix = bundle_prefix(prefix)
+    wanted = Wanted(args.fold, args.onnx, args.bf16, args.int8, args.calibration or 'min-max',
+                    256 if args.calibration_samples is None else args.calibration_samples, args.data_dir,
+                    args.batch_size, args.num_data_workers)
     step = bundle.meta['training'].get('step')
     print(bundle.meta['network'] + ('' if step is None else f' after step {step}'))
     for told in export(bundle, prefix, wanted):

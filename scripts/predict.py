@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
 
 
 def arguments(argv):
@@ -59,6 +60,8 @@ def show_rows(predictions):
 def main(argv=None):
     """Print the most probable classes of each file; exit code 1 if any could not be read."""
     args = arguments(argv)
+    if args.num_data_workers < 1:
+        raise UserError(f'--num-data-workers must be 1 or more, not {args.num_data_workers}')
     from tqdm import tqdm
 
     from gluon_a2.deploy import Classifier

@@ -3,7 +3,7 @@ from loading import load
 
 PEERS = load('benchmarks/peers.py')
 OURS, PRODUCT = (next(engine for engine in PEERS.ENGINES if engine.name == name)
-                 for name in (PEERS.OURS, 'numpy product'))
+                 for name in (PEERS.OURS, 'OpenBLAS (numpy)'))
 
 
 def test_rates_by_hand():

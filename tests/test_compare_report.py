@@ -68,7 +68,7 @@ def test_what_is_published_nowhere_stays_empty(rows):
 
 
 def test_the_text_names_command_machine_and_threads(rows):
-    text = report.as_markdown(rows, report.machine(), 'python scripts/compare_zoo.py --rounds 3')
+    text = report.as_markdown(rows, report.machine(0.25), 'python scripts/compare_zoo.py --rounds 3')
     assert '    python scripts/compare_zoo.py --rounds 3\n' in text and '; 2 threads.' in text
     assert re.search(r'CPU: .+; Python: 3\.\d+\.\d+; mxnet: 1\.9\.1;.*date: \d{4}-\d\d-\d\d', text)
     assert 'Scored here' not in text
@@ -104,12 +104,13 @@ def test_the_picture_has_a_panel_for_each_kind(rows, which):
 
 def test_a_bubble_is_as_large_as_its_network(rows):
     """Four times the parameters: four times the area, whatever else is drawn in the colour."""
-    areas = [near(drawn([{**rows[0], 'parameters': size}]), '#d8806d', 12) for size in (0, 25_000_000, 100_000_000)]
+    filled = next(row for row in rows if row['network'] == 'a2_resnet50')
+    areas = [near(drawn([{**filled, 'parameters': size}]), '#d8806d', 12) for size in (0, 25_000_000, 100_000_000)]
     assert (areas[2] - areas[0]) / (areas[1] - areas[0]) == pytest.approx(4, rel=.15)
 
 
 def test_all_files_are_written(rows, tmp_path):
-    paths = report.write_report(rows, 'the command', tmp_path / 'new' / 'folder')
+    paths = report.write_report(rows, 'the command', tmp_path / 'new' / 'folder', 0.25)
     assert [path.name for path in paths] == ['compare_zoo.csv', 'compare_zoo.md', 'compare_zoo.png']
     assert all(path.stat().st_size > 1000 for path in paths)
     assert paths[0].read_text(encoding='utf-8') == report.as_csv(rows)

@@ -105,7 +105,8 @@ def test_missing_renamed_and_foreign_files_are_named(prefix):
         os.rename(f'{prefix}{ending}', prefix.with_name('b' + ending))
     with pytest.raises(BundleError, match='b-symbol.json is not named in its metadata: the files were renamed'):
         read_bundle(prefix.with_name('b'))
-    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the meta'), ('{"format": 1}', 'is not the meta')):
+    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the meta'), ('{"format": 1}', 'is not the meta'),
+                           ('{"format": "gluon_a2 bundle 1", "files": {}}', 'says nothing that can be used as net')):
         prefix.with_name('b-meta.json').write_text(text)
         with pytest.raises(BundleError, match=sentence):
             read_bundle(prefix.with_name('b'))

@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +181,32 @@ def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
         shares = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).mean(axis=0)
         named = dict(prediction.guesses)
         np.testing.assert_allclose([named[name] for name in ('one', 'two', 'three')], shares, rtol=1e-3, atol=1e-6)
+
+
+def test_what_the_iterable_raises_comes_behind_the_answers(bundle):
+    def sources():
+        for _ in range(5):
+            yield picture(40, 40)
+        raise ValueError('the camera is gone')
+
+    found = []
+    with pytest.raises(ValueError, match='the camera is gone'):
+        for prediction in Classifier(bundle).stream(sources(), batch_size=3):
+            found.append(prediction)
+    assert len(found) == 5 and all(prediction.guesses for prediction in found)
+
+
+def test_a_stream_that_is_closed_reads_no_more(bundle, monkeypatch):
+    classifier, read = Classifier(bundle), []
+
+    def slowly(source):
+        time.sleep(0.05)
+        read.append(source)
+        return source, classifier.transform(picture(40, 40))[None].transpose(0, 3, 1, 2).astype(np.float32), None
+
+    monkeypatch.setattr(classifier, '_read', slowly)
+    stream = classifier.stream(range(100), batch_size=10, workers=2)
+    next(stream)
+    begun = len(read)
+    stream.close()
+    assert len(read) <= begun + 2  # those that the two threads were at

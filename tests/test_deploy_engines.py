@@ -11,6 +11,7 @@ import tiny_bundle
 
 from gluon_a2 import data
 from gluon_a2.deploy import ENGINES, BundleError, Classifier, engines, write_bundle
+from gluon_a2.deploy.bundle import read_meta
 from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.deploy.precision import to_bf16
 from gluon_a2.errors import UserError
@@ -27,15 +28,17 @@ def exported(tmp_path_factory):
     prefix = tmp_path_factory.mktemp('exported') / 'net'
     bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
     write_bundle(bundle, prefix, to_onnx(bundle))
+    form = to_bf16(bundle)
+    form.meta['made_from'] = read_meta(prefix)['files']['net-0000.params']['sha256']
     for ending in ('-bf16', '-int8'):
-        write_bundle(to_bf16(bundle), prefix.with_name('net' + ending))
+        write_bundle(form, prefix.with_name('net' + ending))
     return prefix
 
 
 @pytest.mark.parametrize('ending, engine, file', [
     ('', None, 'net'), ('-symbol.json', None, 'net'), ('.onnx', None, 'net.onnx'), ('', 'onnxruntime', 'net.onnx'),
-    ('-bf16', None, 'net-bf16'), ('', 'mxnet-bf16', 'net-bf16'), ('', 'mxnet-int8', 'net-int8'),
-    ('.onnx', 'mxnet', 'net')])
+    ('-bf16', None, 'net-bf16'), ('', 'mxnet-bf16', 'net-bf16'), ('-bf16', 'mxnet-bf16', 'net-bf16'),
+    ('', 'mxnet-int8', 'net-int8'), ('.onnx', 'mxnet', 'net')])
 def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
     found = engines.find(str(exported) + ending, engine)
     assert found.source == str(exported.with_name(file))
@@ -66,6 +69,16 @@ def test_mistakes_are_sentences(exported, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b'x')
     with pytest.raises(BundleError, match='net.onnx is damaged: its SHA-256 differs'):
         engines.find(path)
+
+
+def test_a_form_of_another_network_is_refused(exported, tmp_path):
+    """As left behind where a network was exported over another one, without that form."""
+    shutil.copytree(exported.parent, tmp_path / 'copy')
+    write_bundle(tiny_bundle.make('a2_resnet26'), tmp_path / 'copy' / 'net')
+    with pytest.raises(BundleError, match='net-bf16 was not made from the network that .*net is now: export it again'):
+        engines.find(tmp_path / 'copy' / 'net', 'mxnet-bf16')
+    by_its_own_name = engines.find(tmp_path / 'copy' / 'net-bf16')
+    assert by_its_own_name.meta['precision'] == 'bfloat16'
 
 
 @pytest.fixture

@@ -87,8 +87,8 @@ def norm(data, **attributes):
 
 
 def shared_weight(x):
-    weight = mx.sym.var('w')
-    return layer(norm(layer(x, weight=weight, no_bias=True, pad=(1, 1))), 'd') + mx.sym.sum(weight)
+    weight = mx.sym.var('w', shape=(4, 3, 3, 3))
+    return mx.sym.broadcast_add(norm(layer(x, weight=weight, no_bias=True)), mx.sym.sum(weight))
 
 
 def read_twice(x):
@@ -101,6 +101,14 @@ def weights_that_do_not_sum_to_one(x):
     return norm(mx.sym.batch_dot(a, mx.sym.softmax(a, axis=1), transpose_b=True))
 
 
+def kept_axes(x):
+    return norm(mx.sym.FullyConnected(mx.sym.reshape(x, (0, 0, -1)), num_hidden=3, flatten=False, name='c'))
+
+
+def computed_weight(x):
+    return norm(layer(x, weight=mx.sym.var('w', shape=(4, 3, 3, 3)) * 2))
+
+
 SMALL = {  # network: whether its BatchNorm can be folded
     'bias': (lambda x: norm(layer(x)), True), 'no bias': (lambda x: norm(layer(x, no_bias=True)), True),
     'fixed gamma': (lambda x: norm(layer(x), fix_gamma=True), True),
@@ -110,16 +118,18 @@ SMALL = {  # network: whether its BatchNorm can be folded
         mx.sym.reshape(layer(x, 'd'), (0, 0, -1)), axis=-1), transpose_b=True)), True),
     'other axis': (lambda x: norm(layer(x), axis=3), False), 'read twice': (read_twice, False),
     'a ReLU between': (lambda x: norm(mx.sym.relu(layer(x))), False),
-    'nothing before': (lambda x: layer(norm(x)), False), 'shared weight': (lambda x: shared_weight(x), None),
+    'nothing before': (lambda x: layer(norm(x)), False), 'shared weight': (shared_weight, False),
+    'axes that are kept': (kept_axes, False), 'a computed weight': (computed_weight, False),
     'an average over the wrong axis': (weights_that_do_not_sum_to_one, False)}
 
 
-@pytest.mark.parametrize('name', [name for name in SMALL if name != 'shared weight'])
+@pytest.mark.parametrize('name', SMALL)
 def test_what_folds_and_what_must_not(name):
     build, expected = SMALL[name]
     bundle = small(build(mx.sym.var('data')))
     after, done, total = fold(bundle)
     assert (done, total) == (int(expected), 1)
+    assert after.meta['folded'] == done
     pixels = np.random.default_rng(3).normal(size=(2, 3, 5, 5))
     before = forward(bundle, pixels)
     assert np.abs(forward(after, pixels) - before).max() <= 1e-12 * np.abs(before).max()

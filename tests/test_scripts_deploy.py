@@ -102,17 +102,17 @@ def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
     assert re.search(r'ONNX opset 13, input data, output logits, dynamic batch', out)
     assert len(re.findall(r'^ +[18]  +(?:16|23)  \d.\de-0\d$', out, re.MULTILINE)) == 4
     table = out[out.index('form  '):].splitlines()
-    assert [line.split('  ')[0] for line in table[2:]] == ['float32, as trained', 'mxnet, folded', 'mxnet-bf16',
+    assert [line.split('  ')[0] for line in table[2:]] == ['mxnet, not folded', 'mxnet, folded', 'mxnet-bf16',
                                                            'mxnet-int8', 'onnxruntime']
     whole = (tmp_path / 'net-0000.params').stat().st_size
     assert (tmp_path / 'net-bf16-0000.params').stat().st_size < 0.55 * whole
-    top1 = table[2].split()[4]
     for engine, words in (('mxnet', []), ('onnxruntime', ['--engine', 'onnxruntime']), ('mxnet-int8', [])):
         name = prefix if engine != 'mxnet-int8' else f'{prefix}-int8'
         said, _ = call('score.py', name, '--data-dir', images, *words)
         row = next(line for line in table if line.startswith(engine))
         assert said.split()[0] == re.search(r'([\d.]+) %', row).group(1)
-    assert float(top1) >= 0
+    _, err = call('export.py', f'{prefix}-int8', '--out', tmp_path / 'again', '--fold', code=2)
+    assert 'is in int8 already: start from float32 files' in err and not (tmp_path / 'again-meta.json').exists()
 
 
 def test_export_a_network_of_the_zoo_by_name(tmp_path):
@@ -157,6 +157,9 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
             ('export.py', [trained, '--untrained'], '--untrained is for networks of the zoo, by name'),
             ('export.py', [trained, '--int8'], f'--data-dir is missing: the network was trained on {images}'),
             ('export.py', [trained, '--int8', '--calibration-samples', '0'], '--calibration-samples must be 1 or more'),
+            ('export.py', [trained, '--calibration', 'entropy'], '--calibration is for --int8: add one, or leave it'),
+            ('export.py', [trained, '--out', tmp_path], 'is a folder: give the prefix of the files, such as'),
+            ('export.py', ['a2_resnet5'], "unknown model 'a2_resnet5' (did you mean a2_resnet50?): choose one of"),
             ('export.py', ['a2_resnet26', '--untrained', '--class-names', tmp_path / 'none.txt'], 'none.txt'),
             ('score.py', [trained, '--engine', 'onnxruntime'], '--engine is for exported files: export'),
             ('score.py', [net, '--engine', 'tpu'], "unknown engine 'tpu': choose one of"),

@@ -47,7 +47,7 @@ def test_selection_gives_the_commonest_their_colours_and_greys_the_rest():
     hexed = ['#{:02x}{:02x}{:02x}'.format(*row) for row in np.rint(255 * drawn).astype(int)]
     assert hexed[:5] == [PALETTE[0]] * 3 + [PALETTE[1]] * 2
     assert hexed[5:10] == list(PALETTE[2:7])
-    np.testing.assert_allclose(drawn[10], 1 - 0.65 * (1 - 0x99 / 255), rtol=1e-6)  # half the share, so paler
+    np.testing.assert_allclose(drawn[10], 1 - 0.75 * (1 - 0x99 / 255), rtol=1e-6)  # half the share, so paler
 
 
 @pytest.mark.parametrize('times, frames, rows', [(1, 1, 2), (2, 5, 4)])

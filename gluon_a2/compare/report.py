@@ -46,10 +46,10 @@ def as_csv(rows):
 
 
 def machine(load):
-    """{what: which} of this machine and its software; `load` is what it was doing before."""
+    """{what: which} of this machine and its software; `load` is the share of it that was at something else."""
     return {'CPU': f'{_cpu_model()}, {checks.cores()} cores', 'Python': platform.python_version(),
             **{name: checks.installed(name) for name in (*checks.wheels(), 'gluoncv') if checks.installed(name)},
-            'load before': f'{load:.1f}', 'date': datetime.date.today().isoformat()}
+            'at something else': f'{load:.0%}', 'date': datetime.date.today().isoformat()}
 
 
 def _cpu_model():

@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,18 @@ from .networks import IMAGE, NETWORKS, VIDEO
 
 # Timed runs of a turn, after one that is not: what ran before has left the caches full of its own.
 LATENCY_RUNS, THROUGHPUT_RUNS, TRAINING_RUNS = 3, 2, 1
+
+
+def busy(seconds=1.0):
+    """Share of the processor time of all cores that is spent, by whomever, while this waits."""
+    def times():
+        with open('/proc/stat') as file:
+            numbers = list(map(int, file.readline().split()[1:]))
+        return sum(numbers[:8]), numbers[3] + numbers[4]  # all, and of it idle or waiting for a disk
+    before = times()
+    time.sleep(seconds)
+    total, idle = (now - then for now, then in zip(times(), before))
+    return 1 - idle / max(1, total)
 
 
 class Plan(NamedTuple):

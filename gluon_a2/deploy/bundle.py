@@ -20,6 +20,8 @@ from ..files import sha256, write_whole
 
 FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META, ONNX = '-symbol.json', '-0000.params', '-meta.json', '.onnx'
+REQUIRED = {'files': dict, 'network': str, 'classes': list, 'input': str, 'input_shape': list, 'mean': list,
+            'scale': (int, float), 'crop_ratio': (int, float), 'stride': list, 'training': dict}
 
 
 class BundleError(UserError):
@@ -42,8 +44,8 @@ class Bundle(NamedTuple):
 def write_bundle(bundle, prefix, onnx=None):
     """Write the files of a `Bundle`, and the ONNX file `onnx` (bytes) beside them; the metadata gains their hashes.
 
-    Returns the bytes written, metadata excepted. The metadata is written last: a write cut in between leaves files
-    that are refused, not files that are wrong.
+    Returns the bytes written, metadata excepted. The metadata is written first: a write cut in between leaves files
+    that are refused, neither wrong ones nor a pair that lacks its metadata.
     """
     prefix = Path(prefix)
     values = {f'arg:{name}': value for name, value in bundle.arguments.items()}
@@ -56,9 +58,9 @@ def write_bundle(bundle, prefix, onnx=None):
         'files': {name: {'size': len(content), 'sha256': sha256(content)} for name, content in files.items()},
         'versions': {**bundle.meta.get('versions', {}), 'gluon_a2': __version__, 'python': platform.python_version()},
     }
+    write_whole(prefix.with_name(prefix.name + META), json.dumps(meta, indent=2, ensure_ascii=False).encode())
     for name, content in files.items():
         write_whole(prefix.with_name(name), content)
-    write_whole(prefix.with_name(prefix.name + META), json.dumps(meta, indent=2, ensure_ascii=False).encode())
     return sum(map(len, files.values()))
 
 
@@ -81,7 +83,16 @@ def read_meta(path):
         raise BundleError(f'{meta_path} is not valid JSON ({error}): export the network again') from error
     if not isinstance(meta, dict) or meta.get('format') != FORMAT:
         raise BundleError(f'{meta_path} is not the metadata of an exported network ({FORMAT}): export it again')
-    return meta
+    for name, kind in REQUIRED.items():
+        if not isinstance(meta.get(name), kind):
+            raise BundleError(f'{meta_path} says nothing that can be used as {name}: export the network again')
+    return {'precision': 'float32', **meta}  # older files do not say
+
+
+def require_float32(bundle):
+    """UserError unless a `Bundle` is in float32, from which all other forms are made."""
+    if bundle.meta['precision'] != 'float32':
+        raise UserError(f'{bundle.meta["network"]} is in {bundle.meta["precision"]} already: start from float32 files')
 
 
 def is_bare(path):

@@ -1,6 +1,7 @@
 """Using an exported network: pictures and videos to class names, and a data set to an accuracy."""
 import collections
 import concurrent.futures
+import contextlib
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -45,6 +46,7 @@ class Classifier:
         self.transform = self._transform(self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
         self._engine = engines.start(found, ctx, mean_max)
         self.classes = tuple(self.meta['classes'] or map(str, range(self._engine.classes)))
+        self.meta = {**self.meta, 'classes': list(self.classes)}
 
     def _check(self, own, mean_max, views, crops):
         name, least = self.meta['network'], max(self.meta['stride'])
@@ -99,15 +101,19 @@ class Classifier:
     def stream(self, sources, top=5, batch_size=32, workers=2):
         """Iterate over a `Prediction` of each source, in their order, from any iterable, endless ones too.
 
-        Sources are read by `workers` threads while others are classified, no more than two batches ahead. What cannot
-        be read is not raised but told in its `Prediction`. A batch is `batch_size` images, or clips; for answers
-        without delay from a slow iterable, let it be 1.
+        Sources are read by `workers` threads while others are classified, no more than two batches ahead, or one video.
+        What cannot be read is not raised but told in its `Prediction`; what the iterable raises is, after the answers
+        for what came before. A batch is `batch_size` images, or clips; for answers without delay from a slow iterable,
+        let it be 1.
         """
         for name, value in (('top', top), ('batch_size', batch_size), ('workers', workers)):
             if value < 1:
                 raise UserError(f'--{name.replace("_", "-")} must be 1 or more, not {value}')
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            for group in _groups(_ahead(pool, self._read, sources, 2 * batch_size - 1), batch_size):
+        clips = self.transform.views * self.transform.crops if self.frames else 1  # of a source
+        count = max(1, (2 * batch_size - 1) // clips)
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool, contextlib.closing(
+                _ahead(pool, self._read, sources, count)) as read:
+            for group in _groups(read, batch_size):
                 yield from self._predict_group(group, top, batch_size)
 
     def _read(self, source):
@@ -159,24 +165,40 @@ class Classifier:
 
 
 def _ahead(pool, function, items, count):
-    """Iterate over function(item), in order, at most `count` of them begun before they are asked for."""
-    waiting, items = collections.deque(), iter(items)
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= count:
+    """Iterate over function(item), in order, at most `count` of them begun before they are asked for.
+
+    What `items` raises comes behind the results of what it gave; when this is closed, what waits is not begun.
+    """
+    waiting = collections.deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= count:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    except Exception:
+        while waiting:
+            yield waiting.popleft().result()
+        raise
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _groups(read, batch_size):
     """Lists of what was `read`, each of `batch_size` clips or, where one source alone has more, a few more."""
     group, clips = [], 0
-    for item in read:
-        group.append(item)
-        clips += 0 if item[1] is None else len(item[1])
-        if clips >= batch_size or len(group) >= batch_size:
+    try:
+        for item in read:
+            group.append(item)
+            clips += 0 if item[1] is None else len(item[1])
+            if clips >= batch_size or len(group) >= batch_size:
+                yield group
+                group, clips = [], 0
+    except Exception:
+        if group:
             yield group
-            group, clips = [], 0
+        raise
     if group:
         yield group

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..checks import choose_threads
 from ..data.images import MEAN, SCALE
 from ..errors import UserError
-from .bundle import ONNX, bundle_prefix, is_bare, read_bare, read_bundle, read_meta, read_verified
+from .bundle import ONNX, PARAMS, BundleError, bundle_prefix, is_bare, read_bare, read_bundle, read_meta, read_verified
 
 SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': ''}
 ENGINES = tuple(SUFFIXES)
@@ -39,18 +39,27 @@ def find(path, engine=None, size=None):
         engine = 'onnxruntime' if str(path).endswith(ONNX) else 'mxnet'
     if engine not in SUFFIXES:
         raise UserError(f'unknown engine {engine!r}: choose one of {", ".join(ENGINES)}')
-    prefix = bundle_prefix(path)
-    prefix = prefix.with_name(prefix.name + SUFFIXES[engine])
+    base = bundle_prefix(path)
+    prefix = base if base.name.endswith(SUFFIXES[engine]) else base.with_name(base.name + SUFFIXES[engine])
     if engine == 'onnxruntime':
         meta = read_meta(prefix)
         return Found(engine, read_verified(prefix, ONNX, meta), meta, str(prefix) + ONNX)
     if not is_bare(prefix):
         bundle = read_bundle(prefix)
+        if prefix != base:
+            _check_origin(bundle.meta, base, prefix)
         return Found(engine, bundle, bundle.meta, str(prefix))
     from .mxnet_engine import check_sound
     bundle = read_bare(prefix, bare_meta(prefix, size))
     check_sound(bundle, str(prefix))
     return Found(engine, bundle, bundle.meta, str(prefix))
+
+
+def _check_origin(meta, base, prefix):
+    """BundleError where `prefix` was made from another network than the files at `base` now hold."""
+    now = read_meta(base)['files'].get(base.name + PARAMS, {}).get('sha256')
+    if meta.get('made_from') != now:
+        raise BundleError(f'{prefix} was not made from the network that {base} is now: export it again')
 
 
 def bare_meta(prefix, size):

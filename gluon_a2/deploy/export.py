@@ -3,7 +3,7 @@ import dataclasses
 from pathlib import Path
 
 from . import parity, side_by_side
-from .bundle import write_bundle
+from .bundle import PARAMS, read_meta, require_float32, write_bundle
 from .classify import Classifier
 from .engines import SUFFIXES
 from .fold import fold
@@ -23,6 +23,11 @@ class Wanted:
     batch_size: int = 32
     workers: int = 2
 
+    @property
+    def forms(self):
+        """Whether anything but a plain copy is wanted."""
+        return self.fold or self.onnx or self.bf16 or self.int8
+
 
 def export(bundle, prefix, wanted):
     """Write `bundle` to `prefix` in the forms `wanted`; what the checks refuse is not written.
@@ -30,6 +35,8 @@ def export(bundle, prefix, wanted):
     Iterates over sentences, and lists of table rows, that say what came of it.
     """
     prefix, original = Path(prefix), bundle
+    if wanted.forms:
+        require_float32(bundle)
     if wanted.fold:
         bundle, done, total = fold(bundle)
         wide, narrow = parity.fold_gap(original, bundle)
@@ -44,12 +51,14 @@ def export(bundle, prefix, wanted):
         yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}'] for gap in gaps)]
     samples = {part: open_samples(bundle.meta, wanted.data_dir, part)
                for part in (['train'] if wanted.int8 else []) + (['val'] if wanted.int8 or wanted.bf16 else [])}
+    converted = dict(_converted(bundle, wanted, samples))
     sizes = {'mxnet': write_bundle(bundle, prefix, onnx)}
     yield f'{prefix}-symbol.json, {prefix.name}-0000.params, {prefix.name}-meta.json' + (
         f' and {prefix.name}.onnx' if wanted.onnx else '')
-    for engine, converted in _converted(bundle, wanted, samples):
+    origin = read_meta(prefix)['files'][prefix.name + PARAMS]['sha256']
+    for engine, form in converted.items():
         path = prefix.with_name(prefix.name + SUFFIXES[engine])
-        sizes[engine] = write_bundle(converted, path)
+        sizes[engine] = write_bundle(form._replace(meta={**form.meta, 'made_from': origin}), path)
         yield f'{path}-symbol.json and so on'
     if samples:
         if wanted.onnx:
@@ -72,7 +81,7 @@ def _converted(bundle, wanted, samples):
 def _compare(original, prefix, sizes, source, wanted):
     """The forms just written, read back, beside what they were made from."""
     view = _one_view(original.meta)
-    forms = {'float32, as trained': (Classifier(original, **view), sizes['mxnet'])} if wanted.fold else {}
+    forms = {'mxnet, not folded': (Classifier(original, **view), sizes['mxnet'])} if wanted.fold else {}
     for engine, size in sizes.items():
         name = f'{engine}, folded' if wanted.fold and engine == 'mxnet' else engine
         forms[name] = Classifier(str(prefix), engine=engine, **view), size

@@ -22,7 +22,7 @@ def fold(bundle):
     folded = [norm for norm in norms if _fold_one(graph, norm, arguments, statistics)]
     names = {node.name for node in graph.nodes() if node.op == 'null'}
     kept = [{name: value for name, value in values.items() if name in names} for values in (arguments, statistics)]
-    meta = {**bundle.meta, 'folded': len(folded)}
+    meta = {**bundle.meta, 'folded': bundle.meta.get('folded', 0) + len(folded)}
     return bundle._replace(graph=graph.to_bytes(), arguments=kept[0], statistics=kept[1],
                            meta=meta), len(folded), len(norms)
 
@@ -49,7 +49,10 @@ def remove_fences(graph):
 def _fold_one(graph, norm, arguments, statistics):
     """Fold one BatchNorm into the layer whose channels it scales; False, and no change, where that is not exact."""
     layer = _layer_before(graph, norm)
-    if layer is None or norm.attr('axis', 1) != 1:
+    if layer is None or norm.attr('axis', 1) != 1 or not layer.attr('flatten', True):  # Dense may keep other axes
+        return False
+    known = [source.name for node in (layer, norm) for source, _ in node.inputs[1:]]
+    if not all(name in arguments or name in statistics for name in known):  # a weight that is computed
         return False
     gamma, beta, mean, variance = ((arguments if i < 3 else statistics)[norm.inputs[i][0].name].astype(np.float64)
                                    for i in range(1, 5))

@@ -13,6 +13,7 @@ import numpy as np
 from ..backend import mx
 from ..errors import UserError
 from ..symbol import parse_symbol
+from .bundle import require_float32
 from .fold import without_fences
 
 OPSET = 13  # the newest that MXNet's converter knows
@@ -23,6 +24,7 @@ AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 def to_onnx(bundle):
     """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators that ONNX lacks."""
     onnx = _import_onnx()
+    require_float32(bundle)
     bundle = without_fences(bundle)  # their reshape has no counterpart
     shape = (1, *bundle.meta['input_shape'])
     values = {name: mx.nd.array(value) for name, value in bundle.values.items()}
@@ -34,8 +36,8 @@ def to_onnx(bundle):
                     parse_symbol(bundle.graph, bundle.meta['network']), values, [shape], [np.float32], path,
                     dynamic=True, dynamic_input_shapes=[(None, 3) + (None,) * (len(shape) - 2)])
         except (AttributeError, NotImplementedError) as error:  # what the converter raises of what it lacks
-            raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX: {" ".join(map(str, error.args))}'
-                            ) from error
+            raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX, which lacks one of its operators: '
+                            f'{" ".join(map(str, error.args))}') from error
         model = onnx.load(path)
     _describe(model, onnx, bundle.meta, len(shape))
     onnx.checker.check_model(model, full_check=True)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from ..backend import mx
 from ..data import photo_batch
 from ..errors import UserError
 from .engines import OnnxEngine
@@ -46,8 +47,12 @@ def fold_gap(bundle, folded):
     UserError where the former is above `FOLD_TOLERANCE`. The latter is how far float32 rounds two equal networks apart.
     """
     pixels = photos(bundle.meta, 2, bundle.meta['input_shape'][-1])
-    wide, narrow = (relative_gap(*(MXNetEngine(network, dtype=dtype)(pixels) for network in (folded, bundle)))
-                    for dtype in ('float64', 'float32'))
+    try:
+        wide, narrow = (relative_gap(*(MXNetEngine(network, dtype=dtype)(pixels) for network in (folded, bundle)))
+                        for dtype in ('float64', 'float32'))
+    except mx.MXNetError as error:  # a recurrent layer's first state is float32
+        raise UserError(f'{bundle.meta["network"]} cannot be computed in float64, so its folding cannot be checked: '
+                        'leave out --fold') from error
     if not wide <= FOLD_TOLERANCE:
         raise UserError(f'folding changed the logits of {bundle.meta["network"]} by {wide:.1e} of the largest, above '
                         f'{FOLD_TOLERANCE}: leave out --fold')

@@ -11,7 +11,7 @@ from ..backend import mx
 from ..errors import UserError
 from ..params import BFLOAT16 as BFLOAT16_TYPE
 from ..symbol import parse_symbol
-from .bundle import Bundle
+from .bundle import Bundle, require_float32
 from .fold import fold, without_fences
 from .graph import Graph, Node
 
@@ -33,7 +33,7 @@ def to_bf16(bundle):
     The weights of convolutions are stored in bfloat16, which halves the file. MXNet's own converter is not used: it
     feeds a bfloat16 convolution float32 pixels.
     """
-    _check(bundle)
+    require_float32(bundle)
     graph, arguments = Graph(without_fences(bundle).graph), dict(bundle.arguments)
     types, casts, values = {}, {}, bundle.values
     for node in graph.nodes():
@@ -41,7 +41,7 @@ def to_bf16(bundle):
             types[node] = 'float32'
             continue
         first = types[node.inputs[0][0]]
-        wanted = FED.get(node.op, first) if node.op in BFLOAT16 else 'float32'
+        wanted = FED.get(node.op, first) if _in_bfloat16(node) else 'float32'
         for index, (source, output) in enumerate(node.inputs):
             if source.name not in values:
                 node.inputs[index] = _cast(source, output, wanted, types, casts)
@@ -53,13 +53,20 @@ def to_bf16(bundle):
     return bundle._replace(graph=graph.to_bytes(), arguments=arguments, meta={**bundle.meta, 'precision': 'bfloat16'})
 
 
+def _in_bfloat16(node):
+    """Whether an operator, as it is set, is computed in bfloat16."""
+    kinds = {'Activation': ('act_type', ('relu',)), 'Pooling': ('pool_type', ('max', 'avg'))}.get(node.op)
+    return node.op in BFLOAT16 and (kinds is None or node.attrs.get(kinds[0], kinds[1][0]) in kinds[1])
+
+
 def _cast(source, output, wanted, types, casts):
     """The output of `source`, or of a node that casts it to `wanted`, one for all that want it."""
     if types[source] == wanted:
         return source, output
     key = source, output, wanted
     if key not in casts:
-        casts[key] = Node('amp_cast', f'{source.name}_{wanted}', {'dtype': wanted}, [(source, output)], {})
+        name = f'{source.name}_{wanted}' + (f'_{output}' if output else '')
+        casts[key] = Node('amp_cast', name, {'dtype': wanted}, [(source, output)], {})
         types[casts[key]] = wanted
     return casts[key], 0
 
@@ -79,9 +86,10 @@ def to_int8(bundle, images, calibration='min-max'):
     """
     if calibration not in CALIBRATIONS:
         raise UserError(f'unknown calibration {calibration!r}: choose one of {", ".join(CALIBRATIONS)}')
-    _check(bundle)
+    require_float32(bundle)
+    _check_pools(bundle)
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), _quiet(), _told(bundle):
         warnings.simplefilter('ignore', UserWarning)
         symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
             symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[bundle.meta['input']],
@@ -92,9 +100,23 @@ def to_int8(bundle, images, calibration='min-max'):
     return _out_of_mxnet(symbol, arguments, statistics, meta)
 
 
-def _check(bundle):
-    if bundle.meta['precision'] != 'float32':
-        raise UserError(f'{bundle.meta["network"]} is in {bundle.meta["precision"]} already: start from float32 files')
+def _check_pools(bundle):
+    """UserError for a pooling other than of the maximum or the mean: MXNet dies of quantizing it, without a word."""
+    for node in Graph(bundle.graph).nodes():
+        kind = node.attrs.get('pool_type', 'max')
+        if node.op == 'Pooling' and kind not in ('max', 'avg'):
+            raise UserError(f'{bundle.meta["network"]} cannot be quantized: {node.name} pools by {kind}, which MXNet '
+                            'has not in INT8')
+
+
+@contextlib.contextmanager
+def _told(bundle):
+    """MXNet's refusal as a sentence."""
+    try:
+        yield
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f'{bundle.meta["network"]} cannot be quantized: {reason}') from error
 
 
 def _in_mxnet(bundle):
