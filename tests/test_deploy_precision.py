@@ -7,6 +7,7 @@ import pytest
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier, read_bundle, write_bundle
+from gluon_a2.deploy.gluon import from_gluon
 from gluon_a2.deploy.mxnet_engine import MXNetEngine
 from gluon_a2.deploy.precision import _rounded, to_bf16, to_int8
 from gluon_a2.errors import UserError
@@ -16,8 +17,11 @@ from gluon_a2.train import network
 MODELS = ['a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d', 'se_resnet26_3d']
 
 
+NAMES = list('0123456789')
+
+
 def bundle_of(model):
-    return network.from_zoo(model, class_names=list('0123456789'), input_size=48)
+    return network.from_zoo(model, class_names=NAMES, input_size=48)
 
 
 def photos(bundle, count):
@@ -78,7 +82,11 @@ def test_int8_is_oneDNNs_and_says_how_it_was_calibrated():
 
 
 def test_entropy_gives_other_ranges():
-    bundle = bundle_of('resnet26')
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Conv2D(8, 3, activation='relu', in_channels=3), mx.gluon.nn.Conv2D(8, 3, in_channels=8),
+            mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Dense(10, in_units=8))
+    net.initialize(mx.init.Xavier())
+    bundle = from_gluon(net, 'small', NAMES, (3, 48, 48))
     ranges = [[node['attrs'].get('max_calib_range') for node in json.loads(converted.graph)['nodes']
                if node['op'] == '_sg_mkldnn_conv']
               for converted in (to_int8(bundle, photos(bundle, 8), kind) for kind in ('min-max', 'entropy'))]
