@@ -18,7 +18,7 @@ BASE = [
     NUMPY,
     'opencv-python-headless' + OPENCV,
     'tqdm>=4.60',
-    'matplotlib>=3.5,<4',
+    'matplotlib>=3.6,<4',
     'tensorboardX>=2.5,<3',
     'scikit-learn>=1.0,<2',
     'safetensors>=0.4,<1',

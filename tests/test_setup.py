@@ -230,7 +230,7 @@ def test_make_alone_lists_the_targets(machine):
     listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True, check=True,
                             env={'PATH': str(machine.bin)}).stdout
     assert [line.split()[1] for line in listed.splitlines()] == [
-        'help', 'demo', 'video', 'test', 'lint', 'doctor', 'horovod', 'clean']
+        'help', 'demo', 'video', 'test', 'lint', 'doctor', 'horovod', 'bench', 'clean']
 
 
 @pytest.mark.parametrize('failing, status', [('ruff', '1'), ('pytest', '1'), ('pytest', '5')])
