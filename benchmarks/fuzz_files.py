@@ -76,6 +76,7 @@ def _noise(length, rng):
 
 
 def flip_bits(content, rng):
+    """One to eight bits, anywhere."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 8)):
         changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
@@ -83,20 +84,24 @@ def flip_bits(content, rng):
 
 
 def truncate(content, rng):
+    """The end is missing."""
     return content[:rng.randrange(len(content))]
 
 
 def insert(content, rng):
+    """Up to 64 random bytes more."""
     at = rng.randrange(len(content))
     return content[:at] + _noise(rng.randint(1, 64), rng) + content[at:]
 
 
 def delete(content, rng):
+    """Up to 64 bytes less."""
     place = _place(content, rng)
     return content[:place.start] + content[place.stop:]
 
 
 def overwrite(content, rng):
+    """Up to 64 bytes are others."""
     place = _place(content, rng)
     return content[:place.start] + _noise(place.stop - place.start, rng) + content[place.stop:]
 
@@ -268,6 +273,7 @@ def add_hint(graph, rng):
 
 
 def remove_attribute(graph, rng):
+    """A node lacks one that it had."""
     node = _node(graph, rng, lambda node: node.get('attrs'))
     if _attrs(node):
         del node['attrs'][rng.choice(sorted(node['attrs']))]
@@ -291,14 +297,17 @@ def change_inputs(graph, rng):
 
 
 def delete_node(graph, rng):
+    """The indices behind it now mean their neighbours."""
     graph['nodes'].pop(rng.randrange(len(graph['nodes'])))
 
 
 def duplicate_node(graph, rng):
+    """A second node of that name, anywhere."""
     graph['nodes'].insert(rng.randrange(len(graph['nodes'])), json.loads(json.dumps(_node(graph, rng))))
 
 
 def swap_nodes(graph, rng):
+    """Two nodes change places, so some are read before they come."""
     here, there = (rng.randrange(len(graph['nodes'])) for _ in range(2))
     nodes = graph['nodes']
     nodes[here], nodes[there] = nodes[there], nodes[here]
@@ -342,6 +351,7 @@ def rename(graph, rng):
 
 
 def remove(graph, rng):
+    """A value anywhere is missing."""
     container, key = _spot(graph, rng)
     del container[key]
 

@@ -42,33 +42,15 @@ def arguments(argv):
     return flags.parse_args(argv)
 
 
-def open_videos(args, meta):
-    """The videos to score on, with labels, class names and split checked against the network's."""
-    from gluon_a2 import data
-    trained, folder = meta['training'], args.data_dir
-    split = trained.get('split') if args.split is None else args.split
-    if split != trained.get('split') and trained.get('split') is not None:
-        raise UserError(f'the network was trained on split {trained["split"]} of UCF-101, and --split {split} holds '
-                        f'videos it has seen: score it with --split {trained["split"]}')
-    if folder is None and args.list is None:
-        if trained['data'] != 'moving digits':
-            raise UserError(f'--data-dir is missing: the network was trained on {trained["data"]}')
-        folder = data.moving_digits_folder()
-    source = data.open_video_source(folder, args.part, split=split, splits=args.splits, video_list=args.list,
-                                    list_format=args.list_format)
-    data.check_labels(source, len(meta['classes']))
-    data.check_classes(source, meta['classes'])
-    return source
-
-
 def score(name, args):
     """The `VideoScores` of one network; printed, and saved where --out says."""
+    from gluon_a2.deploy.samples import open_samples
     from gluon_a2.train.network import classifier
     net = classifier(name, args.checkpoint, args.engine, args.num_gpus, size=args.size, crop_ratio=args.crop_ratio,
                      views=args.views, crops=args.crops)
     if not net.frames:
         raise UserError(f'{name} is an image network: score it with scripts/score.py')
-    source = open_videos(args, net.meta)
+    source = open_samples(net.meta, args.data_dir, args.part, args.split, args.splits, args.list, args.list_format)
     scores = net.score(source, args.batch_size, args.num_data_workers)
     split = f', split {source.split}' if source.split else ''
     print(f'{name}: {scores.sentence()}, clips of {net.frames}×{net.size}×{net.size}{split}')

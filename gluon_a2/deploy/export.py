@@ -1,6 +1,7 @@
 """Writing a network in all the forms that are wanted, each held against the first before it counts."""
 import dataclasses
 from pathlib import Path
+from typing import Optional
 
 from . import parity, side_by_side
 from .bundle import PARAMS, read_meta, require_float32, write_bundle
@@ -19,7 +20,7 @@ class Wanted:
     int8: bool = False
     calibration: str = 'min-max'
     calibration_samples: int = 256
-    data_dir: str = None
+    data_dir: Optional[str] = None
     batch_size: int = 32
     workers: int = 2
 

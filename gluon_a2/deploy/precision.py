@@ -1,4 +1,4 @@
-"""A float32 network in bfloat16 or INT8, for CPUs, by MXNet's own converters and oneDNN."""
+"""A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs; oneDNN computes both."""
 import contextlib
 import logging
 import os

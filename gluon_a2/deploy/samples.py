@@ -5,17 +5,26 @@ from .. import data
 from ..errors import UserError
 
 
-def open_samples(meta, data_dir=None, part='val'):
+def open_samples(meta, data_dir=None, part='val', split=None, splits=None, video_list=None, list_format=None):
     """A source of the part `part` of `data_dir`, or of the embedded set a network was trained on, checked against its
-    classes. UserError where there is none, or where it is not what the network tells apart.
+    classes. The last four are of videos, as in `data.open_video_source`; `split` is the one trained on where not given.
+
+    UserError where there is no such source, where it is not what the network tells apart, and for another split of
+    UCF-101 than the network was trained on, which holds videos it has seen.
     """
-    clips, trained = len(meta['input_shape']) == 4, meta['training']['data']
+    clips, trained, own = len(meta['input_shape']) == 4, meta['training']['data'], meta['training'].get('split')
+    if own is not None and split not in (None, own):
+        raise UserError(f'the network was trained on split {own} of UCF-101, and --split {split} holds videos it has '
+                        f'seen: score it with --split {own}')
     embedded = {'digits': data.digits_folder, 'moving digits': data.moving_digits_folder}
-    if data_dir is None and trained not in embedded:
-        raise UserError(f'--data-dir is missing: the network was trained on {trained}')
-    folder = embedded[trained]() if data_dir is None else data_dir
+    folder = data_dir
+    if folder is None and video_list is None:
+        if trained not in embedded:
+            raise UserError(f'--data-dir is missing: the network was trained on {trained}')
+        folder = embedded[trained]()
     if clips:
-        source = data.open_video_source(folder, part, split=meta['training'].get('split'))
+        source = data.open_video_source(folder, part, split=own if split is None else split, splits=splits,
+                                        video_list=video_list, list_format=list_format)
     else:
         source = data.open_source(folder, part)
     data.check_labels(source, len(meta['classes']))
