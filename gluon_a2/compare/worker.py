@@ -14,9 +14,8 @@ from .. import backend, params
 from ..backend import mx
 from ..cli import entry
 from ..cost import count_network
-from ..errors import UserError
 from ..models import get_model
-from ..models.rivals import from_gluoncv
+from ..models.rivals import from_gluoncv, gluoncv_network
 from .networks import NETWORKS
 
 
@@ -30,12 +29,7 @@ def build(network, training=False):
     if network.frames and training:
         return from_gluoncv(network, network.classes)
     options = {'nclass': network.classes, 'pretrained_base': False} if network.frames else {'classes': network.classes}
-    try:
-        from gluoncv.model_zoo import get_model as gluoncv_model
-    except ImportError as error:
-        raise UserError(f'{network.name} comes from GluonCV: pip install "gluon_a2[zoo]"') from error
-    with mx.name.NameManager():  # counts names from 0, so that every instance has the same
-        net = gluoncv_model(network.source, **options)
+    net = gluoncv_network(network.name, network.source, **options)
     net.infer_shape(mx.nd.zeros((1, 3, *network.input_size)))
     return net
 

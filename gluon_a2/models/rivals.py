@@ -77,14 +77,19 @@ class ConvNetLSTM(gluon_nn.HybridBlock):
         return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))  # N×classes
 
 
-def from_gluoncv(row, classes):
-    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not installed."""
+def gluoncv_network(name, source, **options):
+    """The network `source` of the GluonCV zoo as it comes; UserError, calling it `name`, without GluonCV."""
     try:
         from gluoncv.model_zoo import get_model
     except ImportError as error:
-        raise UserError(f'{row.name} comes from GluonCV: pip install "gluon_a2[zoo]"') from error
+        raise UserError(f'{name} comes from GluonCV: pip install "gluon_a2[zoo]"') from error
     with mx.name.NameManager():  # counts names from 0, so that every instance has the same
-        net = get_model(row.source, nclass=classes, pretrained=False, pretrained_base=False)
+        return get_model(source, pretrained=False, **options)
+
+
+def from_gluoncv(row, classes):
+    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not installed."""
+    net = gluoncv_network(row.name, row.source, nclass=classes, pretrained_base=False)
     net.apply(_fold)
     for parameter in net.collect_params().values():  # initialized by chance; `initialize` would leave it so
         parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
