@@ -75,7 +75,7 @@ setup(
     author='The gluon_a2 authors',
     license='Apache-2.0',
     packages=find_packages(include=['gluon_a2', 'gluon_a2.*']),
-    package_data={'gluon_a2.seeing': ['page.html']},
+    package_data={'gluon_a2.visualization': ['page.html']},
     python_requires='>=3.8,<3.12',
     install_requires=BASE,
     extras_require=EXTRAS,

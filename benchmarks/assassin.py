@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'scripts')]
 
-from gluon_a2.train import checkpoint  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
 
 # Of the module os; before and after each is a moment to kill in.
 CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')
@@ -116,7 +116,8 @@ class Assassin:
 
 def hook(assassin):
     """Have the assassin see the phases of training in this process."""
-    from gluon_a2.train import loop, run
+    from gluon_a2.run import folder as run
+    from gluon_a2.train import loop
     for name in CALLS:
         setattr(os, name, _watched(name, getattr(os, name), assassin))
     _hook_opening(assassin, run.Run, loop.Loop)

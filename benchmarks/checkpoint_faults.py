@@ -42,7 +42,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from gluon_a2 import cli  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.train import checkpoint  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
 
 SOURCE, RESULT = HERE / 'failing_disk.c', HERE / 'checkpoint_faults.csv'
 COLUMNS = ('scenario', 'call', 'name', 'file', 'fault', 'outcome', 'newest_after', 'verdict')

@@ -26,8 +26,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from gluon_a2 import cli, data  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.train import checkpoint  # noqa: E402
-from gluon_a2.train.recipes import OPTIMIZERS  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
+from gluon_a2.run.recipes import OPTIMIZERS  # noqa: E402
 
 LIMIT = 1e-6
 COLUMNS = ('network', 'optimizer', 'ranks', 'batch per rank', 'steps', 'ranks equal', 'parameters', 'momenta')

@@ -26,7 +26,7 @@ def measure(name, input_size):
     from gluon_a2.deploy import parity
     from gluon_a2.deploy.fold import fold
     from gluon_a2.deploy.onnx import to_onnx
-    from gluon_a2.train.network import from_zoo
+    from gluon_a2.run.load import from_zoo
     bundle = from_zoo(name, input_size=input_size)
     folded, done, total = fold(bundle)
     row = {'network': name, 'input': '×'.join(map(str, bundle.meta['input_shape'][1:])), 'folded': f'{done} of {total}'}

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / 'tests')]
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.train import checkpoint  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
 
 KINDS = ('SIGKILL', 'SIGSTOP', 'sleep', 'raise', 'exit', 'nan')
 RANKS, STEP, LIMIT = 4, 3, 30

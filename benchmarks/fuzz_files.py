@@ -42,9 +42,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from table import keep  # noqa: E402
 
-from gluon_a2.checks import cores  # noqa: E402
 from gluon_a2.cli import entry, parser  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
+from gluon_a2.machine.checks import cores  # noqa: E402
 
 RESULT = HERE / 'fuzz_files.csv'
 MARGIN, SECONDS, CLOCK_SECONDS = 2 ** 29, 1, 10
@@ -453,7 +453,7 @@ def _exported(net):
 
 
 def _saved(values, statistics):
-    from gluon_a2.params import to_bytes
+    from gluon_a2.formats.params import to_bytes
     return to_bytes({f'{"aux" if name in statistics else "arg"}:{name}': value.asnumpy()
                      for name, value in values.items()})
 
@@ -468,7 +468,7 @@ def _all_operators():
 
 @functools.lru_cache(maxsize=None)
 def _known_operators():
-    from gluon_a2.symbol import OPERATORS
+    from gluon_a2.formats.symbol import OPERATORS
     return sorted(OPERATORS)
 
 
@@ -515,14 +515,14 @@ def judge(case, reader):
 
 
 def _our_params(case):
-    from gluon_a2.params import from_bytes
+    from gluon_a2.formats.params import from_bytes
     for array in from_bytes(case.content, 'file').values():
         array.tobytes()
 
 
 def _our_symbol(case):
     from gluon_a2.backend import mx
-    from gluon_a2.symbol import parse_symbol
+    from gluon_a2.formats.symbol import parse_symbol
     symbol = parse_symbol(case.content, 'file')
     try:
         _ask(symbol, case.shape)

@@ -34,7 +34,7 @@ from assassin import CONTROL, LAUNCH, append, is_alive, read_lines  # noqa: E402
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.train import checkpoint  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
 
 # 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
 GLOBAL_BATCH, BATCH = 12, 3

@@ -30,8 +30,8 @@ sys.path.insert(0, str(ROOT))
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.files import sha256  # noqa: E402
-from gluon_a2.train import checkpoint  # noqa: E402
-from gluon_a2.train.launch import PREEMPTED  # noqa: E402
+from gluon_a2.launch.launcher import PREEMPTED  # noqa: E402
+from gluon_a2.run import checkpoint  # noqa: E402
 
 EPOCHS, STEPS = 2, 4
 TOLERANCE = 1e-6

@@ -37,7 +37,7 @@ def child(model, blocks, batch, *size):
     """Take a step for every line of standard input; answer seconds and peak bytes."""
     from gluon_a2.backend import mx
     from gluon_a2.models import get_model
-    from gluon_a2.train.recipes import Recipe
+    from gluon_a2.run.recipes import Recipe
     placement = Recipe(model=model, blocks=blocks or None).placement
     size, batch = tuple(map(int, size)), int(batch)
     net = get_model(model, classes=400, blocks=placement, input_size=size)
@@ -125,8 +125,9 @@ def refusal(free):
     """The sentence for the full size, at the paper's 16 clips a device, with `free` bytes of memory."""
     import dataclasses
 
-    from gluon_a2.train import network, preflight
-    from gluon_a2.train.recipes import RECIPES
+    from gluon_a2.run import load as network
+    from gluon_a2.run.recipes import RECIPES
+    from gluon_a2.train import preflight
     recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d', blocks='conv2:2')
     try:
         preflight.check_memory(network.create(recipe), recipe, free)
@@ -145,7 +146,7 @@ def main(argv=None):
     here = Path(__file__)
     keep(list(side_by_side(args.batch_size, args.rounds)), here.with_suffix('.csv'))
     keep(list(at_conv2()), here.with_name('video_blocks_conv2.csv'))
-    from gluon_a2.checks import free_memory
+    from gluon_a2.machine.checks import free_memory
     print(f'refused here: {refusal(free_memory())}')
 
 

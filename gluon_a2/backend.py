@@ -7,8 +7,8 @@ import os
 import sys
 import warnings
 
-from . import checks
 from .errors import UserError
+from .machine import checks
 
 __all__ = ['BackendError', 'check_gpu', 'device', 'mx', 'threads']
 

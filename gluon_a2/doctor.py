@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 
-from . import __version__, checks
+from . import __version__
+from .machine import checks
 
 MXNET_PROBE = '''
 from gluon_a2.backend import mx, threads

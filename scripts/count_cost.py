@@ -32,7 +32,7 @@ def sizes(text):
 
 def paper_rows():
     """The table of the paper's figures."""
-    from gluon_a2.paper import compare_claims, compare_figures, compare_rivals
+    from gluon_a2.paper.compare.compare import compare_baselines, compare_claims, compare_figures
 
     def row(figure):
         shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
@@ -42,13 +42,13 @@ def paper_rows():
                 'yes' if figure.agrees else 'no', figure.note]
 
     yield ['where', 'network', 'quantity', 'paper', 'counted', 'difference', 'agrees', 'note']
-    for figures in (compare_figures(), compare_claims(), compare_rivals()):
+    for figures in (compare_figures(), compare_claims(), compare_baselines()):
         yield from map(row, figures)
 
 
 def network_rows(args):
     """The table of the networks named."""
-    from gluon_a2.paper import network_cost
+    from gluon_a2.paper.compare.compare import network_cost
     layer_columns = ['layer', 'operator', 'output'] if args.layers else []
     yield ['network', *layer_columns, 'trained', 'statistics', 'parameters', 'multiply-adds']
     for source in args.networks:

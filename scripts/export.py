@@ -63,12 +63,12 @@ def check(args):
 
 def load(args):
     """(`Bundle`, default prefix) of what the command line names."""
-    from gluon_a2.models.table import RIVAL_ROWS, ZOO, find_row
-    from gluon_a2.train import network
+    from gluon_a2.models.table import BASELINE_ROWS, ZOO, find_row
+    from gluon_a2.run import load as network
     name = args.network.lower()
     if not Path(args.network).parent.name and not list(Path().glob(f'{glob.escape(args.network)}*')):
         find_row(name)  # neither files nor the name of a network: all names are told
-    if name not in {**ZOO, **RIVAL_ROWS} or Path(args.network).is_dir():
+    if name not in {**ZOO, **BASELINE_ROWS} or Path(args.network).is_dir():
         for flag in ('pretrained', 'untrained', 'class_names', 'input_size'):
             if getattr(args, flag):
                 raise UserError(f'--{flag.replace("_", "-")} is for networks of the zoo, by name: {args.network} is '

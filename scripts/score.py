@@ -38,8 +38,8 @@ def main(argv=None):
     """Parse, score, print."""
     args = arguments(argv)
     logging.basicConfig(format='%(message)s')
-    from gluon_a2.deploy.samples import open_samples
-    from gluon_a2.train.network import classifier
+    from gluon_a2.run.load import classifier
+    from gluon_a2.scoring.samples import open_samples
     net = classifier(args.network, args.checkpoint, args.engine, args.num_gpus, size=args.size,
                      crop_ratio=args.crop_ratio, mean_max=args.mean_max)
     if net.frames:

@@ -44,8 +44,8 @@ def arguments(argv):
 
 def score(name, args):
     """The `VideoScores` of one network; printed, and saved where --out says."""
-    from gluon_a2.deploy.samples import open_samples
-    from gluon_a2.train.network import classifier
+    from gluon_a2.run.load import classifier
+    from gluon_a2.scoring.samples import open_samples
     net = classifier(name, args.checkpoint, args.engine, args.num_gpus, size=args.size, crop_ratio=args.crop_ratio,
                      views=args.views, crops=args.crops)
     if not net.frames:
@@ -55,7 +55,7 @@ def score(name, args):
     split = f', split {source.split}' if source.split else ''
     print(f'{name}: {scores.sentence()}, clips of {net.frames}×{net.size}×{net.size}{split}')
     if args.out:
-        from gluon_a2.viz import save_confusion
+        from gluon_a2.visualization.plots import save_confusion
         folder = Path(args.out, Path(name).name) if len(args.networks) > 1 else Path(args.out)
         save_confusion(scores, net.classes, folder)
         print(f'per class: {folder}/per_class.csv; confusion: {folder}/confusion.csv and .png')

@@ -41,8 +41,8 @@ def choose_recipe(given):
 
 def train_network(recipe, given):
     """Train, and say how it ended and where the results are."""
+    from gluon_a2.run.folder import Options
     from gluon_a2.train.loop import train
-    from gluon_a2.train.run import Options
     folder, validation = train(recipe, Options(**given))
     return (f'{100 * validation.accuracy:.2f} % top-1, {100 * validation.top5_accuracy:.2f} % top-5 on '
             f'{validation.images} held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')

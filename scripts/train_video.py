@@ -46,9 +46,9 @@ def choose_recipe(given):
 
 def train_network(recipe, given):
     """Train, and say how it ended and where the results are; the embedded set is scored and looked at, too."""
+    from gluon_a2.run.folder import Options
     from gluon_a2.train.loop import train
     from gluon_a2.train.reading import save_contact_sheet
-    from gluon_a2.train.run import Options
     options = Options(**given)
     folder, validation = train(recipe, options)
     prefix = folder / 'export' / recipe.model

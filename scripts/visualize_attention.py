@@ -77,8 +77,8 @@ def on_sheet(block, text, order, top):
 def main(argv=None):
     """Parse, look, draw, name the files."""
     args = arguments(argv)
-    from gluon_a2.seeing import draw_animation, draw_sheet, see, write_page
-    from gluon_a2.train.network import load
+    from gluon_a2.run.load import load
+    from gluon_a2.visualization import draw_animation, draw_sheet, see, write_page
     seen = see(load(args.model, args.checkpoint), args.file, None if args.blocks is None else names(args.blocks))
     if args.animate and len(seen.frames) == 1:
         raise UserError(f'--animate is for videos: leave it out for {args.file}')

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gluon_a2.cli import entry, parser
 
 MODULE = '''"""{name}, in the layout of Dual Path Networks. Written by generate.py."""
-from gluon_a2.models.symbols import trace
+from gluon_a2.models.trace import trace
 
 get_before_pool, get_linear, get_symbol = trace('{name}')
 '''
@@ -21,7 +21,7 @@ get_before_pool, get_linear, get_symbol = trace('{name}')
 
 def contents(name):
     """{file name: text} of one network."""
-    from gluon_a2.models.symbols import trace
+    from gluon_a2.models.trace import trace
     _, get_linear, _ = trace(name)
     return {f'symbol_{name}.py': MODULE.format(name=name), f'{name}-symbol.json': get_linear().tojson() + '\n'}
 

@@ -13,13 +13,21 @@ SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.py'), *(ROOT / 'symbols').glob('*.
 
 # Everything else of the package that a folder may import, besides itself and `gluon_a2` for its version.
 ALLOWED = {
-    'nn': {'backend'},
-    'models': {'backend', 'errors', 'nn', 'params'},
+    'machine': {'errors'},
+    'formats': {'backend', 'errors'},
+    'nn': {'backend', 'errors'},
+    'models': {'backend', 'errors', 'formats', 'nn'},
+    'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files'},
-    'deploy': {'backend', 'checks', 'data', 'errors', 'files', 'metrics', 'params', 'symbol'},
-    'seeing': {'backend', 'data', 'deploy', 'errors', 'files', 'metrics', 'symbol'},
-    'compare': {'backend', 'checks', 'cli', 'cost', 'data', 'errors', 'files', 'metrics', 'models', 'params'},
-    'train': {'backend', 'checks', 'cost', 'data', 'deploy', 'errors', 'files', 'metrics', 'models', 'viz'},
+    'scoring': {'data', 'errors', 'files'},
+    'deploy': {'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'},
+    'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'scoring'},
+    'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models', 'visualization'},
+    'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
+    'train': {'backend', 'cost', 'data', 'deploy', 'errors', 'files', 'flags', 'launch', 'machine', 'models',
+              'run', 'scoring', 'visualization'},
+    'compare': {'backend', 'cli', 'cost', 'data', 'errors', 'files', 'formats', 'machine', 'models', 'paper',
+                'scoring'},
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -41,24 +49,24 @@ LOCAL = {
     ('gluon_a2/data/prepare_video.py', 'av'),
     ('gluon_a2/data/video.py', 'av'),
     ('gluon_a2/models/convert.py', 'torch'),  # optional: only for files of torch.save
-    ('gluon_a2/models/rivals.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
+    ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
-    ('gluon_a2/train/command.py', 'gluon_a2.train.run'),
-    ('gluon_a2/train/launch.py', 'horovod.runner'),  # optional: the `distributed` extra; one rank does without
-    ('gluon_a2/train/launch.py', 'horovod.runner.common.util.hosts'),
-    ('gluon_a2/train/launch.py', 'horovod.runner.http.http_server'),
-    ('gluon_a2/train/launch.py', 'horovod.runner.gloo_run'),
-    ('gluon_a2/train/launch.py', 'horovod.runner.util.network'),
-    ('gluon_a2/seeing/page.py', 'matplotlib'),
-    ('gluon_a2/seeing/sheet.py', 'PIL'),
-    ('gluon_a2/seeing/sheet.py', 'matplotlib'),
-    ('gluon_a2/seeing/sheet.py', 'matplotlib.backends.backend_agg'),
-    ('gluon_a2/seeing/sheet.py', 'matplotlib.colors'),
-    ('gluon_a2/seeing/sheet.py', 'matplotlib.figure'),
-    ('gluon_a2/viz.py', 'matplotlib.backends.backend_agg'),  # slow to import; only when a curve is drawn
-    ('gluon_a2/viz.py', 'matplotlib.figure'),
+    ('gluon_a2/train/command.py', 'gluon_a2.run.folder'),
+    ('gluon_a2/launch/launcher.py', 'horovod.runner'),  # optional: the `distributed` extra; one rank does without
+    ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
+    ('gluon_a2/launch/launcher.py', 'horovod.runner.http.http_server'),
+    ('gluon_a2/launch/launcher.py', 'horovod.runner.gloo_run'),
+    ('gluon_a2/launch/launcher.py', 'horovod.runner.util.network'),
+    ('gluon_a2/visualization/page.py', 'matplotlib'),
+    ('gluon_a2/visualization/sheet.py', 'PIL'),
+    ('gluon_a2/visualization/sheet.py', 'matplotlib'),
+    ('gluon_a2/visualization/sheet.py', 'matplotlib.backends.backend_agg'),
+    ('gluon_a2/visualization/sheet.py', 'matplotlib.colors'),
+    ('gluon_a2/visualization/sheet.py', 'matplotlib.figure'),
+    ('gluon_a2/visualization/plots.py', 'matplotlib.backends.backend_agg'),  # slow to import; only when a curve is drawn
+    ('gluon_a2/visualization/plots.py', 'matplotlib.figure'),
 }
 
 
@@ -84,9 +92,9 @@ def modules(path):
 
 def test_the_parser_sees_all_forms_of_import():
     found = {name for name, _ in modules(PACKAGE / 'train' / 'loop.py')}
-    assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.train.checkpoint', 'numpy', 'pathlib'} <= found
-    assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'models' / 'rivals.py'))
-    assert ('gluon_a2.symbol', False) in set(modules(PACKAGE / 'paper.py'))
+    assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.run.checkpoint', 'numpy', 'pathlib'} <= found
+    assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'models' / 'baselines.py'))
+    assert ('gluon_a2.formats.symbol', False) in set(modules(PACKAGE / 'paper' / 'compare.py'))
 
 
 def test_every_folder_has_its_rule():
@@ -108,9 +116,9 @@ def test_single_modules_import_no_training(path):
     """They stand below `train`; the leaves among them import nothing of ours but the errors."""
     ours = {name.split('.')[1] for name, _ in modules(path) if name.startswith('gluon_a2.')}
     assert 'train' not in ours
-    if path.name in ('backend.py', 'errors.py', 'files.py', 'metrics.py', 'params.py', 'cli.py'):
-        assert ours <= {'errors', 'checks'}
-    if path.name in ('cost.py', 'viz.py'):
+    if path.name in ('backend.py', 'errors.py', 'files.py', 'flags.py', 'cli.py'):
+        assert ours <= {'errors', 'machine'}
+    if path.name == 'cost.py':
         assert ours <= {'backend', 'errors', 'files'}
 
 
@@ -137,8 +145,8 @@ def imported(statement):
                               check=True, timeout=60).stdout.split())
 
 
-@pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.metrics',
-                                    'gluon_a2.data.prepare', 'gluon_a2.train.recipes', 'gluon_a2.params',
+@pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.scoring.metrics',
+                                    'gluon_a2.data.prepare', 'gluon_a2.run.recipes', 'gluon_a2.formats.params',
                                     'gluon_a2.deploy', 'gluon_a2.compare.preprocess'])
 def test_what_works_without_mxnet_does_not_import_it(module):
     assert not {'mxnet', 'gluoncv', 'sklearn', 'matplotlib'} & imported(f'import {module}')

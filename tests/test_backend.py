@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gluon_a2 import checks
 from gluon_a2.errors import UserError
+from gluon_a2.machine import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORT = 'from gluon_a2.backend import mx, threads'

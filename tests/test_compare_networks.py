@@ -3,10 +3,10 @@ import importlib.util
 import re
 
 import pytest
+from gluon_a2.paper.compare.accuracies import ACCURACIES
 
 from gluon_a2.compare.networks import IMAGE, NETWORKS, VIDEO, choose
 from gluon_a2.errors import UserError
-from gluon_a2.models.accuracies import ACCURACIES
 
 
 def test_the_networks_the_comparison_is_for_are_there():

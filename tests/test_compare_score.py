@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gluon_a2 import data, params
+from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.compare.networks import choose
 from gluon_a2.compare.preprocess import FamilyTransform
@@ -16,7 +16,8 @@ from gluon_a2.compare.score import columns, load, score
 from gluon_a2.compare.weights import cache_folder, find_weights
 from gluon_a2.compare.worker import build
 from gluon_a2.errors import UserError
-from gluon_a2.metrics import Sums
+from gluon_a2.formats import params
+from gluon_a2.scoring.metrics import Sums
 
 
 def weights_file(network, path, seed=1):

@@ -8,8 +8,8 @@ from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier
 from gluon_a2.errors import UserError
-from gluon_a2.train import network
-from gluon_a2.train.recipes import RECIPES, choose
+from gluon_a2.run import load as network
+from gluon_a2.run.recipes import RECIPES, choose
 
 
 @pytest.fixture(scope='module')

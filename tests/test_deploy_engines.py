@@ -15,8 +15,8 @@ from gluon_a2.deploy.bundle import read_meta
 from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.deploy.precision import to_bf16
 from gluon_a2.errors import UserError
-from gluon_a2.symbol import SymbolError
-from gluon_a2.train import network
+from gluon_a2.formats.symbol import SymbolError
+from gluon_a2.run import load as network
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list('0123456789')
@@ -128,7 +128,7 @@ print(*sorted(name for name in sys.modules if name.split('.')[0] in ('mxnet', 'g
 def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, mxnet):
     """A copy of the package without networks, blocks and training; for ONNX, without MXNet as well."""
     shutil.copytree(ROOT / 'gluon_a2', tmp_path / 'gluon_a2', ignore=shutil.ignore_patterns(
-        'models', 'nn', 'train', 'compare', 'seeing', 'paper.py', '__pycache__', *([] if mxnet else ['backend.py'])))
+        'models', 'nn', 'train', 'compare', 'visualization', 'paper', '__pycache__', *([] if mxnet else ['backend.py'])))
     done = subprocess.run([sys.executable, '-c', DEPLOY_ONLY, f'{exported}{ending}', str(ROOT / 'docs' / 'digit.png')],
                           cwd=str(tmp_path), capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from gluon_a2.backend import mx
 from gluon_a2.deploy.bundle import Bundle
 from gluon_a2.deploy.fold import fold, without_fences
 from gluon_a2.deploy.graph import Graph
-from gluon_a2.symbol import parse_symbol
+from gluon_a2.formats.symbol import parse_symbol
 
 
 def forward(bundle, pixels, dtype='float64'):

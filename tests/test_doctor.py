@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gluon_a2 import checks, doctor
+from gluon_a2 import doctor
+from gluon_a2.machine import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ from test_nn_oracle import randomize
 
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
-from gluon_a2.models import BACKBONES, ZOO, UnknownModel, get_model, list_models, list_rivals
+from gluon_a2.models import BACKBONES, ZOO, UnknownModel, get_model, list_baselines, list_models
 from gluon_a2.nn import DoubleAttention
 
 NAMES = sorted(kind + base for kind in ('', 'a2_', 'nl_', 'se_') for base in (
@@ -40,7 +40,7 @@ def test_an_unknown_name_lists_all(name):
     assert isinstance(caught.value, (ValueError, UserError))
     message = str(caught.value)
     assert message.startswith(f'unknown model {name!r}')
-    assert message.endswith('choose one of ' + ', '.join([*NAMES, *list_rivals()]))
+    assert message.endswith('choose one of ' + ', '.join([*NAMES, *list_baselines()]))
 
 
 def test_a_near_name_is_suggested():

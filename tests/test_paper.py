@@ -1,8 +1,7 @@
 """The paper's printed costs, transcribed here by hand from its text, against the data and against what is counted."""
 import pytest
-
-from gluon_a2.models.published import CONTRADICT_TABLE_5, FIGURES, RIVALS
-from gluon_a2.paper import compare_claims, compare_figures, compare_rivals, network_cost, zoo_cost
+from gluon_a2.paper.compare.compare import compare_baselines, compare_claims, compare_figures, network_cost, zoo_cost
+from gluon_a2.paper.compare.costs import BASELINES, CONTRADICT_TABLE_5, FIGURES
 
 # Each cell as printed. Tables 1–3: rows of Model, + Block(s), #Params, FLOPs, ∆ FLOPs.
 PRINTED = {
@@ -60,7 +59,7 @@ def test_the_data_is_what_the_paper_prints():
     for figure in FIGURES:
         cells = PRINTED[figure.where][figure.label]
         assert [figure.params, figure.flops, figure.delta] == list(map(read, cells)), figure
-    assert {(r.where, r.label): r.flops for r in RIVALS} == {key: read(cell) for key, cell in PRINTED_RIVALS.items()}
+    assert {(r.where, r.label): r.flops for r in BASELINES} == {key: read(cell) for key, cell in PRINTED_RIVALS.items()}
 
 
 def test_every_printed_cell_is_compared_as_printed(compared):
@@ -124,7 +123,7 @@ def test_the_claims_of_the_text():
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it
 def test_rivals_are_counted_on_gluoncv():
     """C3D 38.55 G of 38.5; GluonCV's variants of I3D 111.2 and of R(2+1)D 150.4; Res3D-18 20.35 of 19.3, ours."""
-    found = {(r.where, r.network): r for r in compare_rivals()}
+    found = {(r.where, r.network): r for r in compare_baselines()}
     i3d, r2plus1d = pytest.approx(111.2, abs=0.05), pytest.approx(150.4, abs=0.05)
     assert found.keys() == PRINTED_RIVALS.keys()
     counted = {key: r.counted and round(r.counted / 1e9, 2) for key, r in found.items()}

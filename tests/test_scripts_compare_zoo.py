@@ -33,10 +33,10 @@ def here(capsys):
 
 def write_weights(folder):
     """Random weights of two tiny networks: [NAME=FILE]."""
-    from gluon_a2 import params
     from gluon_a2.backend import mx
     from gluon_a2.compare.networks import choose
     from gluon_a2.compare.worker import build
+    from gluon_a2.formats import params
     for network in choose(['resnet26', 'mobilenetv2_0.25'], 64):
         net, path = build(network), folder / f'{network.name}.params'
         net.initialize(mx.init.Xavier())

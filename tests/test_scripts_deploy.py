@@ -174,7 +174,7 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):
-    from gluon_a2.train import checkpoint
+    from gluon_a2.run import checkpoint
     found = checkpoint.find(trained / 'checkpoints', 'last')
     state = {**found.state, 'recipe': {**found.state['recipe'], 'model': 'nl_resnet26'}}
     checkpoint.save(tmp_path / 'checkpoints', 1, found.tensors, state)

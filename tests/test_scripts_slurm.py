@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gluon_a2.train import checkpoint
+from gluon_a2.run import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 STUBS = {  # the batch script runs on the first node

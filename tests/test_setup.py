@@ -10,7 +10,8 @@ import pytest
 import setuptools
 
 import gluon_a2
-from gluon_a2 import checks, doctor
+from gluon_a2 import doctor
+from gluon_a2.machine import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
-from gluon_a2.train import checkpoint, launch
+from gluon_a2.launch import launcher as launch
+from gluon_a2.run import checkpoint
 from gluon_a2.train.distributed import Group, name_ranks
 
 ROOT = Path(__file__).resolve().parents[1]

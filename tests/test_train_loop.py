@@ -12,10 +12,12 @@ import tiny
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
-from gluon_a2.train import checkpoint, loop, network
+from gluon_a2.run import checkpoint
+from gluon_a2.run import load as network
+from gluon_a2.run.folder import Options
+from gluon_a2.train import loop
+from gluon_a2.train.datasets import class_names, open_sources
 from gluon_a2.train.loop import Diverged, Loop
-from gluon_a2.train.run import Options
-from gluon_a2.train.sources import class_names, open_sources
 from gluon_a2.train.step import Stepper
 
 STEPS = 2 * math.ceil(40 / 14)

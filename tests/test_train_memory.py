@@ -3,14 +3,14 @@ import dataclasses
 
 import pytest
 
-from gluon_a2 import checks
 from gluon_a2.backend import mx
 from gluon_a2.cost import attention_memory
 from gluon_a2.errors import UserError
+from gluon_a2.machine import checks
 from gluon_a2.models import get_model
-from gluon_a2.train import network
+from gluon_a2.run import load as network
+from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.preflight import check_memory
-from gluon_a2.train.recipes import RECIPES
 
 
 def maps(name, size, batch=1, **options):

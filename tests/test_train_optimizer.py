@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from gluon_a2.backend import mx
+from gluon_a2.run.recipes import choose
 from gluon_a2.train.optimizer import LossScale, Updater
-from gluon_a2.train.recipes import choose
 
 
 def parameters(values):

@@ -4,8 +4,8 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.errors import UserError
+from gluon_a2.run.folder import Options
 from gluon_a2.train.reading import measure
-from gluon_a2.train.run import Options
 
 
 @pytest.mark.parametrize('images, read', [(0, 18), (5, 5), (99, 18)])

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gluon_a2.train.recipes import RECIPES, choose
+from gluon_a2.run.recipes import RECIPES, choose
 from gluon_a2.train.schedule import Plateau, Schedule
 
 

@@ -9,12 +9,12 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.backend import mx
-from gluon_a2.train import network
+from gluon_a2.run import load as network
+from gluon_a2.run.folder import Options, Run
+from gluon_a2.train.datasets import open_sources, train_transform
 from gluon_a2.train.distributed import Group
 from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.optimizer import LossScale
-from gluon_a2.train.run import Options, Run
-from gluon_a2.train.sources import open_sources, train_transform
 from gluon_a2.train.step import Clock, Position, Stepper, mixing_share, soft_targets, step_seed
 
 

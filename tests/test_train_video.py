@@ -13,11 +13,13 @@ from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier
 from gluon_a2.errors import UserError
 from gluon_a2.models import get_model
-from gluon_a2.train import checkpoint, network, sources
+from gluon_a2.run import checkpoint
+from gluon_a2.run import load as network
+from gluon_a2.run.folder import Options
+from gluon_a2.run.recipes import RECIPES
+from gluon_a2.train import datasets as sources
 from gluon_a2.train.loop import Loop
 from gluon_a2.train.reading import measure, save_contact_sheet
-from gluon_a2.train.recipes import RECIPES
-from gluon_a2.train.run import Options
 
 STEPS = 6  # 11 videos, 4 a step, two epochs
 

@@ -4,9 +4,9 @@ import dataclasses
 import numpy as np
 
 from gluon_a2 import data
+from gluon_a2.run.folder import Options
+from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
-from gluon_a2.train.recipes import RECIPES
-from gluon_a2.train.run import Options
 
 # Everything that draws at random is on, and batches divide nothing.
 RECIPE = dataclasses.replace(
@@ -32,7 +32,7 @@ def run(folder, data_dir, recipe=RECIPE, **options):
 
 def final_tensors(folder):
     """{name: bytes} of everything in the last checkpoint."""
-    from gluon_a2.train import checkpoint
+    from gluon_a2.run import checkpoint
     found = checkpoint.find(folder / 'checkpoints', 'last')
     return {name: array.tobytes() for name, array in found.tensors.items()}, found.state
 

@@ -4,10 +4,10 @@ import dataclasses
 import numpy as np
 
 from gluon_a2.backend import mx
+from gluon_a2.formats.symbol import parse_symbol
 from gluon_a2.models import get_model
-from gluon_a2.symbol import parse_symbol
-from gluon_a2.train import network
-from gluon_a2.train.recipes import RECIPES
+from gluon_a2.run import load as network
+from gluon_a2.run.recipes import RECIPES
 
 IMAGE = dataclasses.replace(RECIPES['digits'], input_size=48)
 VIDEO = dataclasses.replace(RECIPES['moving_digits'], input_size=48, frames=4, frame_stride=3)

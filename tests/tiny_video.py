@@ -4,9 +4,9 @@ import dataclasses
 import numpy as np
 
 from gluon_a2.data import moving_digits
+from gluon_a2.run.folder import Options
+from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
-from gluon_a2.train.recipes import RECIPES
-from gluon_a2.train.run import Options
 
 # Everything that draws at random is on, and batches divide nothing.
 RECIPE = dataclasses.replace(

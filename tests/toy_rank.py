@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry
-from gluon_a2.train import launch, watchdog
+from gluon_a2.launch import launcher as launch
+from gluon_a2.launch import watchdog
 
 
 def arguments(argv):

@@ -6,8 +6,8 @@ import platform
 import re
 from pathlib import Path
 
-from .. import checks
 from ..files import write_whole
+from ..machine import checks
 from .networks import IMAGE, VIDEO
 from .picture import as_png, by_kind
 

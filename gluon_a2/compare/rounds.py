@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..models.accuracies import ACCURACIES
+from ..paper.accuracies import ACCURACIES
 from .networks import IMAGE, NETWORKS, VIDEO
 
 # Timed runs of a turn, after one that is not: what ran before has left the caches full of its own.

@@ -3,8 +3,8 @@ import numpy as np
 
 from ..backend import mx
 from ..data import Loader, batches, check_labels, open_source
-from ..metrics import evaluate
 from ..models.zoo import read_parameters, set_parameters
+from ..scoring.metrics import evaluate
 from .preprocess import FamilyTransform
 from .worker import build
 

@@ -10,12 +10,13 @@ import os
 import sys
 import time
 
-from .. import backend, params
+from .. import backend
 from ..backend import mx
 from ..cli import entry
 from ..cost import count_network
+from ..formats import params
 from ..models import get_model
-from ..models.rivals import from_gluoncv, gluoncv_network
+from ..models.baselines import from_gluoncv, gluoncv_network
 from .networks import NETWORKS
 
 

@@ -14,9 +14,10 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
-from .. import __version__, params
+from .. import __version__
 from ..errors import UserError
 from ..files import sha256, write_whole
+from ..formats import params
 
 FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META, ONNX = '-symbol.json', '-0000.params', '-meta.json', '.onnx'

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data import EvalClip, EvalTransform, ImageError, Loader, Views, batches, decode, normalise, open_video
 from ..errors import UserError
-from ..metrics import evaluate, evaluate_videos, softmax
+from ..scoring.metrics import evaluate, evaluate_videos, softmax
 from . import engines
 from .bundle import Bundle
 

@@ -12,9 +12,9 @@ ONNX Runtime needs no MXNet; nothing here imports a runtime before it is asked f
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checks import choose_threads
 from ..data.images import MEAN, SCALE
 from ..errors import UserError
+from ..machine.checks import choose_threads
 from .bundle import ONNX, PARAMS, BundleError, bundle_prefix, is_bare, read_bare, read_bundle, read_meta, read_verified
 
 SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': ''}

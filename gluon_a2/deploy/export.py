@@ -3,12 +3,12 @@ import dataclasses
 from pathlib import Path
 from typing import Optional
 
+from ..scoring.samples import calibration_batch, open_samples
 from . import parity, side_by_side
 from .bundle import PARAMS, read_meta, require_float32, write_bundle
 from .classify import Classifier
 from .engines import SUFFIXES
 from .fold import fold
-from .samples import calibration_batch, open_samples
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..backend import mx
 from ..errors import UserError
-from ..symbol import check_values, parse_symbol
+from ..formats.symbol import check_values, parse_symbol
 from .graph import Graph
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backend import mx
 from ..errors import UserError
-from ..symbol import parse_symbol
+from ..formats.symbol import parse_symbol
 from .bundle import require_float32
 from .fold import without_fences
 

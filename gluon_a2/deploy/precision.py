@@ -9,8 +9,8 @@ import numpy as np
 
 from ..backend import mx
 from ..errors import UserError
-from ..params import BFLOAT16 as BFLOAT16_TYPE
-from ..symbol import parse_symbol
+from ..formats.params import BFLOAT16 as BFLOAT16_TYPE
+from ..formats.symbol import parse_symbol
 from .bundle import Bundle, require_float32
 from .fold import fold, without_fences
 from .graph import Graph, Node

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from .. import data
 from ..errors import UserError
-from ..metrics import hits, name_damaged
+from ..scoring.metrics import hits, name_damaged
 
 ROUNDS = 7  # timed calls of each form, besides a first one
 

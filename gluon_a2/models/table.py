@@ -133,10 +133,10 @@ def _zoo():
 ZOO = {row.name: row for row in _zoo()}
 
 
-class RivalRow(NamedTuple):
+class BaselineRow(NamedTuple):
     """Another system of Tables 5 and 6, trained and counted by the same scripts."""
     name: str
-    kind: str  # who builds it: see rivals.py
+    kind: str  # who builds it: see baselines.py
     input_size: Tuple[int, int, int]
     stride: Tuple[int, int, int]  # the smallest input; C3D takes its own size only
     classifier: str  # what the names of its last layer's parameters begin with
@@ -146,14 +146,14 @@ class RivalRow(NamedTuple):
     fixed: bool = False  # whether it takes no other size
 
 
-RIVAL_ROWS = {row.name: row for row in (
-    RivalRow('c3d', 'gluoncv', (16, 112, 112), (16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
-    RivalRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (8, 32, 32), 'i3d_inceptionv10_dense0_',
+BASELINE_ROWS = {row.name: row for row in (
+    BaselineRow('c3d', 'gluoncv', (16, 112, 112), (16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
+    BaselineRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (8, 32, 32), 'i3d_inceptionv10_dense0_',
              'i3d_inceptionv1_kinetics400'),
-    RivalRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (8, 16, 16), 'r2plus1d0_dense0_',
+    BaselineRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (8, 16, 16), 'r2plus1d0_dense0_',
              'r2plus1d_resnet34_kinetics400'),
-    RivalRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
-    RivalRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))}
+    BaselineRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
+    BaselineRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))}
 
 
 class UnknownModel(UserError, ValueError):
@@ -161,21 +161,21 @@ class UnknownModel(UserError, ValueError):
 
 
 def list_models():
-    """The names of the paper's networks, sorted; `get_model` also takes those of `list_rivals`."""
+    """The names of the paper's networks, sorted; `get_model` also takes those of `list_baselines`."""
     return sorted(ZOO)
 
 
-def list_rivals():
+def list_baselines():
     """The names of the other systems of Tables 5 and 6, sorted."""
-    return sorted(RIVAL_ROWS)
+    return sorted(BASELINE_ROWS)
 
 
 def find_row(name):
-    """The `Row` of a zoo network, or a `RivalRow`, its name in any case; `UnknownModel` lists all names."""
-    row = ZOO.get(name.lower()) or RIVAL_ROWS.get(name.lower())
+    """The `Row` of a zoo network, or a `BaselineRow`, its name in any case; `UnknownModel` lists all names."""
+    row = ZOO.get(name.lower()) or BASELINE_ROWS.get(name.lower())
     if row is None:
-        near = difflib.get_close_matches(name.lower(), [*ZOO, *RIVAL_ROWS], n=1)
+        near = difflib.get_close_matches(name.lower(), [*ZOO, *BASELINE_ROWS], n=1)
         hint = f' (did you mean {near[0]}?)' if near else ''
         raise UnknownModel(f'unknown model {name!r}{hint}: choose one of {", ".join(list_models())}, '
-                           f'{", ".join(list_rivals())}')
+                           f'{", ".join(list_baselines())}')
     return row

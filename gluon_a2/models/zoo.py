@@ -2,14 +2,14 @@
 import numbers
 from pathlib import Path
 
-from .. import params
 from ..backend import mx
 from ..errors import UserError
+from ..formats import params
 from ..nn.attention import ASSOCIATIONS
+from .baselines import build_baseline
 from .convert import NEW, checkpoint_refusal, is_torch, match, read_state_dict
 from .resnet import ResNet
-from .rivals import build_rival
-from .table import STAGES, RivalRow, find_row
+from .table import STAGES, BaselineRow, find_row
 
 
 def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ratio=None, association='left',
@@ -19,7 +19,7 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
     Parameters
     ----------
     name : str
-        A name of `list_models()` or `list_rivals()`, in any case; an unknown one raises `UnknownModel` (a ValueError)
+        A name of `list_models()` or `list_baselines()`, in any case; an unknown one raises `UnknownModel` (a ValueError)
         listing all.
     pretrained : False or path
         A `.params` file, exported or saved by Gluon, of the same network; or a PyTorch `state_dict` (`.safetensors`,
@@ -54,10 +54,10 @@ def get_model(name, pretrained=False, classes=None, ctx=None, *, blocks=None, ra
     if association not in ASSOCIATIONS:
         raise UserError(f'association must be one of {", ".join(ASSOCIATIONS)}, not {association!r}')
     size = check_input_size(row, input_size)
-    if isinstance(row, RivalRow):
+    if isinstance(row, BaselineRow):
         refuse_options(row, blocks=blocks, ratio=ratio, association=association != 'left', identity=identity,
                        last_gamma=last_gamma, dropout=dropout)
-        net = build_rival(row._replace(input_size=size), classes)
+        net = build_baseline(row._replace(input_size=size), classes)
     else:
         check_blocks(row, blocks)
         net = ResNet(row, classes, blocks, ratio, association, size, identity, last_gamma, dropout)

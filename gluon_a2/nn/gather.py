@@ -1,4 +1,4 @@
-"""Gather and distribute: the one form (Eq. 1) that the paper's block and its two rivals share.
+"""Gather and distribute: the one form (Eq. 1) that the paper's block and its two baselines share.
 
     z_i = F_distr(G_gather(X), v_i)      i = 1 … dhw
 

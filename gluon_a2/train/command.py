@@ -3,7 +3,8 @@ import logging
 import os
 import sys
 
-from . import launch, recipes
+from ..launch import launcher as launch
+from ..run import recipes
 
 
 def add_run_flags(flags, dims, default):
@@ -61,8 +62,8 @@ def run(argv, recipe, given, processes, train):
 
 def _read(recipe, given, samples):
     """Read without training, and say how fast that is."""
+    from ..run.folder import Options
     from .reading import measure
-    from .run import Options
     count, damaged, seconds = measure(recipe, Options(**given), samples)
     what = 'clips' if recipe.frames else 'images'
     return (f'{count} {what} read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} {what}/s in all, '

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backend import BackendError, mx
 from ..errors import UserError
-from .launch import ranks
+from ..launch.launcher import ranks
 
 
 class Disconnected(UserError):

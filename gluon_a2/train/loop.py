@@ -22,16 +22,18 @@ import gluon_a2.data as data
 from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
-from ..metrics import Sums, evaluate, name_damaged
-from . import checkpoint, network, preflight
+from ..launch.launcher import PREEMPTED
+from ..launch.watchdog import Heart
+from ..run import checkpoint
+from ..run import load as network
+from ..run.folder import Run, Spectator, log, versions
+from ..run.recipes import default_folder, to_json
+from ..scoring.metrics import Sums, evaluate, name_damaged
+from . import preflight
+from .datasets import class_names, data_name, eval_transform, fingerprint, open_sources, train_transform
 from .distributed import Group, name_ranks
-from .launch import PREEMPTED
-from .recipes import default_folder, to_json
-from .run import Run, Spectator, log, versions
 from .schedule import Plateau, Schedule
-from .sources import class_names, data_name, eval_transform, fingerprint, open_sources, train_transform
 from .step import PHASES, Clock, Position, Stepper
-from .watchdog import Heart
 
 SMALLEST_SCALE = 1.0  # below this, gradients that overflow are not float16's fault
 

@@ -10,13 +10,13 @@ import numpy as np
 import gluon_a2
 
 from ..backend import mx
-from ..checks import free_memory
 from ..cost import attention_memory
 from ..data import ImageError
 from ..errors import UserError
 from ..files import sha256
+from ..machine.checks import free_memory
+from ..run.recipes import to_json
 from .distributed import name_ranks
-from .recipes import to_json
 
 COPIES = 8  # of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
 WAYS_OUT = {

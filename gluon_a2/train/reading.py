@@ -8,10 +8,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import gluon_a2.data as data
 
-from .. import viz
 from ..errors import UserError
+from ..visualization import plots as viz
+from .datasets import open_sources, train_transform
 from .distributed import Group
-from .sources import open_sources, train_transform
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import List, NamedTuple
 import numpy as np
 
 from ..backend import mx
-from ..metrics import Sums, hits
+from ..scoring.metrics import Sums, hits
 from .optimizer import LossScale, Updater
 
 # Where a step's time goes: `compute` is forward, backward and update, which are waited for; `wait` is for the slowest

@@ -8,8 +8,8 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.errors import UserError
-from gluon_a2.train import checkpoint
-from gluon_a2.train.run import Options
+from gluon_a2.run import checkpoint
+from gluon_a2.run.folder import Options
 
 PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1, batch_size=20)
 

@@ -21,7 +21,7 @@ class Figure(NamedTuple):
     delta: Optional[Tuple[float, float]] = None  # FLOPs more than ResNet-26
 
 
-class Rival(NamedTuple):
+class Baseline(NamedTuple):
     """Another system of Tables 5 and 6: the network here, the FLOPs printed, and why ours differ."""
     where: str
     label: str
@@ -81,12 +81,12 @@ R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both
 RES3D = 'as printed by Tran et al.; the difference is not explained'
 LSTM = 'the paper prints none; here the frames go through its image ResNet-50'
 
-RIVALS = [
-    Rival('Table 5', 'ConvNet+LSTM', None, 'convnet_lstm', LSTM),
-    Rival('Table 5', 'I3D', _g(107.9), 'i3d_inceptionv1', I3D),
-    Rival('Table 5', 'R(2+1)D', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
-    Rival('Table 6', 'C3D', _g(38.5), 'c3d'),
-    Rival('Table 6', 'Res3D ResNet-18', _g(19.3), 'res3d_resnet18', RES3D),
-    Rival('Table 6', 'I3D-RGB', _g(107.9), 'i3d_inceptionv1', I3D),
-    Rival('Table 6', 'R(2+1)D-RGB', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
+BASELINES = [
+    Baseline('Table 5', 'ConvNet+LSTM', None, 'convnet_lstm', LSTM),
+    Baseline('Table 5', 'I3D', _g(107.9), 'i3d_inceptionv1', I3D),
+    Baseline('Table 5', 'R(2+1)D', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
+    Baseline('Table 6', 'C3D', _g(38.5), 'c3d'),
+    Baseline('Table 6', 'Res3D ResNet-18', _g(19.3), 'res3d_resnet18', RES3D),
+    Baseline('Table 6', 'I3D-RGB', _g(107.9), 'i3d_inceptionv1', I3D),
+    Baseline('Table 6', 'R(2+1)D-RGB', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
 ]

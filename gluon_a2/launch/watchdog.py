@@ -147,7 +147,7 @@ class Heart:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
         return subprocess.Popen(
-            [sys.executable, '-m', 'gluon_a2.train.watchdog', f'of-rank-{self.rank}'], stdin=theirs,
+            [sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{self.rank}'], stdin=theirs,
             stdout=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ, PYTHONPATH=path), cwd='/',
             pass_fds=[self._listener.fileno()] if self._listener else [])
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gluon_a2.backend import mx
-from gluon_a2.params import BFLOAT16, MOST_ARRAYS, ParamsError, from_bytes, to_bytes
+from gluon_a2.formats.params import BFLOAT16, MOST_ARRAYS, ParamsError, from_bytes, to_bytes
 
 DTYPES = ['float16', 'float32', 'float64', 'uint8', 'int8', 'int32', 'int64']
 

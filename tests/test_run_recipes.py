@@ -7,8 +7,8 @@ import pytest
 
 from gluon_a2.errors import UserError
 from gluon_a2.models.table import find_row
-from gluon_a2.train import recipes
-from gluon_a2.train.recipes import RECIPES, Recipe, choose, environment
+from gluon_a2.run import recipes
+from gluon_a2.run.recipes import RECIPES, Recipe, choose, environment
 
 
 def parse(*argv, dims=2):

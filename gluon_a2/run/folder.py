@@ -25,10 +25,11 @@ from typing import Optional
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from .. import __version__, viz
+from .. import __version__
 from ..backend import mx, threads
 from ..errors import UserError
 from ..files import write_whole
+from ..visualization import plots as viz
 from . import recipes
 
 log = logging.getLogger('gluon_a2')

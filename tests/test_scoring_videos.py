@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gluon_a2.metrics import evaluate_videos, softmax
+from gluon_a2.scoring.metrics import evaluate_videos, softmax
 
 Batch = namedtuple('Batch', 'images labels indices damaged')
 

@@ -14,7 +14,7 @@ import pytest
 from test_train_watchdog import TOY, assert_all_gone, of_job, wait_for
 
 from gluon_a2.errors import UserError
-from gluon_a2.train import launch
+from gluon_a2.launch import launcher as launch
 
 ROOT = TOY.parents[1]
 

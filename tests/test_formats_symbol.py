@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from loading import load
 
 from gluon_a2.backend import mx
-from gluon_a2.models import get_model, list_rivals
-from gluon_a2.params import from_bytes
-from gluon_a2.symbol import OPERATORS, SymbolError, check_values, parse_symbol, read_symbol
+from gluon_a2.formats.params import from_bytes
+from gluon_a2.formats.symbol import OPERATORS, SymbolError, check_values, parse_symbol, read_symbol
+from gluon_a2.models import get_model, list_baselines
 
 ROOT = Path(__file__).resolve().parents[1]
 FUZZ = ROOT / 'benchmarks' / 'fuzz_files.py'
@@ -39,7 +39,7 @@ def test_exported_symbols_are_read(path):
     assert symbol.tojson() == mx.sym.load(str(path)).tojson()
 
 
-@pytest.mark.parametrize('name', list_rivals())
+@pytest.mark.parametrize('name', list_baselines())
 def test_rivals_are_read(name):
     assert same(get_model(name)(mx.sym.var('data')))
 

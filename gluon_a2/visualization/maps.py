@@ -20,8 +20,8 @@ from ..backend import mx
 from ..data import ImageError, open_video
 from ..deploy import Classifier
 from ..errors import UserError
-from ..metrics import softmax
-from ..symbol import parse_symbol
+from ..formats.symbol import parse_symbol
+from ..scoring.metrics import softmax
 
 # The softmaxes by which a block is known in a graph: those of b and v. A non-local block has no b but the identity.
 KINDS = {'a2': ('gather_attention', 'distribute_attention'), 'nl': ('relate_attention',)}

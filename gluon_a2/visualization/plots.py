@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import write_csv, write_whole
+from ..files import write_csv, write_whole
 
 
 def learning_curve(log, png):

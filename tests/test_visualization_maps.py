@@ -11,7 +11,7 @@ from gluon_a2.deploy import Bundle, Classifier
 from gluon_a2.deploy.fold import fold
 from gluon_a2.errors import UserError
 from gluon_a2.nn import DoubleAttention
-from gluon_a2.seeing import Attention, Seen, attention, see
+from gluon_a2.visualization import Attention, Seen, attention, see
 
 
 def softmax(x, axis):

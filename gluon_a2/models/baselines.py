@@ -106,6 +106,6 @@ def _fold(block):
 BUILDERS = {'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluoncv': from_gluoncv}
 
 
-def build_rival(row, classes):
-    """The network of a `RivalRow`."""
+def build_baseline(row, classes):
+    """The network of a `BaselineRow`."""
     return BUILDERS[row.kind](row, classes)

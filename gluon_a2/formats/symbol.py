@@ -14,8 +14,8 @@ import re
 import warnings
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from .backend import mx
-from .errors import UserError
+from ..backend import mx
+from ..errors import UserError
 
 
 def _words(text):

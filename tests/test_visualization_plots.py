@@ -3,8 +3,8 @@ import json
 import cv2
 import numpy as np
 
-from gluon_a2 import viz
-from gluon_a2.metrics import VideoScores
+from gluon_a2.scoring.metrics import VideoScores
+from gluon_a2.visualization import plots as viz
 
 
 def test_the_curve_is_a_picture_with_something_on_it(tmp_path):

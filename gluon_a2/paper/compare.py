@@ -3,14 +3,14 @@ import importlib.util
 import math
 from typing import NamedTuple, Optional
 
-from .cost import Cost, count, count_network
-from .errors import UserError
-from .models import get_model
-from .models.published import CONTRADICT_TABLE_5, FIGURES, GIGA, MILLION, RIVALS
-from .models.table import RIVAL_ROWS, ZOO
-from .models.zoo import check_input_size
-from .nn import product_memory
-from .symbol import read_symbol
+from ..cost import Cost, count, count_network
+from ..errors import UserError
+from ..formats.symbol import read_symbol
+from ..models import get_model
+from ..models.table import BASELINE_ROWS, ZOO
+from ..models.zoo import check_input_size
+from ..nn import product_memory
+from .costs import BASELINES, CONTRADICT_TABLE_5, FIGURES, GIGA, MILLION
 
 
 class Comparison(NamedTuple):
@@ -89,17 +89,17 @@ def compare_claims():
                          '"over 40 %"', at_least=True)
 
 
-def compare_rivals():
+def compare_baselines():
     """The other systems of Tables 5 and 6, those of GluonCV where it is installed."""
     have_zoo = importlib.util.find_spec('gluoncv') is not None
-    for rival in RIVALS:
-        counted, note, row = None, rival.note, RIVAL_ROWS[rival.model]
+    for baseline in BASELINES:
+        counted, note, row = None, baseline.note, BASELINE_ROWS[baseline.model]
         if row.source and not have_zoo:
             note = 'needs GluonCV: pip install "gluon_a2[zoo]"'
         else:
-            counted = count_network(get_model(rival.model), row.input_size).flops
-        printed, place = rival.flops or (None, GIGA / 10)
-        yield Comparison(rival.where, rival.label, 'FLOPs', printed, counted, place, 'G', note)
+            counted = count_network(get_model(baseline.model), row.input_size).flops
+        printed, place = baseline.flops or (None, GIGA / 10)
+        yield Comparison(baseline.where, baseline.label, 'FLOPs', printed, counted, place, 'G', note)
 
 
 def network_cost(source, input_size=None, classes=None):

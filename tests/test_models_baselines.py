@@ -1,13 +1,13 @@
 """The other systems of Tables 5 and 6: each can be trained, exported and loaded, by the same means as ours."""
 import numpy as np
 import pytest
+from gluon_a2.paper.compare.costs import BASELINES
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count, count_network
 from gluon_a2.errors import UserError
-from gluon_a2.models import get_model, list_models, list_rivals
-from gluon_a2.models.published import RIVALS
-from gluon_a2.models.table import RIVAL_ROWS
+from gluon_a2.models import get_model, list_baselines, list_models
+from gluon_a2.models.table import BASELINE_ROWS
 from gluon_a2.nn.preact import FoldedBatchNorm
 
 SMALL = {'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),
@@ -22,7 +22,7 @@ def ready(name, size, classes=5):
 
 
 def test_these_are_all_the_rivals_of_tables_5_and_6():
-    assert {rival.model for rival in RIVALS} == set(list_rivals()) and not set(list_rivals()) & set(list_models())
+    assert {baseline.model for baseline in BASELINES} == set(list_baselines()) and not set(list_baselines()) & set(list_models())
 
 
 @pytest.mark.parametrize('name', sorted(SMALL))
@@ -59,7 +59,7 @@ def test_two_instances_have_the_same_names_and_their_symbol_computes_the_same(na
 
 def test_the_last_layer_is_the_one_the_row_says():
     pytest.importorskip('gluoncv')
-    for name, row in RIVAL_ROWS.items():
+    for name, row in BASELINE_ROWS.items():
         few, many = (get_model(name, classes=classes).collect_params() for classes in (5, 7))
         changed = {key for key in few if few[key].shape != many[key].shape}
         assert len(changed) == 2 and all(key.startswith(row.classifier) for key in changed)

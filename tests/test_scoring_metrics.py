@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gluon_a2.data import Batch
-from gluon_a2.metrics import Sums, evaluate, hits
+from gluon_a2.scoring.metrics import Sums, evaluate, hits
 
 
 def test_hits_by_hand():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_a2.seeing import Attention, Seen, draw_animation, draw_sheet
-from gluon_a2.seeing.sheet import DIM, OPACITY, PALETTE, heat, percent, selection
+from gluon_a2.visualization import Attention, Seen, draw_animation, draw_sheet
+from gluon_a2.visualization.sheet import DIM, OPACITY, PALETTE, heat, percent, selection
 
 
 def block(name, size, n, seed):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gluon_a2.errors import UserError
-from gluon_a2.seeing import Attention, Seen, page, write_page
-from gluon_a2.seeing.sheet import heat, percent
+from gluon_a2.visualization import Attention, Seen, page, write_page
+from gluon_a2.visualization.sheet import heat, percent
 
 TOP, SHAPE = 4, (5, 40, 40)
 

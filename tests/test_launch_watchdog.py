@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gluon_a2.errors import UserError
-from gluon_a2.train import watchdog
+from gluon_a2.launch import watchdog
 
 TOY = Path(__file__).with_name('toy_rank.py')
 TIMEOUT, SLACK = 1.5, 15

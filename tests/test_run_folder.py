@@ -5,7 +5,7 @@ import pytest
 import tiny
 
 from gluon_a2.errors import UserError
-from gluon_a2.train.run import Options, Run, log
+from gluon_a2.run.folder import Options, Run, log
 
 
 def open_run(folder, **options):

@@ -13,7 +13,7 @@ import struct
 
 import numpy as np
 
-from .errors import UserError
+from ..errors import UserError
 
 LIST, ARRAY, ARRAY_NUMPY = 0x112, 0xF993FAC9, 0xF993FACA  # the last also where shapes may hold zeros
 BFLOAT16 = np.dtype([('bfloat16', '<u2')])  # numpy has none; MXNet gives the upper halves of float32 this type
