@@ -47,10 +47,14 @@ EXTRAS = {
     'video': ['av>=12,<19'],
     # MXNet's exporter imports onnx.mapping, which newer releases of onnx no longer have.
     'onnx': ['onnx==1.16.2', 'onnxruntime>=1.16,<2'],
-    # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one range.
+    # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one
+    # range.
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
     # selenium drives the browser, Chromium, that the page of attention is tested in.
-    'dev': ['pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9', 'selenium>=4,<5'],
+    'dev': [
+        'pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9',
+        'selenium>=4,<5'
+    ],
 }
 
 

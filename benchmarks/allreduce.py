@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""How long ranks on this machine take to sum one buffer, and how well the ring's cost model foretells it.
+"""How long ranks on this machine take to sum one buffer, and how well the ring's cost model
+foretells it.
 
     python benchmarks/allreduce.py
 
-The buffer is float32 and goes the way gradients go, through Horovod and Gloo on the loopback network. Latency α and
-bandwidth B of T = 2 (p - 1) / p · N / B + 2 (p - 1) α are fitted to two ranks at every other size; the other sizes, and
-four ranks, are then predicted from them. Launches with two and four ranks take turns, and so do the sizes within each;
-a time is that of the slowest rank after all have met. Keeps `allreduce_buffers.csv`, one row a measurement.
-What the exchange costs in training is `scaling.py --allreduce`.
+The buffer is float32 and goes the way gradients go, through Horovod and Gloo on the loopback
+network. Latency α and bandwidth B of T = 2 (p - 1) / p · N / B + 2 (p - 1) α are fitted to two
+ranks at every other size; the other sizes, and four ranks, are then predicted from them. Launches
+with two and four ranks take turns, and so do the sizes within each; a time is that of the slowest
+rank after all have met. Keeps `allreduce_buffers.csv`, one row a measurement. What the exchange
+costs in training is `scaling.py --allreduce`.
 """
 import functools
 import json
@@ -39,7 +41,8 @@ FIELDS = ('round', 'ranks', 'bytes', 'repeat', 'seconds', 'cores', 'processor')
 # ---- in the ranks
 
 def child(folder, repeats):
-    """Time all sizes in turn; rank 0 writes [(bytes, repeat, seconds of the slowest rank)] into `folder`."""
+    """Time all sizes in turn; rank 0 writes [(bytes, repeat, seconds of the slowest rank)] into
+    `folder`."""
     from gluon_a2.backend import mx
     from gluon_a2.train.distributed import Group
     group, times = Group(), []
@@ -71,33 +74,44 @@ def run(ranks, repeats):
 
 
 def fit(times, ranks):
-    """(bandwidth in bytes/s, latency in s) with the least squares of relative errors; times: {bytes: seconds}."""
+    """(bandwidth in bytes/s, latency in s) with the least squares of relative errors; times:
+    {bytes: seconds}."""
     sizes, seconds = np.array(list(times), float), np.array(list(times.values()))
     terms = np.stack([2 * (ranks - 1) / ranks * sizes, np.full(len(sizes), 2.0 * (ranks - 1))], 1)
-    per_byte, latency = np.linalg.lstsq(terms / seconds[:, None], np.ones(len(sizes)), rcond=None)[0]
+    per_byte, latency = np.linalg.lstsq(terms / seconds[:, None], np.ones(len(sizes)),
+                                        rcond=None)[0]
     return 1 / per_byte, latency
 
 
 def report(rows):
     """Print what was measured beside what the model says."""
-    found = {ranks: {size: [row['seconds'] for row in rows if (row['ranks'], row['bytes']) == (ranks, size)]
-                     for size in SIZES} for ranks in RANKS}
+    found = {
+        ranks: {
+            size: [row['seconds'] for row in rows if (row['ranks'], row['bytes']) == (ranks, size)]
+            for size in SIZES
+        } for ranks in RANKS
+    }
     first = RANKS[0]
-    bandwidth, latency = fit({size: statistics.median(found[first][size]) for size in FITTED}, first)
-    print(f'fitted: B = {bandwidth / 1e9:.2f} GB/s, α = {1000 * latency:.2f} ms; {cores()} cores, {processor()}')
-    table = [('ranks', 'bytes', 'median ms', 'quartiles', 'model ms', 'model / median', 'used in the fit')]
+    bandwidth, latency = fit({size: statistics.median(found[first][size])
+                              for size in FITTED}, first)
+    print(f'fitted: B = {bandwidth / 1e9:.2f} GB/s, α = {1000 * latency:.2f} ms; {cores()} cores, '
+          f'{processor()}')
+    table = [('ranks', 'bytes', 'median ms', 'quartiles', 'model ms', 'model / median', 'used in '
+                                                                                        'the fit')]
     for ranks, sizes in found.items():
         errors = []
         for size, seconds in sizes.items():
             low, middle, high = statistics.quantiles(seconds, n=4)
-            model, fitted = ring_seconds(size, ranks, bandwidth, latency), ranks == first and size in FITTED
+            model, fitted = ring_seconds(size, ranks, bandwidth,
+                                         latency), ranks == first and size in FITTED
             if not fitted:
                 errors.append(abs(model / middle - 1))
-            table.append((ranks, size, f'{1000 * middle:.2f}', f'{1000 * low:.2f}–{1000 * high:.2f}',
-                          f'{1000 * model:.2f}', f'{model / middle:.2f}', 'yes' if fitted else ''))
+            table.append(
+                (ranks, size, f'{1000 * middle:.2f}', f'{1000 * low:.2f}–{1000 * high:.2f}',
+                 f'{1000 * model:.2f}', f'{model / middle:.2f}', 'yes' if fitted else ''))
         over = ': more ranks than cores' if ranks > cores() else ''
-        print(f'{ranks} ranks{over}: error of a prediction {100 * statistics.median(errors):.0f} % (median), '
-              f'{100 * max(errors):.0f} % (worst)')
+        print(f'{ranks} ranks{over}: error of a prediction {100 * statistics.median(errors):.0f} % '
+              f'(median), {100 * max(errors):.0f} % (worst)')
     show_table(table)
 
 

@@ -17,23 +17,26 @@ from gluon_a2.run import checkpoint  # noqa: E402
 
 # Of the module os; before and after each is a moment to kill in.
 CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')
-CONTROL, LAUNCH = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH'  # in the environment of launcher, ranks and watchdogs
+# in the environment of launcher, ranks and watchdogs
+CONTROL, LAUNCH = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH'
 
 
 class Assassin:
     """Waits in a rank for the moment that the plan names, and tells the harness before it strikes.
 
-    The plan is a list of kills; which one is due depends on how many lines hits.jsonl has when a rank starts, so that
-    ranks that outlive a kill by a moment leave the next one alone.
+    The plan is a list of kills; which one is due depends on how many lines hits.jsonl has when a
+    rank starts, so that ranks that outlive a kill by a moment leave the next one alone.
     """
 
     def __init__(self, control, rank):
         self.control, self.rank = control, rank
         self.number = len(read_lines(control / 'hits.jsonl'))
         plan = json.loads((control / 'plan.json').read_text())
-        self.plan = plan[self.number] if self.number < len(plan) and plan[self.number]['agent'] == rank else None
+        self.plan = plan[
+            self.number] if self.number < len(plan) and plan[self.number]['agent'] == rank else None
         self.phase, self.step, self.first, self.saving = 'start-up', None, None, False
-        self._once, self._countdown, self._thread, self._began = threading.Lock(), None, None, time.monotonic()
+        self._once, self._countdown, self._thread, self._began = threading.Lock(
+        ), None, None, time.monotonic()
         (control / f'pid-{rank}').write_text(str(os.getpid()))
         if self.aims_at('anywhere'):
             self._strike_later()
@@ -76,7 +79,9 @@ class Assassin:
 
     def _strike_later(self):
         began = time.monotonic()
-        timer = threading.Timer(self.plan['delay'], lambda: self.strike(f'{time.monotonic() - began:.3f} s in'))
+        timer = threading.Timer(self.plan['delay'],
+                                lambda: self.strike(f'{time.monotonic() - began:.3f} '
+                                                    's in'))
         timer.daemon = True
         timer.start()
 
@@ -96,15 +101,19 @@ class Assassin:
                   (self.control / f'pid-{self.plan["victim"]}').read_text())
         if is_alive(pid):
             phase = self.phase + ('+save' if self.saving and self.plan['aim'] != 'save' else '')
-            append(self.control / 'hits.jsonl', {
-                'number': self.number, 'pid': pid, 'phase': 'save' if self.plan['aim'] == 'save' else phase,
-                'moment': moment, 'step': self.step, 'time': time.time()})
+            append(
+                self.control / 'hits.jsonl', {
+                    'number': self.number, 'pid': pid,
+                    'phase': 'save' if self.plan['aim'] == 'save' else phase, 'moment': moment,
+                    'step': self.step, 'time': time.time()
+                })
             os.kill(pid, signal.SIGKILL)
 
     def note_time(self, phase, start):
         """Keep how long a phase took, for the moments of later runs."""
         if self.rank == 0:
-            append(self.control / 'times.jsonl', {'phase': phase, 'seconds': time.monotonic() - start})
+            append(self.control / 'times.jsonl',
+                   {'phase': phase, 'seconds': time.monotonic() - start})
 
     def note_going(self, step):
         """The first step of this process begins: training goes again."""
@@ -169,7 +178,8 @@ def _hook_training(assassin, loop):
             return validate(self)
 
     def exporting(*args):
-        late = assassin.plan is not None and assassin.plan['late']  # its own moment has not come in this run
+        # its own moment has not come in this run
+        late = assassin.plan is not None and assassin.plan['late']
         with assassin.during('export', late):
             return export(*args)
 
@@ -195,10 +205,14 @@ def append(path, values):
 
 
 def read_lines(path):
-    """The values of all whole lines; a line of a process that was killed meanwhile does not count."""
+    """The values of all whole lines; a line of a process that was killed meanwhile does not
+    count."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith('\n')]
+    return [
+        json.loads(line) for line in path.read_text().splitlines(keepends=True)
+        if line.endswith('\n')
+    ]
 
 
 def is_alive(pid):

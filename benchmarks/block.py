@@ -1,27 +1,30 @@
 #!/usr/bin/env python3
-"""The attention blocks alone: time and memory over the size of the input, beside what Section 2.3 predicts.
+"""The attention blocks alone: time and memory over the size of the input, beside what Section 2.3
+predicts.
 
     python benchmarks/block.py
 
-A² by Eq. 6 (left), Eq. 7 (right) and the cheaper of the two (auto), non-local, and squeeze-and-excitation; m = n = c/2,
-the ratio of the paper's ResNet-50s, and non-local's width is c/2 too. Inputs are random, from 7×7 to 32×28×28; those
-with a third axis go through the layers for video. Small inputs come in batches, so that calls weigh little, and every
-figure is for one input. A point is left out where twice all its maps exceed the memory that is free, or where a step
-would take longer than --limit: its predictions stay.
+A² by Eq. 6 (left), Eq. 7 (right) and the cheaper of the two (auto), non-local, and
+squeeze-and-excitation; m = n = c/2, the ratio of the paper's ResNet-50s, and non-local's width is
+c/2 too. Inputs are random, from 7×7 to 32×28×28; those with a third axis go through the layers for
+video. Small inputs come in batches, so that calls weigh little, and every figure is for one input.
+A point is left out where twice all its maps exceed the memory that is free, or where a step would
+take longer than --limit: its predictions stay.
 
-Time: the blocks take turns, round by round; forward is inference, a step is forward and backward in training, down to
-the input; medians, lowest and highest. Predicted are the multiply-adds counted, over one rate for forward and one for
-steps: the median rate of the A² points that have at least a tenth of the largest's multiply-adds.
+Time: the blocks take turns, round by round; forward is inference, a step is forward and backward in
+training, down to the input; medians, lowest and highest. Predicted are the multiply-adds counted,
+over one rate for forward and one for steps: the median rate of the A² points that have at least a
+tenth of the largest's multiply-adds.
 
-Memory: the highest resident size (VmHWM, set back before each measurement) above what the process held before it had
-the block and its input, in a process of its own, whose allocator gives back what is freed; the lower of two, and good
-to a few MB a batch. Predicted are every map once that is not written over another's memory, the weights and their
-gradients, and the gradients of the input, the output and the largest map; the picture also has Section 2.3's first
-product alone.
+Memory: the highest resident size (VmHWM, set back before each measurement) above what the process
+held before it had the block and its input, in a process of its own, whose allocator gives back what
+is freed; the lower of two, and good to a few MB a batch. Predicted are every map once that is not
+written over another's memory, the weights and their gradients, and the gradients of the input, the
+output and the largest map; the picture also has Section 2.3's first product alone.
 
-The crossover of Eq. 6 and Eq. 7 is predicted at (dhw)² = mn, and measured where the two take equal time, or memory,
-between sizes by straight lines in logarithms; all are given where noise makes several. Keeps `block.csv`,
-`block_crossover.csv` and `block.png`.
+The crossover of Eq. 6 and Eq. 7 is predicted at (dhw)² = mn, and measured where the two take equal
+time, or memory, between sizes by straight lines in logarithms; all are given where noise makes
+several. Keeps `block.csv`, `block_crossover.csv` and `block.png`.
 """
 import gc
 import itertools
@@ -46,7 +49,8 @@ from gluon_a2.cli import entry, parser  # noqa: E402
 
 BLOCKS = ('A² left', 'A² right', 'A² auto', 'NL', 'SE')
 COLOURS = dict(zip(BLOCKS, ('tab:blue', 'tab:red', 'black', 'tab:green', 'tab:gray')))
-SIZES = ((7, 7), (10, 10), (14, 14), (20, 20), (28, 28), (4, 28, 28), (8, 28, 28), (16, 28, 28), (32, 28, 28))
+SIZES = ((7, 7), (10, 10), (14, 14), (20, 20), (28, 28), (4, 28, 28), (8, 28, 28), (16, 28, 28),
+         (32, 28, 28))
 CHANNELS = (128, 256, 512, 1024)
 WAYS = ('forward', 'step')
 IN_PLACE = ('Activation', 'Reshape', 'reshape_like')  # they write where they read
@@ -86,8 +90,8 @@ def build(point):
         return NonLocal(point.channels, inner, dims=dims)
     if point.block == 'SE':
         return SqueezeExcite(point.channels, dims=dims)
-    return DoubleAttention(point.channels, inner, inner, association=point.block.split()[1], input_size=point.size,
-                           dims=dims)
+    return DoubleAttention(point.channels, inner, inner, association=point.block.split()[1],
+                           input_size=point.size, dims=dims)
 
 
 def actions(point):
@@ -110,7 +114,8 @@ def actions(point):
 
 
 def timed(points, rounds):
-    """{point: {'forward': [seconds], 'step': [seconds]}} of points that take turns, after a first round."""
+    """{point: {'forward': [seconds], 'step': [seconds]}} of points that take turns, after a first
+    round."""
     ready = {point: actions(point) for point in points}
     taken = {point: {way: [] for way in WAYS} for point in points}
     for number in range(rounds + 1):
@@ -123,11 +128,14 @@ def timed(points, rounds):
 
 def resident(field):
     """VmRSS (now) or VmHWM (the highest since it was set back) of this process, in bytes."""
-    return 1024 * int(re.search(rf'{field}:\s+(\d+) kB', Path('/proc/self/status').read_text()).group(1))
+    return 1024 * int(
+        re.search(rf'{field}:\s+(\d+) kB',
+                  Path('/proc/self/status').read_text()).group(1))
 
 
 def peaks(point):
-    """{'forward': bytes, 'step': bytes} that the block and its input take at most, all inputs of the batch together."""
+    """{'forward': bytes, 'step': bytes} that the block and its input take at most, all inputs of
+    the batch together."""
     from gluon_a2.backend import mx
     gc.collect()
     mx.nd.waitall()
@@ -142,7 +150,8 @@ def peaks(point):
 
 
 def child():
-    """Answer every point on standard input, as JSON, by its peaks: the lower of two measurements."""
+    """Answer every point on standard input, as JSON, by its peaks: the lower of two
+    measurements."""
     for line in sys.stdin:
         block, channels, size = json.loads(line)
         point = Point(block, channels, tuple(size))
@@ -154,9 +163,11 @@ class Scale:
     """The process that weighs."""
 
     def __init__(self):
-        environ = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '65536'}  # glibc then returns what is freed, at once
-        self._process = subprocess.Popen([sys.executable, __file__, '--child'], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, encoding='utf-8', env=environ)
+        # glibc then returns what is freed, at once
+        environ = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '65536'}
+        self._process = subprocess.Popen([sys.executable, __file__, '--child'],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         encoding='utf-8', env=environ)
 
     def weigh(self, point):
         """{'forward': MB, 'step': MB} for one input of the point."""
@@ -164,7 +175,8 @@ class Scale:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f'{point} ended the process that weighs it with exit code {self._process.wait()}')
+            raise RuntimeError(f'{point} ended the process that weighs it with exit code '
+                               f'{self._process.wait()}')
         return {way: peak / point.batch / 2 ** 20 for way, peak in json.loads(answer).items()}
 
     def close(self):
@@ -176,7 +188,8 @@ class Scale:
 # ---- what is predicted
 
 def counted(point):
-    """Of one input: multiply-adds, MB of its maps, of the gradients that a step holds at once, and of the weights."""
+    """Of one input: multiply-adds, MB of its maps, of the gradients that a step holds at once, and
+    of the weights."""
     from gluon_a2.backend import mx
     from gluon_a2.cost import count
     symbol = build(point)(mx.sym.var('data'))
@@ -184,8 +197,11 @@ def counted(point):
     inner = symbol.get_internals()
     written = {f'{node["name"]}_output' for node in json.loads(symbol.tojson())['nodes']
                if node['op'] not in ('null', *IN_PLACE)}
-    maps = [math.prod(size) for name, size in zip(inner.list_outputs(), inner.infer_shape(data=shape)[1])
-            if name == 'data' or name in written]
+    maps = [
+        math.prod(size) for name, size in zip(inner.list_outputs(),
+                                              inner.infer_shape(data=shape)[1])
+        if name == 'data' or name in written
+    ]
     cost = count(symbol, data=shape)
     return {'multiply_adds': cost.flops, **{name: values / 2 ** 18 for name, values in (
         ('maps_mb', sum(maps)), ('gradients_mb', 2 * math.prod(shape) + max(maps)), ('weights_mb', cost.trained))}}
@@ -199,7 +215,8 @@ def first_product(point):
 
 
 def fit_rate(points, seconds):
-    """Multiply-adds per second, the median over the A² points of at least a tenth of the largest's multiply-adds.
+    """Multiply-adds per second, the median over the A² points of at least a tenth of the largest's
+    multiply-adds.
 
     `points` {point: counted}, `seconds` {point: s} of one input.
     """
@@ -222,7 +239,8 @@ def rough_rate():
 
 
 def hindrance(point, known, rate, limit, free):
-    """Why a point is left out, or None: `free` bytes of memory, `limit` seconds of a step at `rate`."""
+    """Why a point is left out, or None: `free` bytes of memory, `limit` seconds of a step at
+    `rate`."""
     needed = 2 * point.batch * known['maps_mb'] * 2 ** 20 + 3 * known['weights_mb'] * 2 ** 20
     if needed > free:
         return f'needs up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free'
@@ -236,7 +254,8 @@ def step_seconds(point, known, rate):
 
 
 def crossings(positions, left, right):
-    """Every number of positions where `left` becomes cheaper than `right` or dearer; straight lines in logarithms."""
+    """Every number of positions where `left` becomes cheaper than `right` or dearer; straight lines
+    in logarithms."""
     found = []
     gaps = [math.log(a / b) for a, b in zip(left, right)]
     for (p, gap), (q, after) in zip(zip(positions, gaps), list(zip(positions, gaps))[1:]):
@@ -248,56 +267,78 @@ def crossings(positions, left, right):
 # ---- all of them
 
 def measure(points, args):
-    """({point: seconds by way}, {point: MB by way}, {point: why it is left out}) of {point: counted}."""
+    """({point: seconds by way}, {point: MB by way}, {point: why it is left out}) of {point:
+    counted}."""
     from gluon_a2.machine.checks import free_memory
     rate, seconds, memory, left_out, scale = rough_rate(), {}, {}, {}, Scale()
     groups = [list(group) for _, group in itertools.groupby(points, key=lambda point: point[1:])]
     for group in tqdm(groups, unit='size', disable=None):
-        reasons = {point: hindrance(point, points[point], rate, args.limit, free_memory()) for point in group}
+        reasons = {
+            point: hindrance(point, points[point], rate, args.limit, free_memory())
+            for point in group
+        }
         left_out.update({point: reason for point, reason in reasons.items() if reason})
         group = [point for point in group if not reasons[point]]
         memory.update({point: scale.weigh(point) for point in group})
         a_round = sum(step_seconds(point, points[point], rate) for point in group)
-        seconds.update(timed(group, max(3, min(args.rounds, int(args.seconds / max(a_round, 1e-9))))))
+        seconds.update(
+            timed(group, max(3, min(args.rounds, int(args.seconds / max(a_round, 1e-9))))))
     scale.close()
     return seconds, memory, left_out
 
 
 def rows(points, seconds, memory, left_out):
     """A row of the CSV for each point."""
-    rates = {way: fit_rate(points, {point: statistics.median(taken[way]) for point, taken in seconds.items()})
-             for way in WAYS}
+    rates = {
+        way: fit_rate(points,
+                      {point: statistics.median(taken[way]) for point, taken in seconds.items()})
+        for way in WAYS
+    }
     for point, known in points.items():
-        row = {'block': point.block, 'channels': point.channels, 'm': point.channels // 2,
-               'size': '×'.join(map(str, point.size)), 'positions': point.positions, 'batch': point.batch,
-               'status': left_out.get(point, 'measured'), 'multiply_adds': known['multiply_adds']}
+        row = {
+            'block': point.block, 'channels': point.channels, 'm': point.channels // 2,
+            'size': '×'.join(map(str, point.size)),
+            'positions': point.positions, 'batch': point.batch, 'status': left_out.get(
+                point, 'measured'), 'multiply_adds': known['multiply_adds']
+        }
         for way in WAYS:
             taken = [1000 * value for value in seconds.get(point, {way: []})[way]]
             row[f'{way}_ms'] = round(statistics.median(taken), 4) if taken else None
-            row[f'{way}_lowest'], row[f'{way}_highest'] = (round(f(taken), 4) if taken else None for f in (min, max))
+            row[f'{way}_lowest'], row[f'{way}_highest'] = (round(f(taken), 4) if taken else None
+                                                           for f in (min, max))
             row[f'{way}_predicted'] = round(1000 * known['multiply_adds'] / rates[way], 4)
         row['rounds'] = len(taken)
         for way in WAYS:
             row[f'{way}_mb'] = round(memory[point][way], 4) if point in memory else None
         row['first_product_mb'] = None if point.block == 'SE' else round(first_product(point), 4)
-        row['predicted_mb'] = round(known['maps_mb'] + known['gradients_mb'] + 2 * known['weights_mb'] / point.batch, 4)
+        row['predicted_mb'] = round(
+            known['maps_mb'] + known['gradients_mb'] + 2 * known['weights_mb'] / point.batch, 4)
         yield row
 
 
 def crossover_rows(table):
-    """For each c, where the two associations of A² take the same time (forward, a step) or memory (a step)."""
-    for channels, column in itertools.product(dict.fromkeys(row['channels'] for row in table), COMPARED):
-        left, right = ({row['positions']: row[column] for row in table if row['status'] == 'measured' and
-                        (row['channels'], row['block']) == (channels, block)} for block in BLOCKS[:2])
+    """For each c, where the two associations of A² take the same time (forward, a step) or memory
+    (a step)."""
+    for channels, column in itertools.product(dict.fromkeys(row['channels']
+                                                            for row in table), COMPARED):
+        left, right = ({
+            row['positions']: row[column] for row in table
+            if row['status'] == 'measured' and (row['channels'], row['block']) == (channels, block)
+        } for block in BLOCKS[:2])
         both = sorted(set(left) & set(right))
         found = crossings(both, [left[p] for p in both], [right[p] for p in both])
-        yield {'channels': channels, 'm': channels // 2, 'of': column, 'predicted_positions': channels // 2,
-               'measured_positions': ' '.join(f'{p:.0f}' for p in found),
-               'left_over_right': ' '.join(f'{p}:{left[p] / right[p]:.3f}' for p in both)}
+        yield {
+            'channels': channels, 'm': channels // 2, 'of': column,
+            'predicted_positions': channels // 2, 'measured_positions': ' '.join(
+                f'{p:.0f}'
+                for p in found), 'left_over_right': ' '.join(f'{p}:{left[p] / right[p]:.3f}'
+                                                             for p in both)
+        }
 
 
 def draw(table, png):
-    """Measured points over predicted curves: a column for each c; forward, a step, and the memory of a step."""
+    """Measured points over predicted curves: a column for each c; forward, a step, and the memory
+    of a step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     channels = list(dict.fromkeys(row['channels'] for row in table))
@@ -306,7 +347,8 @@ def draw(table, png):
     panels = figure.subplots(3, len(channels), sharex=True, sharey='row', squeeze=False)
     for axes, c in zip(panels.T, channels):
         mine = [row for row in table if row['channels'] == c]
-        for panel, key, predicted in zip(axes, COMPARED, ('forward_predicted', 'step_predicted', 'predicted_mb')):
+        for panel, key, predicted in zip(axes, COMPARED,
+                                         ('forward_predicted', 'step_predicted', 'predicted_mb')):
             for block in BLOCKS:
                 _curve(panel, [row for row in mine if row['block'] == block], block, key, predicted)
             panel.axvline(c // 2, color='tab:purple', linestyle=':', linewidth=1.5)
@@ -314,18 +356,23 @@ def draw(table, png):
             panel.grid(alpha=0.3)
         for block in BLOCKS[:2]:
             own = [row for row in mine if row['block'] == block]
-            axes[2].plot([row['positions'] for row in own], [row['first_product_mb'] for row in own],
+            axes[2].plot([row['positions']
+                          for row in own], [row['first_product_mb'] for row in own],
                          color=COLOURS[block], linestyle=':', linewidth=1.2)
         axes[0].set_title(f'c = {c}, m = n = {c // 2}')
         axes[2].set_xlabel('positions dhw')
-    for panel, label in zip(panels[:, 0], ('forward, ms', 'forward and backward, ms', 'memory of a step, MB')):
+    for panel, label in zip(panels[:, 0], ('forward, ms', 'forward and backward, ms', 'memory of a '
+                                                                                      'step, MB')):
         panel.set_ylabel(f'{label} per input')
-    handles = [panels[0, 0].plot([], [], color=COLOURS[block], marker=_marker(block), linestyle='none')[0]
-               for block in BLOCKS]
+    handles = [
+        panels[0, 0].plot([], [], color=COLOURS[block], marker=_marker(block), linestyle='none')[0]
+        for block in BLOCKS
+    ]
     handles += [panels[0, 0].plot([], [], color=colour, **style)[0] for colour, style in (
         ('black', {'linestyle': '--'}), ('black', {'linestyle': 'none', 'marker': 'x'}),
         ('tab:red', {'linestyle': ':'}), ('tab:purple', {'linestyle': ':'}))]
-    figure.legend(handles, [*BLOCKS, 'predicted', 'left out, predicted only', 'first product alone (Section 2.3)',
+    figure.legend(handles, [*BLOCKS, 'predicted', 'left out, predicted only', 'first product alone '
+                                                                              '(Section 2.3)',
                             '(dhw)² = mn'], loc='outside lower center', ncols=5)
     figure.savefig(png, dpi=90)
 
@@ -335,13 +382,14 @@ def _marker(block):
 
 
 def _curve(panel, own, block, key, predicted):
-    """One block in one panel; no predicted time for squeeze-and-excitation, which hardly multiplies."""
+    """One block in one panel; no predicted time for squeeze-and-excitation, which hardly
+    multiplies."""
     if block != 'A² auto' and (block != 'SE' or key.endswith('mb')):
-        panel.plot([row['positions'] for row in own], [row[predicted] for row in own], color=COLOURS[block],
-                   linestyle='--', linewidth=1)
+        panel.plot([row['positions'] for row in own], [row[predicted] for row in own],
+                   color=COLOURS[block], linestyle='--', linewidth=1)
         out = [row for row in own if row['status'] != 'measured']
-        panel.plot([row['positions'] for row in out], [row[predicted] for row in out], color=COLOURS[block], marker='x',
-                   linestyle='none')
+        panel.plot([row['positions'] for row in out], [row[predicted] for row in out],
+                   color=COLOURS[block], marker='x', linestyle='none')
     done = [row for row in own if row['status'] == 'measured']
     panel.plot([row['positions'] for row in done], [row[key] for row in done], color=COLOURS[block],
                marker=_marker(block), markersize=4, linestyle='none')
@@ -351,9 +399,11 @@ def _curve(panel, own, block, key, predicted):
 def main(argv=None):
     """Measure, print, keep, draw."""
     flags = parser(__doc__)
-    flags.add_argument('--rounds', type=int, default=9, help='measurements of each point at most, 3 at least')
+    flags.add_argument('--rounds', type=int, default=9, help='measurements of each point at most, '
+                                                             '3 at least')
     flags.add_argument('--seconds', type=float, default=8, help='for all blocks at one size, about')
-    flags.add_argument('--limit', type=float, default=4, help='s of a step; longer ones are left out')
+    flags.add_argument('--limit', type=float, default=4, help='s of a step; longer ones are left '
+                                                              'out')
     flags.add_argument('--quick', action='store_true', help='few small sizes: does it run?')
     flags.add_argument('--out', type=Path, default=HERE, help='folder of the three files')
     args = flags.parse_args(argv)

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""Every write, fsync and rename of a checkpoint fails in turn: is a valid one left, and is no success claimed falsely?
+"""Every write, fsync and rename of a checkpoint fails in turn: is a valid one left, and is no
+success claimed falsely?
 
     python benchmarks/checkpoint_faults.py
 
-Takes Linux and a C compiler; no MXNet. `failing_disk.c` is preloaded, so that the faults come from below Python and
-below safetensors. For each scenario, each libc call on the checkpoints' folder and each fault that may befall it:
+Takes Linux and a C compiler; no MXNet. `failing_disk.c` is preloaded, so that the faults come from
+below Python and below safetensors. For each scenario, each libc call on the checkpoints' folder and
+each fault that may befall it:
 
-    ENOSPC, EIO     the call fails; `full` and `gone`: from then on all that take space do, or all whatsoever
-    short write     half is written, and the call says so
-    silent loss     half is written, and the call claims that all was, as some full disks on a network do
-    kill before, kill after     SIGKILL
-    power cut       killed, and each file that was written and not synced loses its second half
+    ENOSPC, EIO     the call fails; `full` and `gone`: from then on all that take space do, or all
+    whatsoever short write     half is written, and the call says so silent loss     half is
+    written, and the call claims that all was, as some full disks on a network do kill before, kill
+    after     SIGKILL power cut       killed, and each file that was written and not synced loses
+    its second half
 
-Afterwards the newest checkpoint and the best must be valid, bit for bit what was there before or what was saved;
-the latter if the child said 'saved'. An error must be the sentence that scripts print, and nothing may hang. Then an
-undisturbed save must work, and nothing must remain that is of no use. Prints a summary, keeps `checkpoint_faults.csv`
-(`newest_after` is a step, or a step and which try), and ends with 1 if anything was violated.
+Afterwards the newest checkpoint and the best must be valid, bit for bit what was there before or
+what was saved; the latter if the child said 'saved'. An error must be the sentence that scripts
+print, and nothing may hang. Then an undisturbed save must work, and nothing must remain that is of
+no use. Prints a summary, keeps `checkpoint_faults.csv` (`newest_after` is a step, or a step and
+which try), and ends with 1 if anything was violated.
 """
 import argparse
 import collections
@@ -58,10 +61,14 @@ SECONDS = 20  # what takes longer hangs: a save here takes milliseconds
 # ---- what is saved
 
 def tensors(step, again=0):
-    """Deterministic, some kB in several types; `again` gives another try at the same step other values."""
+    """Deterministic, some kB in several types; `again` gives another try at the same step other
+    values."""
     rng = np.random.default_rng((step, again))
-    return {'param/w': rng.normal(size=(61, 67)).astype(np.float32), 'param/b': rng.normal(size=7).astype(np.float16),
-            'state/w/0': rng.integers(0, 99, (3, 5)), 'param/none': np.zeros((0, 3), np.float32)}
+    return {
+        'param/w': rng.normal(size=(61, 67)).astype(np.float32),
+        'param/b': rng.normal(size=7).astype(np.float16), 'state/w/0': rng.integers(
+            0, 99, (3, 5)), 'param/none': np.zeros((0, 3), np.float32)
+    }
 
 
 def state(step, again=0):
@@ -79,14 +86,16 @@ def save(folder, key, **options):
 
 
 def identify(found):
-    """The key of a `Checkpoint` that holds, bit for bit, what was given; 'none' or 'unknown' otherwise."""
+    """The key of a `Checkpoint` that holds, bit for bit, what was given; 'none' or 'unknown'
+    otherwise."""
     if found is None:
         return 'none'
     for key, what in KEYS.items():
         given = tensors(*what)
         if found.state == state(*what) and found.tensors.keys() == given.keys() and all(
-                found.tensors[name].dtype == array.dtype and found.tensors[name].shape == array.shape
-                and found.tensors[name].tobytes() == array.tobytes() for name, array in given.items()):
+                found.tensors[name].dtype == array.dtype and found.tensors[name].shape ==
+                array.shape and found.tensors[name].tobytes() == array.tobytes()
+                for name, array in given.items()):
             return key
     return 'unknown'
 
@@ -94,7 +103,8 @@ def identify(found):
 # ---- scenarios
 
 class Scenario(NamedTuple):
-    """What the child does in a folder with checkpoints 1 and 2, and which are the newest and best before and after."""
+    """What the child does in a folder with checkpoints 1 and 2, and which are the newest and best
+    before and after."""
     name: str
     act: Callable
     newest: Tuple[str, str] = ('2', '2')
@@ -107,16 +117,18 @@ def mark_two(folder):
     checkpoint.mark_best(folder, folder / 'step-00000002')
 
 
-SCENARIOS = (
-    Scenario('a new step', lambda folder: save(folder, '3'), ('2', '3')),
-    Scenario('a new step, the best', lambda folder: save(folder, '3', best=True), ('2', '3'), ('1', '3')),
-    Scenario('the same step, same content', lambda folder: save(folder, '2')),
-    Scenario('the same step, other content', lambda folder: save(folder, '2 again'), ('2', '2 again')),
-    Scenario('the same step, which is the best', lambda folder: save(folder, '2 again'),
-             ('2', '2 again'), ('2', '2 again')),
-    Scenario('the same step, damaged', lambda folder: save(folder, '2'), ('1', '2'), damaged=True),
-    Scenario('mark the best', mark_two, best=('1', '2')),
-)
+SCENARIOS = (Scenario('a new step', lambda folder: save(folder, '3'), ('2', '3')),
+             Scenario('a new step, the best', lambda folder: save(folder, '3', best=True),
+                      ('2', '3'), ('1', '3')),
+             Scenario('the same step, same content', lambda folder: save(folder, '2')),
+             Scenario('the same step, other content', lambda folder: save(folder, '2 again'),
+                      ('2', '2 '
+                       'again')),
+             Scenario('the same step, which is the best', lambda folder: save(folder, '2 again'),
+                      ('2', '2 again'), ('2', '2 again')),
+             Scenario('the same step, damaged', lambda folder: save(folder, '2'), ('1', '2'),
+                      damaged=True), Scenario('mark the best', mark_two, best=('1', '2')),
+             )
 
 
 def prepare(folder, scenario):
@@ -137,12 +149,15 @@ class Call(NamedTuple):
 
     def faults(self):
         """The faults that can befall it."""
-        fails = self.takes_space or self.name != 'close'  # that of a file that was only read does not fail
-        return (*KILLS, *FAILS * fails, *TAKES_SPACE * self.takes_space, *WRITES * (self.name in ('write', 'pwrite')))
+        # that of a file that was only read does not fail
+        fails = self.takes_space or self.name != 'close'
+        return (*KILLS, *FAILS * fails, *TAKES_SPACE * self.takes_space, *WRITES *
+                (self.name in ('write', 'pwrite')))
 
 
 class Ending(NamedTuple):
-    """How a child ended: 'saved', 'killed', 'hung' or its error's type, the calls it made, and what was printed."""
+    """How a child ended: 'saved', 'killed', 'hung' or its error's type, the calls it made, and what
+    was printed."""
     outcome: str
     calls: Tuple[Call, ...]
     text: str
@@ -154,7 +169,8 @@ class Ending(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """Runs scenarios in forks of this process, which `failing_disk.c` was preloaded into; two files to write to."""
+    """Runs scenarios in forks of this process, which `failing_disk.c` was preloaded into; two files
+    to write to."""
     log: BinaryIO
     report: BinaryIO
 
@@ -175,14 +191,15 @@ class Disk(NamedTuple):
         return Ending(_outcome(status, text), calls, text)
 
     def _child(self, scenario, folder, number, fault):
-        """Never returns. Nothing is printed but 'saved', or an error as scripts print it and a line with its type."""
+        """Never returns. Nothing is printed but 'saved', or an error as scripts print it and a line
+        with its type."""
         code = 1
         try:
             signal.alarm(SECONDS)
             for standard in (1, 2):
                 os.dup2(self.report.fileno(), standard)
-            ctypes.CDLL(None).failing_disk(os.fsencode(folder), self.log.fileno(), ctypes.c_long(number),
-                                           fault.encode())
+            ctypes.CDLL(None).failing_disk(os.fsencode(folder), self.log.fileno(),
+                                           ctypes.c_long(number), fault.encode())
             cli.entry(_telling_the_type(scenario.act))(folder)
             print('saved', flush=True)
             code = 0
@@ -208,30 +225,36 @@ def _telling_the_type(act):
 
 def _outcome(status, text):
     if os.WIFSIGNALED(status):
-        return {signal.SIGKILL: 'killed', signal.SIGALRM: 'hung'}.get(os.WTERMSIG(status), f'signal {status}')
+        return {signal.SIGKILL: 'killed', signal.SIGALRM: 'hung'}.get(os.WTERMSIG(status), 'signal '
+                                                                      f'{status}')
     if os.WEXITSTATUS(status) == 0:
         return text  # 'saved', whatever else is no success
     return text.partition('\n')[0].strip() or f'exit {os.WEXITSTATUS(status)}'
 
 
 def _call(line, folder, pid):
-    """A line of the log; files are named from the folder on, without what differs from run to run."""
+    """A line of the log; files are named from the folder on, without what differs from run to
+    run."""
     name, takes_space, *paths = line.rstrip('\n').split('\t')
-    names = (os.path.relpath(path.replace(' (deleted)', ''), folder).replace(str(pid), 'PID') for path in paths)
+    names = (os.path.relpath(path.replace(' (deleted)', ''), folder).replace(str(pid), 'PID')
+             for path in paths)
     return Call(name, takes_space == '1', ' -> '.join(names))
 
 
 # ---- what must hold
 
 def violations(scenario, folder, ending, spoiled=()):
-    """What is wrong in the folder a child left, whose calls `spoiled` failed; and the newest checkpoint in it."""
+    """What is wrong in the folder a child left, whose calls `spoiled` failed; and the newest
+    checkpoint in it."""
     newest, wrong = identify(checkpoint.newest(folder)), []
     best = _best(folder)
     saved = ending.outcome == 'saved'
-    for what, found, (before, after) in (('newest', newest, scenario.newest), ('best', best, scenario.best)):
+    for what, found, (before, after) in (('newest', newest, scenario.newest), ('best', best,
+                                                                               scenario.best)):
         if found not in ((after,) if saved else (before, after)):
             wrong.append(f'{what} is {found}' + ', though it said saved' * saved)
-    if saved and any(call.name in SYNCS for call in spoiled):  # the data is in memory, so it looks well from here
+    # the data is in memory, so it looks well from here
+    if saved and any(call.name in SYNCS for call in spoiled):
         wrong.append('said saved, though an fsync failed')
     if ending.outcome == 'hung':
         wrong.append('hangs')
@@ -281,20 +304,25 @@ def check(scenario, disk, template, scratch):
 
     fresh()
     whole = disk.run(scenario, folder)
-    if whole.outcome != 'saved' or not {'open', 'write', 'fsync', 'rename'} <= {call.name for call in whole.calls}:
-        raise UserError(f'{scenario.name}: without a fault it ends in {whole.text!r}, after {len(whole.calls)} calls')
+    if whole.outcome != 'saved' or not {'open', 'write', 'fsync', 'rename'
+                                        } <= {call.name for call in whole.calls}:
+        raise UserError(f'{scenario.name}: without a fault it ends in {whole.text!r}, after '
+                        f'{len(whole.calls)} calls')
     wrong, newest = violations(scenario, folder, whole)
     yield (scenario.name, 0, '', '', 'none', whole.outcome, newest, '; '.join(wrong) or 'good')
-    cases = [(number, fault) for number, call in enumerate(whole.calls, 1) for fault in call.faults()]
-    for number, fault in tqdm(cases, desc=scenario.name, unit='case', leave=False, dynamic_ncols=True, disable=None):
+    cases = [(number, fault) for number, call in enumerate(whole.calls, 1)
+             for fault in call.faults()]
+    for number, fault in tqdm(cases, desc=scenario.name, unit='case', leave=False,
+                              dynamic_ncols=True, disable=None):
         fresh()
         ending = disk.run(scenario, folder, number, fault)
         spoiled = ending.calls[number - 1:] if fault in STICKY else ending.calls[number - 1:number]
         if not spoiled or (fault in KILLS and ending.outcome != 'killed'):
-            raise UserError(f'{scenario.name}: {fault} did not happen at call {number}: {ending.text!r}')
+            raise UserError(f'{scenario.name}: {fault} did not happen at call {number}: '
+                            f'{ending.text!r}')
         wrong, newest = violations(scenario, folder, ending, spoiled)
-        yield (scenario.name, number, spoiled[0].name, spoiled[0].file, fault, ending.outcome, newest,
-               '; '.join(wrong) or 'good')
+        yield (scenario.name, number, spoiled[0].name, spoiled[0].file, fault, ending.outcome,
+               newest, '; '.join(wrong) or 'good')
 
 
 # ---- all of it
@@ -324,7 +352,8 @@ def summarise(rows):
     cli.show_table(table)
     bad = [row for row in rows if row[7] != 'good']
     for (scenario, verdict), count in collections.Counter((row[0], row[7]) for row in bad).items():
-        _, call, name, file, fault, *_ = next(row for row in bad if (row[0], row[7]) == (scenario, verdict))
+        _, call, name, file, fault, *_ = next(row for row in bad
+                                              if (row[0], row[7]) == (scenario, verdict))
         print(f'{count} × {scenario}: {verdict} (as after {fault} at call {call}, {name} {file})')
     return len(bad)
 
@@ -335,16 +364,20 @@ def compile_disk(target):
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise UserError('no C compiler: install one that is called cc (Debian: apt-get install gcc)') from None
+        raise UserError('no C compiler: install one that is called cc (Debian: apt-get install '
+                        'gcc)') from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f'{SOURCE} does not compile here: {error.stderr.strip().splitlines()[0]}') from None
+        raise UserError(
+            f'{SOURCE} does not compile here: {error.stderr.strip().splitlines()[0]}') from None
 
 
 @cli.entry
 def main(argv=None):
-    """Build the library, start this script again with it preloaded, there check all; 1 if anything was violated."""
+    """Build the library, start this script again with it preloaded, there check all; 1 if anything
+    was violated."""
     parser = cli.parser(__doc__)
-    parser.add_argument('--child', type=Path, help=argparse.SUPPRESS)  # the scratch folder, in the second start
+    # the scratch folder, in the second start
+    parser.add_argument('--child', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
         rows = check_all(args.child)

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Which MXNet 1.x loads what is exported here, each release in an environment of its own, and are the logits equal?
+"""Which MXNet 1.x loads what is exported here, each release in an environment of its own, and are
+the logits equal?
 
     python benchmarks/compatibility.py --record --python PATH/python3.6 PATH/python3.8
     python benchmarks/compatibility.py --versions 1.5.1 1.9.1 --environments DIR
 
-Exports a network of each kind, 2-D and 3-D, with random weights and the running statistics of noise; then, for each
-release, makes a virtual environment, loads the pair of files in the three ways that MXNet has, and compares the
-logits with the exporting process's. pip is told to leave dependencies alone (`--no-deps`): those that the old wheels
-ask for no longer resolve, and MXNet needs two of them only, numpy and a requests that brings its own. `--record` also
-asks the oldest release that loads everything which attributes the operators in symbols/ have there;
-tests/test_compatibility.py holds every symbol to its answer. Keeps `compatibility.csv` and `compatibility.json`.
+Exports a network of each kind, 2-D and 3-D, with random weights and the running statistics of
+noise; then, for each release, makes a virtual environment, loads the pair of files in the three
+ways that MXNet has, and compares the logits with the exporting process's. pip is told to leave
+dependencies alone (`--no-deps`): those that the old wheels ask for no longer resolve, and MXNet
+needs two of them only, numpy and a requests that brings its own. `--record` also asks the oldest
+release that loads everything which attributes the operators in symbols/ have there;
+tests/test_compatibility.py holds every symbol to its answer. Keeps `compatibility.csv` and
+`compatibility.json`.
 """
 import csv
 import json
@@ -32,7 +35,9 @@ from gluon_a2.errors import UserError  # noqa: E402
 CSV, RECORD = (Path(__file__).with_suffix(ending) for ending in ('.csv', '.json'))
 TOLERANCE = 1e-5  # of the largest logit
 WAYS = ('load_checkpoint', 'module', 'symbol_block')
-NETWORKS = [f'{kind}{base}' for base in ('resnet26', 'resnet26_3d') for kind in ('a2_', 'nl_', 'se_', '')]
+NETWORKS = [
+    f'{kind}{base}' for base in ('resnet26', 'resnet26_3d') for kind in ('a2_', 'nl_', 'se_', '')
+]
 NETWORKS += ['a2_resnet50', 'a2_resnet50_3d']  # they have a max pool
 
 
@@ -43,8 +48,9 @@ class Version(NamedTuple):
     numpy: str
 
 
-# The first wheel of 1.0.0 leaves out libgfortran.so.3; .post4 is the same release with it. Python 3.6 has wheels of the
-# old numpy; the pip that comes with it does not find MXNet from 1.7 on (manylinux2014), the one of 3.8 does.
+# The first wheel of 1.0.0 leaves out libgfortran.so.3; .post4 is the same release with it. Python
+# 3.6 has wheels of the old numpy; the pip that comes with it does not find MXNet from 1.7 on
+# (manylinux2014), the one of 3.8 does.
 VERSIONS = [
     Version('1.0.0.post4', '3.6', '1.13.3'),
     Version('1.1.0', '3.6', '1.13.3'),
@@ -125,7 +131,8 @@ def export(name, folder):
     recipe = Recipe(model=name, classes=10, input_size=64, frames=4 if name.endswith('_3d') else 0)
     net, rng = get_model(name, classes=10, input_size=recipe.space), np.random.RandomState(3)
     mx.random.seed(3)
-    # With a magnitude of 2, as trained from, random attention is so sharp that rounding alone moves the logits by 1e-4.
+    # With a magnitude of 2, as trained from, random attention is so sharp that rounding alone moves
+    # the logits by 1e-4.
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=1))
     for key, parameter in net.collect_params().items():  # no scale, shift or statistic stays 1 or 0
         if key.endswith(('gamma', 'beta', 'bias', 'running_mean', 'running_var')):
@@ -143,11 +150,15 @@ def export(name, folder):
 def interpreters(given):
     """{'3.6': path} of the interpreters given, and of the python3.x on PATH."""
     found = {}
-    for path in [*given, *(f'python{python}' for python in sorted({version.python for version in VERSIONS}))]:
+    for path in [
+            *given, *(f'python{python}'
+                      for python in sorted({version.python for version in VERSIONS}))
+    ]:
         path = shutil.which(path) or path
         try:
             done = subprocess.run([path, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding='utf-8')
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  encoding='utf-8')
         except OSError as error:
             if path in given:
                 raise UserError(f'--python {path} cannot be run: {error.strerror}') from error
@@ -158,26 +169,31 @@ def interpreters(given):
 
 
 def environment(version, python, folder):
-    """The interpreter of a virtual environment with that version, made in `folder` unless it is there."""
+    """The interpreter of a virtual environment with that version, made in `folder` unless it is
+    there."""
     made = folder / version.mxnet
     inside, mark = str(made / 'bin' / 'python'), made / '.complete'
     if mark.exists():
         return inside
     shutil.rmtree(made, ignore_errors=True)
     pins = [f'mxnet=={version.mxnet}', f'numpy=={version.numpy}', f'requests=={REQUESTS}']
-    for command in ([python, '-m', 'venv', str(made)], [inside, '-m', 'pip', 'install', '-q', '--no-deps', *pins]):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8')
+    for command in ([python, '-m', 'venv', str(made)], [
+            inside, '-m', 'pip', 'install', '-q', '--no-deps', *pins
+    ]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              encoding='utf-8')
         if done.returncode:
             said = done.stdout.strip().splitlines() or ['nothing']
-            raise UserError(f'no environment for MXNet {version.mxnet}: {" ".join(command)} said: {said[-1]}')
+            raise UserError(f'no environment for MXNet {version.mxnet}: {" ".join(command)} said: '
+                            f'{said[-1]}')
     mark.touch()
     return inside
 
 
 def ask(python, code, *arguments):
     """What `code` prints in another environment, from JSON; RuntimeError where the process dies."""
-    done = subprocess.run([python, '-W', 'ignore', '-c', code, *map(str, arguments)], cwd=tempfile.gettempdir(),
-                          capture_output=True, encoding='utf-8')
+    done = subprocess.run([python, '-W', 'ignore', '-c', code, *map(str, arguments)],
+                          cwd=tempfile.gettempdir(), capture_output=True, encoding='utf-8')
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ['nothing said']
         raise RuntimeError(f'exit code {done.returncode}: {lines[-1]}')
@@ -193,15 +209,20 @@ def load(python, version, name, prefix):
     except RuntimeError as error:
         found = dict.fromkeys(WAYS, str(error))
     reasons = sorted({value for value in found.values() if isinstance(value, str)})
-    return {**version._asdict(), 'network': name,
-            **{way: 'fails' if isinstance(found[way], str) else f'{found[way]:.1e}' for way in WAYS},
-            'error': '; '.join(reasons)}
+    return {
+        **version._asdict(), 'network': name, **{
+            way: 'fails' if isinstance(found[way], str) else f'{found[way]:.1e}' for way in WAYS
+        }, 'error': '; '.join(reasons)
+    }
 
 
 def load_everywhere(pythons, folder, forget):
-    """The rows of all versions in `pythons`, {version: interpreter}; `forget` removes each environment."""
+    """The rows of all versions in `pythons`, {version: interpreter}; `forget` removes each
+    environment."""
     with tempfile.TemporaryDirectory() as exported:
-        prefixes = {name: export(name, exported) for name in tqdm(NETWORKS, desc='export', disable=None)}
+        prefixes = {
+            name: export(name, exported) for name in tqdm(NETWORKS, desc='export', disable=None)
+        }
         with tqdm(total=len(pythons) * len(NETWORKS), unit='network', disable=None) as bar:
             for version, python in pythons.items():
                 bar.set_description(version.mxnet)
@@ -214,18 +235,22 @@ def load_everywhere(pythons, folder, forget):
 
 
 def loads(found):
-    """Whether a row of the CSV loads the network and gives the logits, by `load_checkpoint` and by Module."""
-    return all(found[way] != 'fails' and float(found[way]) <= TOLERANCE for way in ('load_checkpoint', 'module'))
+    """Whether a row of the CSV loads the network and gives the logits, by `load_checkpoint` and by
+    Module."""
+    return all(found[way] != 'fails' and float(found[way]) <= TOLERANCE
+               for way in ('load_checkpoint', 'module'))
 
 
 def summary(rows):
-    """A line for each version: MXNet, Python, numpy, networks loaded, the largest difference, what fails."""
+    """A line for each version: MXNet, Python, numpy, networks loaded, the largest difference, what
+    fails."""
     yield 'MXNet', 'Python', 'numpy', 'networks loaded', 'largest difference', 'what fails'
     for version in dict.fromkeys(row['mxnet'] for row in rows):
         mine = [row for row in rows if row['mxnet'] == version]
         differences = [row[way] for row in mine for way in WAYS if row[way] != 'fails']
         errors = sorted({row['error'] for row in mine} - {''})
-        yield (version, mine[0]['python'], mine[0]['numpy'], f'{sum(map(loads, mine))} of {len(mine)}',
+        yield (version, mine[0]['python'], mine[0]['numpy'], f'{sum(map(loads, mine))} of '
+                                                             f'{len(mine)}',
                max(differences, key=float, default='–'), '; '.join(errors) or '–')
 
 
@@ -240,11 +265,14 @@ def oldest(rows):
 
 
 def record(version, python, folder):
-    """Keep what `version` knows of the operators in symbols/: {operator: {attribute: its type, in words}}."""
+    """Keep what `version` knows of the operators in symbols/: {operator: {attribute: its type, in
+    words}}."""
     symbols = (ROOT / 'symbols').glob('*-symbol.json')
-    used = {node['op'] for path in symbols for node in json.loads(path.read_text())['nodes']} - {'null'}
+    used = {node['op'] for path in symbols
+            for node in json.loads(path.read_text())['nodes']} - {'null'}
     known = ask(environment(version, python, folder), ASKER, *sorted(used))
-    RECORD.write_text(json.dumps({'mxnet': version.mxnet, 'operators': known}, indent=1) + '\n', encoding='utf-8')
+    RECORD.write_text(
+        json.dumps({'mxnet': version.mxnet, 'operators': known}, indent=1) + '\n', encoding='utf-8')
 
 
 def read_rows():
@@ -257,12 +285,17 @@ def read_rows():
 def main(argv=None):
     """Export, load everywhere, print, keep."""
     flags = parser(__doc__)
-    flags.add_argument('--versions', nargs='+', metavar='VERSION', choices=[version.mxnet for version in VERSIONS],
-                       help='only these, and keep no files; all where not given')
-    flags.add_argument('--python', nargs='+', metavar='PATH', default=[], help='interpreters, besides those on PATH')
+    flags.add_argument('--versions', nargs='+', metavar='VERSION', choices=[
+        version.mxnet for version in VERSIONS
+    ], help='only these, and keep no files; all where not given')
+    flags.add_argument('--python', nargs='+', metavar='PATH', default=[], help='interpreters, '
+                                                                               'besides those on '
+                                                                               'PATH')
     flags.add_argument('--environments', type=Path, metavar='DIR',
-                       help='keep the environments here (0.2 GB each) and use those that are; without it none is kept')
-    flags.add_argument('--record', action='store_true', help='also ask the oldest that loads all for its operators')
+                       help='keep the environments here (0.2 GB each) and use those that are; '
+                            'without it none is kept')
+    flags.add_argument('--record', action='store_true', help='also ask the oldest that loads all '
+                                                             'for its operators')
     args = flags.parse_args(argv)
     if args.record and args.versions:
         raise UserError('--record needs every version: leave out --versions')
@@ -271,8 +304,9 @@ def main(argv=None):
         if args.versions and version.mxnet not in args.versions:
             continue
         if version.python not in found:
-            raise UserError(f'MXNet {version.mxnet} needs Python {version.python}, which is not on PATH: name one with '
-                            '--python, or leave this version out with --versions')
+            raise UserError(f'MXNet {version.mxnet} needs Python {version.python}, which is not on '
+                            'PATH: name one with --python, or leave this version out with '
+                            '--versions')
         pythons[version] = found[version.python]
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.environments.resolve() if args.environments else Path(scratch)

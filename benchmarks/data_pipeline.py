@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Our `Loader` against MXNet's `ImageRecordIter`: the same records, the same augmentation, the same cores.
+"""Our `Loader` against MXNet's `ImageRecordIter`: the same records, the same augmentation, the same
+cores.
 
     OMP_NUM_THREADS=2 python benchmarks/data_pipeline.py
 
-Both decode JPEGs of 500×375, crop, resize to 224, mirror, shift HLS, normalise, and hand over float32 NDArrays.
-Rounds alternate between the two in one run. Prints images per second and processor time per image, and keeps
-`data_pipeline.csv`. Processor time is the fairer figure where ImageRecordIter does not use the cores it is given.
+Both decode JPEGs of 500×375, crop, resize to 224, mirror, shift HLS, normalise, and hand over
+float32 NDArrays. Rounds alternate between the two in one run. Prints images per second and
+processor time per image, and keeps `data_pipeline.csv`. Processor time is the fairer figure where
+ImageRecordIter does not use the cores it is given.
 """
 import argparse
 import csv
@@ -27,7 +29,8 @@ SIZE, BATCH = 224, 32
 
 
 def photo(rng, height=375, width=500):
-    """uint8 H×W×3 with the frequencies of a photo: noise at several scales, some grain, and sharp edges."""
+    """uint8 H×W×3 with the frequencies of a photo: noise at several scales, some grain, and sharp
+    edges."""
     image = np.full((height, width, 3), 128, np.float32)
     for cells, strength in ((8, 50), (32, 30), (128, 12)):
         noise = rng.normal(0, strength, (cells * height // width, cells, 3)).astype(np.float32)
@@ -67,11 +70,12 @@ def record_iter(mx, path, threads):
     limits = data.TrainTransform(SIZE)
     red, green, blue = data.MEAN
     images = mx.io.ImageRecordIter(
-        path_imgrec=path, data_shape=(3, SIZE, SIZE), batch_size=BATCH, preprocess_threads=threads, ctx='cpu',
-        random_resized_crop=True, min_random_area=limits.min_area, max_random_area=limits.max_area,
-        min_aspect_ratio=limits.min_aspect, max_aspect_ratio=limits.max_aspect, inter_method=2, rand_mirror=True,
-        random_h=limits.hue, random_s=limits.saturation, random_l=limits.lightness,
-        mean_r=red, mean_g=green, mean_b=blue, scale=data.SCALE)
+        path_imgrec=path, data_shape=(3, SIZE, SIZE), batch_size=BATCH, preprocess_threads=threads,
+        ctx='cpu', random_resized_crop=True, min_random_area=limits.min_area,
+        max_random_area=limits.max_area, min_aspect_ratio=limits.min_aspect,
+        max_aspect_ratio=limits.max_aspect, inter_method=2, rand_mirror=True, random_h=limits.hue,
+        random_s=limits.saturation, random_l=limits.lightness, mean_r=red, mean_g=green,
+        mean_b=blue, scale=data.SCALE)
 
     def epoch(number):
         images.reset()
@@ -96,7 +100,8 @@ def our_loader(mx, loader, source):
 
 
 def measure(contestants, rounds):
-    """Rows of name, round, images/s and processor ms per image; round 0 warms up and is left out."""
+    """Rows of name, round, images/s and processor ms per image; round 0 warms up and is left
+    out."""
     rows = []
     for number in range(rounds + 1):
         for name, epoch in contestants.items():
@@ -116,8 +121,11 @@ def report(rows, path):
         writer.writerows(rows)
     medians = {}
     for name in dict.fromkeys(row[0] for row in rows):
-        medians[name] = [statistics.median(row[column] for row in rows if row[0] == name) for column in (2, 3)]
-        print(f'{name:16} {medians[name][0]:7.1f} images/s   {medians[name][1]:6.2f} processor ms per image')
+        medians[name] = [
+            statistics.median(row[column] for row in rows if row[0] == name) for column in (2, 3)
+        ]
+        print(f'{name:16} {medians[name][0]:7.1f} images/s   {medians[name][1]:6.2f} processor ms '
+              'per image')
     ours, theirs = medians['Loader'], medians['ImageRecordIter']
     print(f'Loader / ImageRecordIter: {ours[0] / theirs[0]:.2f} in images/s, '
           f'{theirs[1] / ours[1]:.2f} in images per processor second')
@@ -125,12 +133,15 @@ def report(rows, path):
 
 def main():
     """Write the pictures, measure both pipelines in turn, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=int, default=416)
     parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('-j', '--workers', type=int, default=2, help='workers of ours, threads of ImageRecordIter')
+    parser.add_argument('-j', '--workers', type=int, default=2, help='workers of ours, threads of '
+                                                                     'ImageRecordIter')
     args = parser.parse_args()
-    from gluon_a2.backend import mx  # here: the loader's processes import this file too. It sets OpenMP to all cores,
+    # here: the loader's processes import this file too. It sets OpenMP to all cores,
+    from gluon_a2.backend import mx
     # which ImageRecordIter decodes with, whatever preprocess_threads says.
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'photos.rec')
@@ -139,7 +150,8 @@ def main():
         with data.Loader(source, data.TrainTransform(SIZE), args.workers) as loader:
             contestants = {'Loader': our_loader(mx, loader, source),
                            'ImageRecordIter': record_iter(mx, path, args.workers)}
-            report(measure(contestants, args.rounds), os.path.join(os.path.dirname(__file__), 'data_pipeline.csv'))
+            report(measure(contestants, args.rounds),
+                   os.path.join(os.path.dirname(__file__), 'data_pipeline.csv'))
 
 
 if __name__ == '__main__':

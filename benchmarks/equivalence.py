@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""k ranks against k accumulated micro-batches in one process, and the paper's 64 × 32 on one machine.
+"""k ranks against k accumulated micro-batches in one process, and the paper's 64 × 32 on one
+machine.
 
-    python benchmarks/equivalence.py            # every optimizer, k = 1, 2, 3, 4, ten steps of the demo network
-    python benchmarks/equivalence.py --paper    # 64 ranks × 32 = 2048, three steps, against 64 micro-batches; 20 GB
+    python benchmarks/equivalence.py            # every optimizer, k = 1, 2, 3, 4, ten steps of the
+    demo network python benchmarks/equivalence.py --paper    # 64 ranks × 32 = 2048, three steps,
+    against 64 micro-batches; 20 GB
 
-Real processes under the launcher, one thread each, with --exact-sums. Differences are norms over all parameters, and
-over all momenta, relative to the single process's. Prints a table, writes `equivalence.csv` (`equivalence_paper.csv`),
-and ends with 1 where a difference exceeds 1e-6 or the ranks' own parameters differ (each rank's SHA-256 of all of them
-is compared at every checkpoint, which is every step here).
+Real processes under the launcher, one thread each, with --exact-sums. Differences are norms over
+all parameters, and over all momenta, relative to the single process's. Prints a table, writes
+`equivalence.csv` (`equivalence_paper.csv`), and ends with 1 where a difference exceeds 1e-6 or the
+ranks' own parameters differ (each rank's SHA-256 of all of them is compared at every checkpoint,
+which is every step here).
 """
 import csv
 import os
@@ -30,7 +33,8 @@ from gluon_a2.run import checkpoint  # noqa: E402
 from gluon_a2.run.recipes import OPTIMIZERS  # noqa: E402
 
 LIMIT = 1e-6
-COLUMNS = ('network', 'optimizer', 'ranks', 'batch per rank', 'steps', 'ranks equal', 'parameters', 'momenta')
+COLUMNS = ('network', 'optimizer', 'ranks', 'batch per rank', 'steps', 'ranks equal', 'parameters',
+           'momenta')
 AGREED = re.compile(r'step (\d+): all (\d+) ranks hold the parameters and momenta (\w+)')
 
 
@@ -51,15 +55,18 @@ def train(folder, images, flags):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                           env={**os.environ, 'OMP_NUM_THREADS': '1'})
     if done.returncode:
-        raise UserError(f'the training script ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}')
+        raise UserError(f'the training script ended with {done.returncode}: '
+                        f'{done.stderr.strip().splitlines()[-1]}')
     return checkpoint.find(folder / 'checkpoints', 'last'), (folder / 'train.log').read_text()
 
 
 def difference(ours, theirs, kind):
     """Norm of the difference of all tensors of a kind, relative to the norm of `theirs`."""
     names = [name for name in theirs.tensors if name.startswith(kind)]
-    gap = sum(((ours.tensors[name].astype(np.float64) - theirs.tensors[name]) ** 2).sum() for name in names)
-    return float(np.sqrt(gap / sum((theirs.tensors[name].astype(np.float64) ** 2).sum() for name in names)))
+    gap = sum(((ours.tensors[name].astype(np.float64) - theirs.tensors[name])**2).sum()
+              for name in names)
+    return float(
+        np.sqrt(gap / sum((theirs.tensors[name].astype(np.float64)**2).sum() for name in names)))
 
 
 def compare(optimizer, ranks, batch, steps, size, *more):
@@ -67,14 +74,19 @@ def compare(optimizer, ranks, batch, steps, size, *more):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_records(folder, ranks * batch * steps)
-        flags = ['--optimizer', optimizer, '--batch-size', batch, '--num-epochs', 1, '--input-size', size]
+        flags = [
+            '--optimizer', optimizer, '--batch-size', batch, '--num-epochs', 1, '--input-size', size
+        ]
         alone, _ = train(folder / 'one', folder, [*flags, '--accumulate', ranks])
-        ours, log = train(folder / 'ranks', folder, [*flags, '-np', ranks, '--max-restarts', int(ranks == 1), *more])
+        ours, log = train(folder / 'ranks', folder,
+                          [*flags, '-np', ranks, '--max-restarts',
+                           int(ranks == 1), *more])
         agreed = {int(step) for step, count, _ in AGREED.findall(log) if int(count) == ranks}
         if {found.state['at']['step'] for found in (alone, ours)} != {steps}:
             raise AssertionError(f'not {steps} steps')
-        return ('a2_resnet26', optimizer, ranks, batch, steps, ranks == 1 or agreed == set(range(1, steps + 1)),
-                difference(ours, alone, 'param'), difference(ours, alone, 'state'))
+        return ('a2_resnet26', optimizer, ranks, batch, steps, ranks == 1
+                or agreed == set(range(1, steps + 1)), difference(ours, alone, 'param'),
+                difference(ours, alone, 'state'))
 
 
 @cli.entry
@@ -87,12 +99,15 @@ def main(argv=None):
     if args.paper:
         cases = [('nag', 64, 32, 3, 16, '--rank-timeout', 600)]
     else:
-        cases = [(optimizer, ranks, 48 // ranks, 10, 32) for optimizer in OPTIMIZERS for ranks in (1, 2, 3, 4)]
+        cases = [(optimizer, ranks, 48 // ranks, 10, 32) for optimizer in OPTIMIZERS
+                 for ranks in (1, 2, 3, 4)]
     rows = [compare(*case) for case in tqdm(cases, unit='pair', dynamic_ncols=True, disable=None)]
     with open(HERE / f'equivalence{"_paper" * args.paper}.csv', 'w', newline='') as file:
         csv.writer(file, lineterminator='\n').writerows([COLUMNS, *rows])
-    cli.show_table([COLUMNS, *((*row[:5], 'yes' if row[5] else 'NO', *(f'{gap:.1e}' for gap in row[6:]))
-                               for row in rows)])
+    cli.show_table([
+        COLUMNS, *((*row[:5], 'yes' if row[5] else 'NO', *(f'{gap:.1e}' for gap in row[6:]))
+                   for row in rows)
+    ])
     print(f'{time.perf_counter() - start:.0f} s in all')
     return int(not all(row[5] and max(row[6:]) <= LIMIT for row in rows))
 

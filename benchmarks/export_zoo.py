@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Every network of the zoo folded and written as ONNX, at the paper's input size: is it still the same network?
+"""Every network of the zoo folded and written as ONNX, at the paper's input size: is it still the
+same network?
 
     python benchmarks/export_zoo.py
 
-The weights are random, the BatchNorm statistics those of photographs, the inputs photographs, or pans across them.
-Folding is compared in float64 and in float32; ONNX Runtime with MXNet in batches of 1 and 8 (clips: 2), at the
-network's own size and at 10/7 of it (224 and 320). A difference is the largest of any logit, over the largest logit.
-Exit code 1 where one is too large. Keeps `export_zoo.csv`.
+The weights are random, the BatchNorm statistics those of photographs, the inputs photographs, or
+pans across them. Folding is compared in float64 and in float32; ONNX Runtime with MXNet in batches
+of 1 and 8 (clips: 2), at the network's own size and at 10/7 of it (224 and 320). A difference is
+the largest of any logit, over the largest logit. Exit code 1 where one is too large. Keeps
+`export_zoo.csv`.
 """
 import sys
 from pathlib import Path
@@ -29,14 +31,20 @@ def measure(name, input_size):
     from gluon_a2.run.load import from_zoo
     bundle = from_zoo(name, input_size=input_size)
     folded, done, total = fold(bundle)
-    row = {'network': name, 'input': '×'.join(map(str, bundle.meta['input_shape'][1:])), 'folded': f'{done} of {total}'}
+    row = {
+        'network': name, 'input': '×'.join(map(str, bundle.meta['input_shape'][1:])),
+        'folded': f'{done} of {total}'
+    }
     try:
         wide, narrow = parity.fold_gap(bundle, folded)
         content = to_onnx(bundle)
         gaps = parity.onnx_gaps(bundle, content)
     except UserError as error:
         print(error, file=sys.stderr)
-        return {**row, 'fold_float64': '', 'fold_float32': '', 'onnx_mb': '', 'agrees': 'no', 'onnx_difference': ''}
+        return {
+            **row, 'fold_float64': '', 'fold_float32': '', 'onnx_mb': '', 'agrees': 'no',
+            'onnx_difference': ''
+        }
     return {**row, 'fold_float64': f'{wide:.1e}', 'fold_float32': f'{narrow:.1e}',
             'onnx_mb': round(len(content) / 1e6, 1), 'agrees': 'yes',
             'onnx_difference': f'{max(gap.relative for gap in gaps):.1e}'}
@@ -46,8 +54,10 @@ def measure(name, input_size):
 def main(argv=None):
     """Measure, print, keep."""
     flags = parser(__doc__)
-    flags.add_argument('--networks', nargs='+', metavar='NAME', help='these alone, and nothing is kept')
-    flags.add_argument('--input-size', type=int, help="side of the input; the paper's where not given")
+    flags.add_argument('--networks', nargs='+', metavar='NAME',
+                       help='these alone, and nothing is kept')
+    flags.add_argument('--input-size', type=int,
+                       help="side of the input; the paper's where not given")
     args = flags.parse_args(argv)
     import logging
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Read random clips out of real files whose every frame carries its number: how many frames are wrong?
+"""Read random clips out of real files whose every frame carries its number: how many frames are
+wrong?
 
-    python benchmarks/frame_exactness.py
-    python benchmarks/frame_exactness.py --decord ~/decord-env/bin/python     # an interpreter that has decord
+    python benchmarks/frame_exactness.py python benchmarks/frame_exactness.py --decord
+    ~/decord-env/bin/python     # an interpreter that has decord
 
-The files are those of tests/numbered.py: containers and codecs, open groups of pictures, variable rate, cut streams,
-hidden and rotated frames. A clip begins anywhere, has 8 or 16 frames and a stride of 1 to 8. OpenCV and decord are
-asked for the same frames by number; decord in a process of its own, since beside MXNet it crashes. Of a cut stream,
-whose first frames cannot be shown, a reader that counts them all the same has other frames under all numbers. Both are
-told nothing of a rotation, so a rotated file is read by ours alone. Keeps `frame_exactness.csv`; exit code 1 if a
+The files are those of tests/numbered.py: containers and codecs, open groups of pictures, variable
+rate, cut streams, hidden and rotated frames. A clip begins anywhere, has 8 or 16 frames and a
+stride of 1 to 8. OpenCV and decord are asked for the same frames by number; decord in a process of
+its own, since beside MXNet it crashes. Of a cut stream, whose first frames cannot be shown, a
+reader that counts them all the same has other frames under all numbers. Both are told nothing of a
+rotation, so a rotated file is read by ours alone. Keeps `frame_exactness.csv`; exit code 1 if a
 frame of ours is wrong.
 """
 import json
@@ -74,7 +76,8 @@ def opencv(path, asked):
 
 
 def decord_child():
-    """In an interpreter of its own: read {path: [clips], …} from standard input, write the numbers of wrong frames."""
+    """In an interpreter of its own: read {path: [clips], …} from standard input, write the numbers
+    of wrong frames."""
     import decord
     for line in sys.stdin:
         path, first, asked = json.loads(line)
@@ -94,8 +97,12 @@ def measure(kind, path, first, many, cache, decord):
     from gluon_a2.data import open_video
     length = len(open_video(path, cache))
     asked = list(clips(kind, many, length))
-    row = {'file': kind, 'frames': length, 'clips': many, 'frames_read': sum(map(len, asked)), 'wrong': sum(
-        wrong(pictures, wanted, first) for pictures, wanted in zip(ours(path, asked, cache), asked))}
+    row = {
+        'file': kind, 'frames': length, 'clips': many, 'frames_read': sum(map(len, asked)),
+        'wrong': sum(
+            wrong(pictures, wanted, first)
+            for pictures, wanted in zip(ours(path, asked, cache), asked))
+    }
     turned = 'rotated' in kind
     row['wrong_opencv'] = '–' if turned else sum(
         wrong(pictures, wanted, first) for pictures, wanted in zip(opencv(path, asked), asked))
@@ -118,8 +125,9 @@ def main(argv=None):
     flags.add_argument('--clips', type=int, default=120, help='of each file')
     flags.add_argument('--decord', metavar='PYTHON', help='an interpreter that has decord')
     args = flags.parse_args(argv)
-    decord = args.decord and subprocess.Popen(
-        [args.decord, __file__, '--decord-child'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding='utf-8')
+    decord = args.decord and subprocess.Popen([args.decord, __file__, '--decord-child'],
+                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                              encoding='utf-8')
     rows, pictures = [], numbered.frames(COUNT)
     with tempfile.TemporaryDirectory(prefix='frames-') as place:
         for kind in tqdm(numbered.KINDS, unit='file'):

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Does a damaged or hostile file crash us, hang us or take our memory? Mutations of real ones through our readers.
+"""Does a damaged or hostile file crash us, hang us or take our memory? Mutations of real ones
+through our readers.
 
     python benchmarks/fuzz_files.py -j 2
 
-Half of the files are params (float32, int8 and bfloat16), half symbols (exported ones of the zoo, quantized, fused and
-AMP ones). File `i` of seed `s` is always the same file. It is read in a worker that may take `MARGIN` bytes more than
-it began with, and a second of processor time (or ten by the clock) for each file; params are read whole, a symbol that
-is accepted is loaded by MXNet and asked for its arguments and, for a small input, for its shapes and types.
+Half of the files are params (float32, int8 and bfloat16), half symbols (exported ones of the zoo,
+quantized, fused and AMP ones). File `i` of seed `s` is always the same file. It is read in a worker
+that may take `MARGIN` bytes more than it began with, and a second of processor time (or ten by the
+clock) for each file; params are read whole, a symbol that is accepted is loaded by MXNet and asked
+for its arguments and, for a small input, for its shapes and types.
 
     refused     with our sentence: `ParamsError`, `SymbolError`
     accepted    some changes do no harm
     exception   any other: a traceback for the user
     crash, hang, memory     the worker died by a signal; by the watchdog; the memory was not given
 
-Prints and keeps `fuzz_files.csv`, and ends with 1 if there was any exception, crash, hang or excess of memory; `--keep`
-names a folder for the files that caused one. `--reader mxnet` gives the same files to MXNet's own readers.
+Prints and keeps `fuzz_files.csv`, and ends with 1 if there was any exception, crash, hang or excess
+of memory; `--keep` names a folder for the files that caused one. `--reader mxnet` gives the same
+files to MXNet's own readers.
 """
 import collections
 import contextlib
@@ -50,8 +53,9 @@ RESULT = HERE / 'fuzz_files.csv'
 MARGIN, SECONDS, CLOCK_SECONDS = 2 ** 29, 1, 10
 DEFECTS = ('exception', 'crash', 'hang', 'memory')
 VERDICTS = ('refused', 'accepted', *DEFECTS)
-ZOO = (('resnet26', (1, 3, 32, 32)), ('a2_resnet26', (1, 3, 32, 32)), ('nl_resnet26', (1, 3, 32, 32)),
-       ('se_resnet26', (1, 3, 32, 32)), ('a2_resnet26_3d', (1, 3, 8, 32, 32)))
+ZOO = (('resnet26', (1, 3, 32, 32)), ('a2_resnet26', (1, 3, 32, 32)),
+       ('nl_resnet26', (1, 3, 32, 32)), ('se_resnet26', (1, 3, 32, 32)), ('a2_resnet26_3d',
+                                                                          (1, 3, 8, 32, 32)))
 
 
 class Base(NamedTuple):
@@ -62,7 +66,8 @@ class Base(NamedTuple):
 
 # ---- changes of bytes: (content, random) → content
 
-INTEGERS = (0, 1, -1, 2, 127, 2 ** 15, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 62, 2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)
+INTEGERS = (0, 1, -1, 2, 127, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63,
+            2**64 - 1)
 
 
 def _place(content, rng):
@@ -116,7 +121,9 @@ def swap(content, rng):
     """Two pieces change places."""
     changed, size = bytearray(content), rng.choice((1, 2, 4, 8))
     here, there = rng.randrange(len(content) - size), rng.randrange(len(content) - size)
-    changed[here:here + size], changed[there:there + size] = content[there:there + size], content[here:here + size]
+    changed[here:here + size], changed[there:there + size] = content[there:there
+                                                                     + size], content[here:here
+                                                                                      + size]
     return bytes(changed)
 
 
@@ -143,20 +150,21 @@ def set_length(content, rng):
 
 # ---- changes of a graph, in place, or → the text it becomes
 
-VALUES = (
-    '', '0', '1', '-1', '2', '15', '16', '1024', '4096', '16777216', '16777217', '-16777216', '268435456',
-    '2147483647', '2147483648', '-2147483648', '4294967296', '9223372036854775807', '1' * 400,
-    '0.0', '1e-45', '1e9', '1e38', '1e999', '-1e38', 'nan', 'inf', 'None', 'True', 'False',
-    '()', '[]', '(0,)', '(1,)', '(1, 1)', '(0, 0)', '(1, 1, 1)', '(2, 3, 4, 5)', '(-1, -1)', '(-2,)', '(-3, -3)',
-    '(-4, 0, 0, 0)', '(-4, -1, -1)', '(0, 0, -1)', '(0, 0, 0, 0, 0, 0, 0, 0)', '(None, None)', '(16777216, 16)',
-    '(16777216, 16777216)', '(3000000000,)', '(1,' * 40, '(' + '1, ' * 5000 + '1)',
-    'relu', 'prelu', 'rrelu', 'gelu', 'max', 'lp', 'full', 'same', 'like', 'both', 'NHWC', 'NCW', 'lstm', 'gru',
-    'bilinear', 'nearest', 'int8', 'uint8', 'bfloat16', 'bool', 'valid', 'cpu(0)',
-    '["load", {"param": "/etc/passwd"}]', 'λ', 'a\x00b', '\ud800', '%s%n', '\\', '"')
-CONFUSED = (None, True, False, 0, 1, -1, 0.5, 10 ** 9, 10 ** 30, '', '0', 'null', [], [0], [[0, 0, 0]], {}, {'a': 'b'},
-            [-1, -1, -1], [2 ** 31, 0, 0], [0, 2 ** 32, 0], [0, 0, 0, 0])
-STRANGE = ('', 'a' * 5000, 'λ' * 9, '\x00', 'a\nb', '\u202eabc', '\ud83d\ude00', '\ud800', '..', '/etc/passwd', '%s%n',
-           '"', '\\', 'data')
+VALUES = ('', '0', '1', '-1', '2', '15', '16', '1024', '4096', '16777216', '16777217', '-16777216',
+          '268435456', '2147483647', '2147483648', '-2147483648', '4294967296',
+          '9223372036854775807', '1' * 400, '0.0', '1e-45', '1e9', '1e38', '1e999', '-1e38', 'nan',
+          'inf', 'None', 'True', 'False', '()', '[]', '(0,)', '(1,)', '(1, 1)', '(0, 0)',
+          '(1, 1, 1)', '(2, 3, 4, 5)', '(-1, -1)', '(-2,)', '(-3, -3)', '(-4, 0, 0, 0)',
+          '(-4, -1, -1)', '(0, 0, -1)', '(0, 0, 0, 0, 0, 0, 0, 0)', '(None, None)',
+          '(16777216, 16)', '(16777216, 16777216)', '(3000000000,)', '(1,' * 40,
+          '(' + '1, ' * 5000 + '1)', 'relu', 'prelu', 'rrelu', 'gelu', 'max', 'lp', 'full', 'same',
+          'like', 'both', 'NHWC', 'NCW', 'lstm', 'gru', 'bilinear', 'nearest', 'int8', 'uint8',
+          'bfloat16', 'bool', 'valid', 'cpu(0)', '["load", {"param": "/etc/passwd"}]', 'λ',
+          'a\x00b', '\ud800', '%s%n', '\\', '"')
+CONFUSED = (None, True, False, 0, 1, -1, 0.5, 10**9, 10**30, '', '0', 'null', [], [0], [[0, 0, 0]],
+            {}, {'a': 'b'}, [-1, -1, -1], [2**31, 0, 0], [0, 2**32, 0], [0, 0, 0, 0])
+STRANGE = ('', 'a' * 5000, 'λ' * 9, '\x00', 'a\nb', '\u202eabc', '\ud83d\ude00', '\ud800', '..',
+           '/etc/passwd', '%s%n', '"', '\\', 'data')
 
 
 def _node(graph, rng, wanted=lambda node: True):
@@ -195,7 +203,8 @@ def replace_operator(graph, rng):
 
 
 def replace_by_known(graph, rng):
-    """By one that is accepted, with those of its attributes that it knows and as many inputs as it may take."""
+    """By one that is accepted, with those of its attributes that it knows and as many inputs as it
+    may take."""
     from gluon_a2.backend import mx
     node = _node(graph, rng, _is_operator)
     node['op'] = rng.choice(_known_operators())
@@ -214,13 +223,16 @@ def _plausible(kind, rng):
     """The text of a value of a type as MXNet describes it."""
     if kind.startswith('{'):
         return rng.choice(re.findall(r'[\w.]+', kind.split('}')[0]))
-    return rng.choice({'int': ('0', '1', '2', '3', '-1', '-2', '16777216'),
-                       'Sha': ('(1, 1)', '(2, 2, 2)', '(0, -1)', '(0, 1, 2, 3)', '(3,)', '()', '(16777216, 16)'),
-                       'flo': ('0', '0.5'), 'boo': ('True', 'False')}.get(kind[:3], ('1',)))
+    return rng.choice({
+        'int': ('0', '1', '2', '3', '-1', '-2', '16777216'),
+        'Sha': ('(1, 1)', '(2, 2, 2)', '(0, -1)', '(0, 1, 2, 3)', '(3,)', '()',
+                '(16777216, 16)'), 'flo': ('0', '0.5'), 'boo': ('True', 'False')
+    }.get(kind[:3], ('1', )))
 
 
 def grow(graph, rng):
-    """One to five accepted operators on top of any nodes and of new variables, with attributes of their types."""
+    """One to five accepted operators on top of any nodes and of new variables, with attributes of
+    their types."""
     for _ in range(rng.randint(1, 5)):
         _grow_one(graph, rng, rng.choice(_known_operators()))
     graph['heads'] = [[len(graph['nodes']) - 1, 0, 0]]
@@ -267,8 +279,8 @@ def add_attribute(graph, rng):
 
 def add_hint(graph, rng):
     """One that any node may have, or another's."""
-    names = ('__shape__', '__dtype__', '__storage_type__', '__init__', '__lr_mult__', '__wd_mult__', 'num_args',
-             *_attrs(_node(graph, rng)))
+    names = ('__shape__', '__dtype__', '__storage_type__', '__init__', '__lr_mult__', '__wd_mult__',
+             'num_args', *_attrs(_node(graph, rng)))
     _attrs(_node(graph, rng))[rng.choice(names)] = rng.choice(VALUES)
 
 
@@ -303,7 +315,8 @@ def delete_node(graph, rng):
 
 def duplicate_node(graph, rng):
     """A second node of that name, anywhere."""
-    graph['nodes'].insert(rng.randrange(len(graph['nodes'])), json.loads(json.dumps(_node(graph, rng))))
+    graph['nodes'].insert(rng.randrange(len(graph['nodes'])),
+                          json.loads(json.dumps(_node(graph, rng))))
 
 
 def swap_nodes(graph, rng):
@@ -369,15 +382,19 @@ def write_number(graph, rng):
     """A number as no reader expects it."""
     container, key = _spot(graph, rng)
     container[key] = '@@'
-    return json.dumps(graph).replace('"@@"', rng.choice((
-        '9' * 5000, '9' * 200000, '-9' * 5, '1e5', '1e400', '-1E+400', 'NaN', 'Infinity', '-Infinity', '0x10', '01',
-        '-0', '1.0', '2147483648', '18446744073709551616', '9223372036854775808')), 1)
+    return json.dumps(graph).replace(
+        '"@@"',
+        rng.choice(('9' * 5000, '9' * 200000, '-9' * 5, '1e5', '1e400', '-1E+400', 'NaN',
+                    'Infinity', '-Infinity', '0x10', '01', '-0', '1.0', '2147483648',
+                    '18446744073709551616', '9223372036854775808')), 1)
 
 
 def repeat_key(graph, rng):
     """An object names something twice."""
     text = json.dumps(graph)
-    at = rng.choice([match.start() for match in re.finditer(r'"(op|name|attrs|inputs|nodes|heads)":', text)])
+    at = rng.choice([
+        match.start() for match in re.finditer(r'"(op|name|attrs|inputs|nodes|heads)":', text)
+    ])
     key = re.match(r'"\w+":', text[at:]).group()
     return f'{text[:at]}{key} {json.dumps(rng.choice(CONFUSED))}, {text[at:]}'
 
@@ -390,9 +407,10 @@ def several(graph, rng):
 
 
 BYTES = (flip_bits, truncate, insert, delete, overwrite, splice, swap, set_integer)
-GRAPH = (replace_operator, replace_by_known, grow, set_attribute, add_attribute, add_hint, remove_attribute, set_index,
-         change_inputs, delete_node, duplicate_node, swap_nodes, swap_operators, change_ends, graft, confuse, rename,
-         remove, nest, write_number, repeat_key, several)
+GRAPH = (replace_operator, replace_by_known, grow, set_attribute, add_attribute, add_hint,
+         remove_attribute, set_index, change_inputs, delete_node, duplicate_node, swap_nodes,
+         swap_operators, change_ends, graft, confuse, rename, remove, nest, write_number,
+         repeat_key, several)
 CHANGES = {'params': (*BYTES, set_header, set_length), 'symbol': (*BYTES, *GRAPH)}
 
 
@@ -405,8 +423,12 @@ def sound_files():
     from gluon_a2.backend import mx
     mx.random.seed(1)
     np.random.seed(1)
-    files = {'params': [], 'symbol': [Base((HERE.parent / f'symbols/{name}-symbol.json').read_bytes(), shape)
-                                      for name, shape in ZOO]}
+    files = {
+        'params': [], 'symbol': [
+            Base((HERE.parent / f'symbols/{name}-symbol.json').read_bytes(), shape)
+            for name, shape in ZOO
+        ]
+    }
     for symbol, values in _small_networks(mx):
         files['symbol'].append(Base(symbol.tojson().encode(), (2, 3, 16, 16)))
         files['params'].append(Base(_saved(values, symbol.list_auxiliary_states())))
@@ -419,19 +441,23 @@ def _small_networks(mx):
     symbol, arguments, statistics = _exported(_network(mx))
     yield symbol, {**arguments, **statistics}
     yield symbol.get_backend_symbol('MKLDNN'), {**arguments, **statistics}
-    mixed = amp.convert_model(symbol, arguments, statistics, target_dtype='bfloat16', cast_optional_params=True)
+    mixed = amp.convert_model(symbol, arguments, statistics, target_dtype='bfloat16',
+                              cast_optional_params=True)
     yield mixed[0], {**mixed[1], **mixed[2]}
     for granularity in ('tensor-wise', 'channel-wise'):
-        # New each time: calibrated on an iterator at its end, the network is one that MXNet 1.9.1 crashes in.
+        # New each time: calibrated on an iterator at its end, the network is one that MXNet 1.9.1
+        # crashes in.
         images = mx.io.NDArrayIter(mx.nd.random.uniform(shape=(4, 3, 16, 16)), batch_size=2)
-        quantized = quantization.quantize_net_v2(
-            _network(mx), quantize_granularity=granularity, calib_data=images, calib_mode='naive', ctx=mx.cpu())
+        quantized = quantization.quantize_net_v2(_network(mx), quantize_granularity=granularity,
+                                                 calib_data=images, calib_mode='naive',
+                                                 ctx=mx.cpu())
         symbol, arguments, statistics = _exported(quantized)
         yield symbol, {**arguments, **statistics}
 
 
 def _network(mx):
-    """Something of everything: convolutions, an A² block, an excitation, a sum, a fully connected layer."""
+    """Something of everything: convolutions, an A² block, an excitation, a sum, a fully connected
+    layer."""
     from gluon_a2.nn import DoubleAttention, SqueezeExcite
     net = mx.gluon.nn.HybridSequential()
     net.add(mx.gluon.nn.Conv2D(8, 3, in_channels=3), mx.gluon.nn.BatchNorm(in_channels=8),
@@ -494,7 +520,8 @@ def make_case(files, seed, number):
     if change in GRAPH:
         graph = json.loads(base.content)
         changed = change(graph, rng) or graph
-        text = changed if isinstance(changed, str) else json.dumps(changed, ensure_ascii=rng.random() < 0.5)
+        text = changed if isinstance(changed, str) else json.dumps(changed,
+                                                                   ensure_ascii=rng.random() < 0.5)
         content = text.encode(errors='surrogatepass')
     else:
         content = change(base.content, rng)
@@ -526,7 +553,8 @@ def _our_symbol(case):
     symbol = parse_symbol(case.content, 'file')
     try:
         _ask(symbol, case.shape)
-    except (mx.MXNetError, ValueError) as error:  # sound, and of no network that takes such an input
+    # sound, and of no network that takes such an input
+    except (mx.MXNetError, ValueError) as error:
         if 'bad_alloc' in str(error):
             raise MemoryError from error
 
@@ -584,13 +612,15 @@ class Run(NamedTuple):
 
 
 def work(pipe, run, numbers):
-    """Send the verdict on each number; whatever ends the process ends it at the first that was not sent."""
+    """Send the verdict on each number; whatever ends the process ends it at the first that was not
+    sent."""
     silence()
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MARGIN,) * 2)
     for number in numbers:
         case = make_case(run.files, run.seed, number)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # neither signal is handled: it ends the process
+        # neither signal is handled: it ends the process
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         signal.setitimer(signal.ITIMER_REAL, CLOCK_SECONDS)
         verdict = judge(case, run.reader)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -608,7 +638,8 @@ class Worker:
     def _start(self):
         context = multiprocessing.get_context('fork')
         self.pipe, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=work, args=(theirs, self.run, list(self.numbers)), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, self.run, list(self.numbers)),
+                                       daemon=True)
         self.process.start()
         theirs.close()
 
@@ -652,21 +683,25 @@ def main(argv=None):
     args = _parser().parse_args(argv)
     if args.count < 1 or args.jobs < 1:
         raise UserError('--count and -j must be 1 or more')
-    for load in (_all_operators, _known_operators):  # MXNet and our reader, once, before the forks and the limits
+    # MXNet and our reader, once, before the forks and the limits
+    for load in (_all_operators, _known_operators):
         load()
     with ProcessPoolExecutor(1, multiprocessing.get_context('fork'), silence) as pool:
         files = pool.submit(sound_files).result()
     verdicts, run = {}, Run(files, args.seed, args.reader)
-    for number, verdict in tqdm(results(run, args.count, args.jobs), total=args.count, disable=None):
+    for number, verdict in tqdm(results(run, args.count, args.jobs), total=args.count,
+                                disable=None):
         verdicts[number] = verdict
         if verdict in DEFECTS and args.keep:
             case, folder = make_case(files, args.seed, number), Path(args.keep)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f'{args.seed}-{number}-{case.change}-{verdict}.{case.format}').write_bytes(case.content)
+            (folder / f'{args.seed}-{number}-{case.change}-{verdict}.{case.format}').write_bytes(
+                case.content)
     rows = table(verdicts)
     keep(rows, args.out)
     defects = {verdict: sum(row[verdict] for row in rows) for verdict in DEFECTS}
-    print(f'{args.count:,} files: ' + ', '.join(f'{number} {verdict}' for verdict, number in defects.items()))
+    print(f'{args.count:,} files: ' + ', '.join(f'{number} {verdict}'
+                                                for verdict, number in defects.items()))
     return int(any(defects.values()))
 
 
@@ -674,9 +709,11 @@ def _parser():
     flags = parser(__doc__)
     flags.add_argument('--count', type=int, default=100_000, metavar='N', help='files')
     flags.add_argument('--seed', type=int, default=1)
-    flags.add_argument('--reader', choices=READERS, default='ours', help="whose reader is tried: MXNet's own shows "
+    flags.add_argument('--reader', choices=READERS, default='ours',
+                       help="whose reader is tried: MXNet's own shows "
                        'what it is spared')
-    flags.add_argument('-j', '--jobs', type=int, default=cores(), metavar='N', help='worker processes')
+    flags.add_argument('-j', '--jobs', type=int, default=cores(), metavar='N',
+                       help='worker processes')
     flags.add_argument('--keep', metavar='DIR', help='where to keep the files that caused a defect')
     flags.add_argument('--out', default=RESULT, metavar='CSV')
     return flags

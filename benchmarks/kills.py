@@ -4,11 +4,12 @@
     python benchmarks/kills.py                              # 200 kills
     python benchmarks/kills.py --kills 12 --ranks 2 --seed 5
 
-The job is scripts/train_imagenet.py on 40 pictures of digits: 12 steps with a checkpoint each, on 1, 2 and 4 ranks at
-the same global batch. SIGKILL hits a rank, which the launcher starts again, or the launcher, whose command is then
-given again with --resume. At the end of each run everything that it wrote is compared with an undisturbed run's: the
-last checkpoint's tensors and state, log.jsonl, and the exported network, byte for byte. Keeps `kills.csv`, one row a
-kill; exit code 1 if any run ends otherwise. A seed draws the same victims and moments, as fractions of a phase.
+The job is scripts/train_imagenet.py on 40 pictures of digits: 12 steps with a checkpoint each, on
+1, 2 and 4 ranks at the same global batch. SIGKILL hits a rank, which the launcher starts again, or
+the launcher, whose command is then given again with --resume. At the end of each run everything
+that it wrote is compared with an undisturbed run's: the last checkpoint's tensors and state,
+log.jsonl, and the exported network, byte for byte. Keeps `kills.csv`, one row a kill; exit code 1
+if any run ends otherwise. A seed draws the same victims and moments, as fractions of a phase.
 """
 import collections
 import contextlib
@@ -38,30 +39,37 @@ from gluon_a2.run import checkpoint  # noqa: E402
 
 # 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
 GLOBAL_BATCH, BATCH = 12, 3
-FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', str(BATCH), '--mixup', '--dropout', '0.3',
-         '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1', '-j', '0', '--max-damaged', '0',
-         '--exact-sums']
-ENDURING = ['--num-epochs', '3', '--save-steps', '1', '--max-restarts', '1000', '--rank-timeout', '6']
+FLAGS = [
+    '--recipe', 'digits', '--input-size', '16', '--batch-size',
+    str(BATCH), '--mixup', '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02',
+    '--log-interval', '1', '-j', '0', '--max-damaged', '0', '--exact-sums'
+]
+ENDURING = [
+    '--num-epochs', '3', '--save-steps', '1', '--max-restarts', '1000', '--rank-timeout', '6'
+]
 
-# What a kill may aim at, and how often. opening: of the run folder, new or resumed; anywhere: mostly start-up.
+# What a kill may aim at, and how often. opening: of the run folder, new or resumed; anywhere:
+# mostly start-up.
 AIMS = {'opening': 0.1, 'step': 0.25, 'save': 0.35, 'validation': 0.15, 'anywhere': 0.15}
 LAUNCHER = 0.25     # share of kills that hit the launcher
 KILLS_A_RUN = 14    # at most; the job's 12 steps rarely leave time for more
-MOMENTS = {'save': 24, 'opening': 10}  # before and after the calls below, of which these make half as many
+# before and after the calls below, of which these make half as many
+MOMENTS = {'save': 24, 'opening': 10}
 BEYOND = 1.5        # `anywhere` reaches so many times as far as the first step
-GONE = 10           # s after which no process of a killed launcher may be left; watchdogs linger for 3
+GONE = 10  # s after which no process of a killed launcher may be left; watchdogs linger for 3
 STUCK = 180         # s without a kill or an end
 HARNESS = 'harness'
 SCRIPT = Path(__file__).with_name('assassin.py')
 
-FIELDS = ('kill', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step', 'ranks_gone_s', 'going_again_s',
-          'leftovers', 'identical')
+FIELDS = ('kill', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step', 'ranks_gone_s',
+          'going_again_s', 'leftovers', 'identical')
 
 
 # ---- processes
 
 def processes_of(launch, ranks_only=False):
-    """Process numbers of all that descends from a launch, by the environment that they inherited."""
+    """Process numbers of all that descends from a launch, by the environment that they
+    inherited."""
     found, mark = [], f'{LAUNCH}={launch}'.encode()
     for folder in Path('/proc').glob('[0-9]*'):
         with contextlib.suppress(OSError):
@@ -79,7 +87,8 @@ def seconds_until_gone(launch, ranks_only=False):
         if not left:
             return time.monotonic() - start
         if time.monotonic() - start > GONE:
-            raise Orphans(f'{GONE} s after its launcher was killed, these processes are left: {left}')
+            raise Orphans(f'{GONE} s after its launcher was killed, these processes are left: '
+                          f'{left}')
         time.sleep(0.02)
 
 
@@ -88,11 +97,14 @@ class Orphans(Exception):
 
 
 def command(script, folder, images, ranks, *flags):
-    """The training script on `ranks` ranks at the global batch, run through `script`, a wrapper of it."""
+    """The training script on `ranks` ranks at the global batch, run through `script`, a wrapper of
+    it."""
     several = ['-np', ranks] if ranks > 1 else []
-    return [str(word) for word in (
-        sys.executable, script, *FLAGS, '--accumulate', GLOBAL_BATCH // BATCH // ranks, '--data-dir', images,
-        '--save-dir', folder, *several, *flags)]
+    return [
+        str(word)
+        for word in (sys.executable, script, *FLAGS, '--accumulate', GLOBAL_BATCH // BATCH // ranks,
+                     '--data-dir', images, '--save-dir', folder, *several, *flags)
+    ]
 
 
 # ---- a run and what became of it
@@ -113,20 +125,26 @@ class Run:
         self.launches.append(uuid.uuid4().hex)
         again = ['--resume'] if (self.folder / 'run.json').exists() else []
         # The launcher gives its ranks its own arguments, and so has none for us.
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control), LAUNCH: self.launches[-1]}
+        environment = {
+            **os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control),
+            LAUNCH: self.launches[-1]
+        }
         with open(self.place / 'output.txt', 'a') as output:
-            self.launcher = subprocess.Popen(command(SCRIPT, self.folder, self.images, self.ranks, *ENDURING, *again),
-                                             stdout=output, stderr=output, env=environment, start_new_session=True)
+            self.launcher = subprocess.Popen(
+                command(SCRIPT, self.folder, self.images, self.ranks, *ENDURING, *again),
+                stdout=output, stderr=output, env=environment, start_new_session=True)
 
     def complete(self, on_kill=lambda: None):
-        """Start, and see to it that it goes on, until it ends; what went wrong in a sentence, or None."""
+        """Start, and see to it that it goes on, until it ends; what went wrong in a sentence, or
+        None."""
         self.start()
         try:
             while True:
                 code = self._watch(on_kill)
                 if code != -signal.SIGKILL:
                     break
-                self.rows[-1]['ranks_gone_s'] = round(seconds_until_gone(self.launches[-1], ranks_only=True), 2)
+                self.rows[-1]['ranks_gone_s'] = round(
+                    seconds_until_gone(self.launches[-1], ranks_only=True), 2)
                 self.start()
             for launch in self.launches:
                 seconds_until_gone(launch)
@@ -152,8 +170,10 @@ class Run:
 
     def _note(self, hit):
         plan, self.since = self.plan[hit['number']], hit['time']
-        self.rows.append({'ranks': self.ranks, 'victim': plan['victim'], 'pid': hit['pid'], 'aim': plan['aim'],
-                          'phase': hit['phase'], 'moment': hit['moment'], 'step': hit['step'], 'time': hit['time']})
+        self.rows.append({
+            'ranks': self.ranks, 'victim': plan['victim'], 'pid': hit['pid'], 'aim': plan['aim'],
+            'phase': hit['phase'], 'moment': hit['moment'], 'step': hit['step'], 'time': hit['time']
+        })
         until = time.monotonic() + 5
         while is_alive(hit['pid']):  # a kill that did not kill would be no kill
             if time.monotonic() > until:
@@ -161,13 +181,17 @@ class Run:
             time.sleep(0.005)
 
     def _strike(self):
-        """Kill the launcher wherever it is, be it before it has ranks, if that is what the plan says."""
+        """Kill the launcher wherever it is, be it before it has ranks, if that is what the plan
+        says."""
         number = len(self.rows)
         if number < len(self.plan) and self.plan[number]['agent'] == HARNESS and \
                 time.time() - self.since > self.plan[number]['delay'] and self.launcher.poll() is None:
-            append(self.control / 'hits.jsonl', {
-                'number': number, 'pid': self.launcher.pid, 'phase': 'any', 'step': None, 'time': time.time(),
-                'moment': f'{time.time() - self.since:.3f} s after the last'})
+            append(
+                self.control / 'hits.jsonl', {
+                    'number': number, 'pid': self.launcher.pid, 'phase': 'any', 'step': None,
+                    'time': time.time(),
+                    'moment': f'{time.time() - self.since:.3f} s after the last'
+                })
             self.launcher.kill()
 
     def end(self):
@@ -215,7 +239,8 @@ def differences(ours, theirs):
 
 
 def leftovers(ours, theirs):
-    """Temporary files, and older checkpoints, that nobody has removed; they take room, and nothing else."""
+    """Temporary files, and older checkpoints, that nobody has removed; they take room, and nothing
+    else."""
     return [path.name for path in ours.rglob('.*')] + sorted(_steps(ours) - _steps(theirs))
 
 
@@ -234,11 +259,13 @@ def _export(folder):
 # ---- all runs
 
 def draw(rng, ranks, times, first):
-    """One kill: the victim, the phase, and the moment in it. The first of a run comes while its folder is made."""
+    """One kill: the victim, the phase, and the moment in it. The first of a run comes while its
+    folder is made."""
     aim = 'opening' if first else str(rng.choice(list(AIMS), p=list(AIMS.values())))
     victim = 'launcher' if rng.random() < LAUNCHER else int(rng.integers(ranks))
     agent, fraction, offset = int(rng.integers(ranks)), rng.random(), int(rng.integers(3))
-    moment = int(rng.integers(MOMENTS[aim])) if aim in MOMENTS and (first or rng.random() < 0.5) else None
+    moment = int(rng.integers(
+        MOMENTS[aim])) if aim in MOMENTS and (first or rng.random() < 0.5) else None
     if victim != 'launcher':
         agent = victim
     elif aim == 'anywhere':
@@ -246,8 +273,10 @@ def draw(rng, ranks, times, first):
     if aim in MOMENTS:  # which only rank 0 does
         agent = 0
     reach = times[aim] * (BEYOND if aim == 'anywhere' else 1)
-    return {'aim': aim, 'victim': victim, 'agent': agent, 'delay': fraction * reach, 'offset': offset,
-            'moment': moment, 'late': bool(rng.random() < 0.5)}
+    return {
+        'aim': aim, 'victim': victim, 'agent': agent, 'delay': fraction * reach, 'offset': offset,
+        'moment': moment, 'late': bool(rng.random() < 0.5)
+    }
 
 
 def torture(place, images, given, bar):
@@ -259,7 +288,9 @@ def torture(place, images, given, bar):
         fault = references[ranks].complete()
         if fault:
             raise RuntimeError(fault)
-    share = collections.Counter({ranks: given['kills'] // len(given['ranks']) for ranks in given['ranks']})
+    share = collections.Counter({
+        ranks: given['kills'] // len(given['ranks']) for ranks in given['ranks']
+    })
     share[given['ranks'][0]] += given['kills'] - sum(share.values())
     number = 0
     while sum(share.values()):
@@ -267,24 +298,27 @@ def torture(place, images, given, bar):
         number, times = number + 1, references[ranks].times()
         bar.set_description(f'{ranks} ranks, run {number}')
         plan = [draw(rng, ranks, times, first=i == 0) for i in range(min(left, KILLS_A_RUN))]
-        rows = one_run(Run(place / f'run-{number}', images, ranks, plan), references[ranks], number, bar,
-                       given['keep'])
+        rows = one_run(Run(place / f'run-{number}', images, ranks, plan), references[ranks], number,
+                       bar, given['keep'])
         share[ranks] -= len(rows)
         yield rows
 
 
 def one_run(run, reference, number, bar, keep):
-    """The rows of a run that is killed; unless `keep`, its files are removed if they are what they should be."""
+    """The rows of a run that is killed; unless `keep`, its files are removed if they are what they
+    should be."""
     fault = run.complete(bar.update)
     found = [fault] if fault else differences(run.folder, reference.folder)
     left = leftovers(run.folder, reference.folder)
     if left or run.spare_restarts():
-        bar.write(f'run {number} on {run.ranks} ranks: {run.spare_restarts()} restarts not ours; left over: {left}')
+        bar.write(f'run {number} on {run.ranks} ranks: {run.spare_restarts()} restarts not ours; '
+                  f'left over: {left}')
     if found:
         bar.write(f'run {number} on {run.ranks} ranks: {"; ".join(found[:5])} (see {run.place})')
     elif not keep:
         shutil.rmtree(run.place)
-    return [{**row, 'run': number, 'leftovers': len(left), 'identical': not found} for row in run.rows]
+    return [{**row, 'run': number, 'leftovers': len(left), 'identical': not found}
+            for row in run.rows]
 
 
 def summary(rows):
@@ -304,10 +338,14 @@ def arguments(argv):
     """The flags, as a dict."""
     flags = parser(__doc__)
     flags.add_argument('--kills', type=int, default=200, help='how many in all')
-    flags.add_argument('--ranks', type=lambda text: [int(word) for word in text.split(',')], default=[1, 2, 4],
+    flags.add_argument('--ranks', type=lambda text: [int(word)
+                                                     for word in text.split(',')], default=[
+                                                         1, 2, 4
+                                                     ],
                        help='numbers of ranks to share them: 1, 2 or 4, with commas between')
     flags.add_argument('--seed', type=int, default=0, help='draws the victims and moments')
-    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the rows go')
+    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the '
+                                                                                      'rows go')
     flags.add_argument('--keep', action='store_true', help='keep the folders of all runs')
     given = vars(flags.parse_args(argv))
     if given['kills'] < 1 or not set(given['ranks']) <= {1, 2, 4}:
@@ -323,7 +361,8 @@ def main(argv=None):
     place = Path(tempfile.mkdtemp(prefix='kills-'))
     (place / 'images').mkdir()
     images = write_data(place / 'images')
-    with open(given['csv'], 'w', newline='') as file, tqdm(total=given['kills'], unit='kill') as bar:
+    with open(given['csv'], 'w', newline='') as file, tqdm(total=given['kills'],
+                                                           unit='kill') as bar:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         for found in torture(place, images, given, bar):
@@ -334,7 +373,8 @@ def main(argv=None):
     show_table(summary(rows))
     same = sum(row['identical'] for row in rows)
     print(f'{same} of {len(rows)} kills in runs that ended bit-identical to the undisturbed one; '
-          f'training was going again after {np.median([row["going_again_s"] for row in rows]):.1f} s (median)')
+          f'training was going again after {np.median([row["going_again_s"] for row in rows]):.1f} '
+          's (median)')
     if same == len(rows) and not given['keep']:
         shutil.rmtree(place)
     sys.exit(0 if same == len(rows) else 1)

@@ -1,9 +1,11 @@
-"""One engine of `peers.py` in a process of its own; it reads jobs from standard input and answers with seconds.
+"""One engine of `peers.py` in a process of its own; it reads jobs from standard input and answers
+with seconds.
 
     python benchmarks/peer_engines.py KIND FOLDER
 
-FOLDER holds what `prepare` wrote. A job is a line, `inference 8`; the first of each sort sets it up. `logits` writes
-those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor ours PyTorch.
+FOLDER holds what `prepare` wrote. A job is a line, `inference 8`; the first of each sort sets it
+up. `logits` writes those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor
+ours PyTorch.
 """
 import copy
 import json
@@ -24,7 +26,8 @@ RATE, MOMENTUM = 0.01, 0.9  # of Nesterov's SGD
 # ---- what all engines are given
 
 def prepare(folder, size):
-    """Write the network's weights, the images, the row of Table 1 and the exported forms; return its multiply-adds."""
+    """Write the network's weights, the images, the row of Table 1 and the exported forms; return
+    its multiply-adds."""
     from gluon_a2.backend import mx
     from gluon_a2.cost import count_network
     from gluon_a2.models import get_model
@@ -32,7 +35,8 @@ def prepare(folder, size):
     rng = np.random.RandomState(1)
     net = get_model(MODEL, classes=CLASSES, input_size=size)
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2))
-    for name, parameter in net.collect_params().items():  # no value that a wrong copy could meet by chance
+    # no value that a wrong copy could meet by chance
+    for name, parameter in net.collect_params().items():
         if name.endswith(('gamma', 'running_var')):
             parameter.set_data(rng.uniform(0.5, 1.5, parameter.shape))
         elif name.endswith(('beta', 'running_mean', 'bias')):
@@ -43,10 +47,14 @@ def prepare(folder, size):
                 spread /= 4  # else 21 branches add up, and rounding with them
             parameter.set_data(rng.normal(0, spread, parameter.shape))
     table = net.row.table
-    (folder / 'table.json').write_text(json.dumps({
-        'stem': table.stem, 'stages': {stage: getattr(table, stage) for stage in STAGES}, 'blocks': table.blocks,
-        'ratio': table.ratio}))
-    np.savez(folder / 'weights.npz', **{name: value.data().asnumpy() for name, value in net.collect_params().items()})
+    (folder / 'table.json').write_text(
+        json.dumps({
+            'stem': table.stem, 'stages': {stage: getattr(table, stage) for stage in STAGES},
+            'blocks': table.blocks, 'ratio': table.ratio
+        }))
+    np.savez(folder / 'weights.npz', **{
+        name: value.data().asnumpy() for name, value in net.collect_params().items()
+    })
     images = rng.normal(size=(IMAGES, 3, size, size)).astype('float32')
     np.save(folder / 'images.npy', images)
     write_forms(net, size, images, folder)
@@ -54,7 +62,8 @@ def prepare(folder, size):
 
 
 def write_forms(net, size, images, folder):
-    """The exported network in all its forms: float32, bfloat16, INT8 (calibrated on the images themselves), ONNX."""
+    """The exported network in all its forms: float32, bfloat16, INT8 (calibrated on the images
+    themselves), ONNX."""
     import dataclasses
 
     from gluon_a2.deploy import write_bundle
@@ -83,7 +92,8 @@ def threads():
 # ---- engines: `logits` of images, and for each task what makes a function that takes one step
 
 class MXNet:
-    """Our network; `kind` is a form that was exported: fp32, bf16 or int8. fp32 is trained, too, hybridized."""
+    """Our network; `kind` is a form that was exported: fp32, bf16 or int8. fp32 is trained, too,
+    hybridized."""
 
     def __init__(self, folder, kind):
         self._folder, self._kind, self._images = folder, kind, read(folder)[1]
@@ -93,7 +103,8 @@ class MXNet:
         return self._engine()(self._images)
 
     def inference(self, batch):
-        """A network for each batch size: a static one plans its memory anew when the size changes."""
+        """A network for each batch size: a static one plans its memory anew when the size
+        changes."""
         engine, x = self._engine(), self._images[:batch].copy()
         return lambda: engine(x)
 
@@ -105,7 +116,8 @@ class MXNet:
         net = get_model(MODEL, classes=CLASSES)
         set_parameters(net, read(self._folder)[0], 'the weights', mx.cpu())
         net.hybridize(static_alloc=True, static_shape=True)
-        trainer = mx.gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': RATE, 'momentum': MOMENTUM})
+        trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
+                                   {'learning_rate': RATE, 'momentum': MOMENTUM})
         criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
         x, labels = mx.nd.array(self._images[:batch]), mx.nd.zeros(batch)
 
@@ -130,7 +142,8 @@ class OnnxRuntime:
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads(), 3
-        self._session = onnxruntime.InferenceSession(str(folder / 'fp32.onnx'), options, ['CPUExecutionProvider'])
+        self._session = onnxruntime.InferenceSession(str(folder / 'fp32.onnx'), options,
+                                                     ['CPUExecutionProvider'])
         self._images = read(folder)[1]
 
     def logits(self):
@@ -144,7 +157,8 @@ class OnnxRuntime:
 
 
 class PyTorch:
-    """The same network in PyTorch; `kind` eager, channels_last, compile or bf16 (the last two channels-last, too).
+    """The same network in PyTorch; `kind` eager, channels_last, compile or bf16 (the last two
+    channels-last, too).
 
     bf16 is a network of that type for inference, and autocast for training.
     """
@@ -200,7 +214,8 @@ class PyTorch:
 
 
 class Products:
-    """Square float32 matrix products, by numpy, torch.mm or MXNet; the machine's peak is the best of these."""
+    """Square float32 matrix products, by numpy, torch.mm or MXNet; the machine's peak is the best
+    of these."""
 
     def __init__(self, folder, kind):
         self._kind = kind

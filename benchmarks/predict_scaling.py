@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Predict 64 GPUs from the cost model of ring all-reduce. Nothing here was run on a GPU or a network.
+"""Predict 64 GPUs from the cost model of ring all-reduce. Nothing here was run on a GPU or a
+network.
 
     python benchmarks/predict_scaling.py
     python benchmarks/predict_scaling.py --step 0.15 --gbit 25 --latency 30
 
-A ring over p ranks sends 2 (p - 1) / p of N bytes through each link, in 2 (p - 1) messages:
-T = 2 (p - 1) / p · N / B + 2 (p - 1) α. The exchange begins when backward has ended, as in this implementation, so a
-step takes its compute time plus T. Every default of a flag is an assumption.
+A ring over p ranks sends 2 (p - 1) / p of N bytes through each link, in 2 (p - 1) messages: T = 2
+(p - 1) / p · N / B + 2 (p - 1) α. The exchange begins when backward has ended, as in this
+implementation, so a step takes its compute time plus T. Every default of a flag is an assumption.
 """
 import sys
 from pathlib import Path
@@ -16,12 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
 
-GRADIENTS = 32900808  # trained parameters of the A²-ResNet-50: python scripts/count_cost.py a2_resnet50
+# trained parameters of the A²-ResNet-50: python scripts/count_cost.py a2_resnet50
+GRADIENTS = 32900808
 STATISTICS = 2 * 37056  # its BatchNorms' running means and variances, which travel as float64
 
 
 def ring_seconds(size, ranks, bandwidth, latency):
-    """Seconds to sum `size` bytes over `ranks`; bandwidth of a link in bytes/s, latency of a message in seconds."""
+    """Seconds to sum `size` bytes over `ranks`; bandwidth of a link in bytes/s, latency of a
+    message in seconds."""
     return 2 * (ranks - 1) / ranks * size / bandwidth + 2 * (ranks - 1) * latency
 
 
@@ -39,8 +42,9 @@ def rows(step, latency, speeds, ranks):
                 size = GRADIENTS * width + STATISTICS * 8
                 exchange = ring_seconds(size, ranks, gbit * 1e9 / 8, latency)
                 share = efficiency(step, exchange, micro)
-                yield (f'{gbit:g} Gbit/s', name, str(micro), f'{1000 * exchange:.0f} ms', f'{100 * share:.0f} %',
-                       f'{ranks * 32 / step * share:.0f}')
+                yield (f'{gbit:g} Gbit/s', name, str(micro), f'{1000 * exchange:.0f} ms',
+                       f'{100 * share:.0f} '
+                       '%', f'{ranks * 32 / step * share:.0f}')
 
 
 @entry
@@ -48,9 +52,12 @@ def main(argv=None):
     """Print the table."""
     flags = parser(__doc__)
     flags.add_argument('--ranks', type=int, default=64)
-    flags.add_argument('--step', type=float, default=0.15, help='s that a GPU computes on 32 images; assumed')
+    flags.add_argument('--step', type=float, default=0.15, help='s that a GPU computes on 32 '
+                                                                'images; assumed')
     flags.add_argument('--latency', type=float, default=30, help='µs of a message; assumed')
-    flags.add_argument('--gbit', type=float, nargs='+', default=[10, 25, 100], help='per rank, of its link; assumed')
+    flags.add_argument('--gbit', type=float, nargs='+', default=[10, 25, 100], help='per rank, of '
+                                                                                    'its link; '
+                                                                                    'assumed')
     given = flags.parse_args(argv)
     if given.ranks < 1 or given.step <= 0 or given.latency < 0 or min(given.gbit) <= 0:
         raise UserError('--ranks must be 1 or more, --step and --gbit above 0, --latency 0 or more')

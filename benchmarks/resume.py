@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Stop a run after every step of an epoch, and go on with another number of ranks: which samples are seen, and how?
+"""Stop a run after every step of an epoch, and go on with another number of ranks: which samples
+are seen, and how?
 
     python benchmarks/resume.py
     python benchmarks/resume.py --ranks 1,2 --steps 2,4
 
-The job is that of kills.py: 40 pictures in 4 steps of 12 an epoch, two epochs, on 1, 2 and 4 ranks. SIGTERM stops it
-in the first epoch. Every rank notes for each sample that it trains on (epoch, step, index, SHA-256 of its float32
-pixels). Both parts of a stopped run must together be what an undisturbed run on one rank notes: each sample once an
-epoch, in its step, with its pixels. Keeps `resume.csv`; exit code 1 if anything is otherwise, or if the last checkpoint
-is further than 1e-6 (relative) from the undisturbed run's.
+The job is that of kills.py: 40 pictures in 4 steps of 12 an epoch, two epochs, on 1, 2 and 4 ranks.
+SIGTERM stops it in the first epoch. Every rank notes for each sample that it trains on (epoch,
+step, index, SHA-256 of its float32 pixels). Both parts of a stopped run must together be what an
+undisturbed run on one rank notes: each sample once an epoch, in its step, with its pixels. Keeps
+`resume.csv`; exit code 1 if anything is otherwise, or if the last checkpoint is further than 1e-6
+(relative) from the undisturbed run's.
 """
 import collections
 import csv
@@ -35,14 +37,17 @@ from gluon_a2.run import checkpoint  # noqa: E402
 
 EPOCHS, STEPS = 2, 4
 TOLERANCE = 1e-6
-NOTES, STOP = 'A2_RESUME_NOTES', 'A2_RESUME_STOP'  # inherited by the ranks: where to note, after how many steps to stop
-FIELDS = ('before', 'after', 'step', 'samples', 'missing', 'repeated', 'other_step', 'other_pixels', 'distance')
+# inherited by the ranks: where to note, after how many steps to stop
+NOTES, STOP = 'A2_RESUME_NOTES', 'A2_RESUME_STOP'
+FIELDS = ('before', 'after', 'step', 'samples', 'missing', 'repeated', 'other_step', 'other_pixels',
+          'distance')
 
 
 # ---- in the ranks
 
 def hook(path, stop):
-    """Have `Loop.train_step` note every sample in the file `path`, and ask to stop in the last of `stop` steps."""
+    """Have `Loop.train_step` note every sample in the file `path`, and ask to stop in the last of
+    `stop` steps."""
     from gluon_a2.train.loop import Loop
     train_step = Loop.train_step
 
@@ -50,8 +55,11 @@ def hook(path, stop):
         for batch in batches:
             with open(path, 'a') as file:
                 for index, image in zip(batch.indices.tolist(), batch.images):
-                    file.write(json.dumps({'epoch': self.at.epoch, 'step': self.at.step, 'index': index,
-                                           'pixels': sha256(np.asarray(image, np.float32).tobytes())}) + '\n')
+                    file.write(
+                        json.dumps({
+                            'epoch': self.at.epoch, 'step': self.at.step, 'index': index,
+                            'pixels': sha256(np.asarray(image, np.float32).tobytes())
+                        }) + '\n')
             yield batch
 
     def step(self, batches, lr):
@@ -78,8 +86,8 @@ def train(folder, images, ranks, notes, stop=0, resume=False):
     notes.mkdir(parents=True)
     flags = ['--num-epochs', EPOCHS, *(['--resume'] if resume else [])]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', NOTES: str(notes), STOP: str(stop)}
-    done = subprocess.run(command(__file__, folder, images, ranks, *flags), capture_output=True, text=True,
-                          timeout=300, env=environment)
+    done = subprocess.run(command(__file__, folder, images, ranks, *flags), capture_output=True,
+                          text=True, timeout=300, env=environment)
     if done.returncode != (PREEMPTED if stop else 0):
         raise RuntimeError(f'exit code {done.returncode} on {ranks} ranks: {done.stderr[-2000:]}')
     return [line for path in sorted(notes.iterdir()) for line in read_lines(path)]
@@ -92,8 +100,11 @@ def newest(folder):
 
 def distance(ours, theirs):
     """Largest distance of parameters, and of optimizer states, relative to their norms."""
-    return max(_norm(ours[n].astype(np.float64) - theirs[n] for n in theirs if n.startswith(kind)) /
-               _norm(theirs[n].astype(np.float64) for n in theirs if n.startswith(kind)) for kind in ('param', 'state'))
+    return max(
+        _norm(ours[n].astype(np.float64) - theirs[n]
+              for n in theirs if n.startswith(kind)) / _norm(theirs[n].astype(np.float64)
+                                                             for n in theirs if n.startswith(kind))
+        for kind in ('param', 'state'))
 
 
 def _norm(arrays):
@@ -133,8 +144,11 @@ def combinations(place, images, given, bar):
                 shutil.copytree(stopped, resumed)
                 second = train(resumed, images, after, place / f'notes-{resumed.name}', resume=True)
                 bar.update()
-                yield {'before': before, 'after': after, 'step': step, **compare(first + second, expected),
-                       'distance': float(distance(newest(resumed).tensors, tensors))}
+                yield {
+                    'before': before, 'after': after, 'step': step, **compare(
+                        first + second, expected), 'distance': float(
+                        distance(newest(resumed).tensors, tensors))
+                }
                 shutil.rmtree(resumed)
             shutil.rmtree(stopped)
 
@@ -160,9 +174,14 @@ def arguments(argv):
     def numbers(text):
         return [int(word) for word in text.split(',')]
     flags = parser(__doc__)
-    flags.add_argument('--ranks', type=numbers, default=[1, 2, 4], help='numbers of ranks, with commas between')
-    flags.add_argument('--steps', type=numbers, default=list(range(1, STEPS + 1)), help='steps to stop after, likewise')
-    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the rows go')
+    flags.add_argument('--ranks', type=numbers, default=[1, 2, 4], help='numbers of ranks, with '
+                                                                        'commas between')
+    flags.add_argument('--steps', type=numbers, default=list(range(1, STEPS + 1)), help='steps to '
+                                                                                        'stop '
+                                                                                        'after, '
+                                                                                        'likewise')
+    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the '
+                                                                                      'rows go')
     return vars(flags.parse_args(argv))
 
 
@@ -183,8 +202,8 @@ def main(argv=None):
             file.flush()
     show_table(summary(rows))
     right = sum(map(is_right, rows))
-    print(f'{right} of {len(rows)} resumed runs saw each sample once an epoch, in its step, with its pixels, and ended '
-          f'within {TOLERANCE:g} of the undisturbed run')
+    print(f'{right} of {len(rows)} resumed runs saw each sample once an epoch, in its step, with '
+          f'its pixels, and ended within {TOLERANCE:g} of the undisturbed run')
     sys.exit(0 if right == len(rows) else 1)
 
 

@@ -3,12 +3,14 @@
 
     python benchmarks/scaling.py                          # a2_resnet26 at 64×64, 8 images a rank
     python benchmarks/scaling.py -- --model resnet26      # more flags for the training script
-    python benchmarks/scaling.py --allreduce              # A²-ResNet-50 at 224×224 on 2 ranks: what the exchange costs
+    python benchmarks/scaling.py --allreduce              # A²-ResNet-50 at 224×224 on 2 ranks: what
+    the exchange costs
 
-Runs the training script on random pixels, one thread a rank, the same batch on each (weak scaling); rounds take turns.
-The first two steps, which find memory and connections cold, are left out. Efficiency is against one rank, with as many
-ranks as there are cores at most: more share them. Prints medians with the spread of the rounds, and keeps `scaling.csv`
-or `allreduce.csv`, one row a run.
+Runs the training script on random pixels, one thread a rank, the same batch on each (weak scaling);
+rounds take turns. The first two steps, which find memory and connections cold, are left out.
+Efficiency is against one rank, with as many ranks as there are cores at most: more share them.
+Prints medians with the spread of the rounds, and keeps `scaling.csv` or `allreduce.csv`, one row a
+run.
 """
 import csv
 import functools
@@ -40,27 +42,38 @@ VARIANTS = {  # of the A²-ResNet-50 on 2 ranks: (bytes sent for each gradient, 
     '4 micro-batches': (4, ['--accumulate', '4']),
     '4 micro-batches, fp16': (2, ['--accumulate', '4', '--compression', 'fp16'])}
 SHARE_FIELDS = tuple(f'{name}_share' for name in SHARES)
-FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *SHARE_FIELDS, 'cores', 'processor')
+FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *SHARE_FIELDS, 'cores',
+          'processor')
 
 
 def run(case, ranks, steps, flags):
     """The row of a run: images/s and shares after its first steps, and its images per step."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data',
-                   WARM_UP + steps, '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
-                   '--rank-timeout', 120, *flags]
+        command = [
+            sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data',
+            WARM_UP + steps, '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
+            '--rank-timeout', 120, *flags
+        ]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                               env={**os.environ, 'OMP_NUM_THREADS': '1'})
         if done.returncode:
-            raise UserError(f'{case}: the training script ended with {done.returncode}: {done.stderr.strip()[-500:]}')
-        lines = [json.loads(line) for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()]
+            raise UserError(f'{case}: the training script ended with {done.returncode}: '
+                            f'{done.stderr.strip()[-500:]}')
+        lines = [
+            json.loads(line)
+            for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()
+        ]
         recipe = json.loads(Path(folder, 'run', 'run.json').read_text())['recipe']
     batch = ranks * recipe['batch_size'] * recipe['accumulate']
-    return [{'case': case, 'ranks': ranks, 'images_per_step': batch, **between(lines[0], lines[-1], batch)}]
+    return [{
+        'case': case, 'ranks': ranks, 'images_per_step': batch, **between(
+            lines[0], lines[-1], batch)
+    }]
 
 
 def between(first, last, batch):
-    """images/s and shares between two lines of timing.jsonl, whose own figures count from the epoch's start."""
+    """images/s and shares between two lines of timing.jsonl, whose own figures count from the
+    epoch's start."""
     until = [line['step'] * batch / line['images_per_s'] for line in (first, last)]
     seconds = until[1] - until[0]
     spent = {name: last[name] * until[1] - first[name] * until[0] for name in SHARE_FIELDS}
@@ -71,13 +84,16 @@ def between(first, last, batch):
 def processor():
     """The processor's name."""
     lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
-    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.machine())
+    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')),
+                platform.machine())
 
 
 def measure(cases, rounds, path, fields):
-    """All rows of {case: function that gives some}, which take turns in each round; kept in `path` as they come."""
+    """All rows of {case: function that gives some}, which take turns in each round; kept in `path`
+    as they come."""
     rows, machine = [], {'cores': cores(), 'processor': processor()}
-    with open(path, 'w', newline='') as file, tqdm(total=rounds * len(cases), unit='run', disable=None) as bar:
+    with open(path, 'w', newline='') as file, tqdm(total=rounds * len(cases), unit='run',
+                                                   disable=None) as bar:
         writer = csv.DictWriter(file, fields, lineterminator='\n')
         writer.writeheader()
         for number in range(1, rounds + 1):
@@ -111,8 +127,10 @@ def show_scaling(rows):
     for row, speed, spread, shares in found.values():
         able = min(row['ranks'], row['cores'])
         note = '' if able == row['ranks'] else f' of {able} cores: more ranks than cores'
-        table.append((row['ranks'], f'{speed:.1f}', f'{100 * spread:.0f} %', f'{speed / row["ranks"]:.1f}',
-                      f'{100 * speed / one / able:.0f} %{note}', *(f'{100 * share:.1f} %' for share in shares)))
+        table.append(
+            (row['ranks'], f'{speed:.1f}', f'{100 * spread:.0f} %', f'{speed / row["ranks"]:.1f}',
+             f'{100 * speed / one / able:.0f} %{note}', *(f'{100 * share:.1f} %'
+                                                          for share in shares)))
     show_table(table)
 
 
@@ -124,9 +142,9 @@ def show_allreduce(rows):
               'images/s against float32', 'spread')]
     for case, (row, speed, spread, shares) in found.items():
         step = row['images_per_step'] / speed
-        table.append((case, f'{GRADIENTS * VARIANTS[case][0] / 1e6:.0f}', f'{step:.2f}', f'{step * shares[3]:.3f}',
-                      f'{100 * shares[3]:.1f} %', f'{100 * shares[2]:.1f} %', f'{speed / plain:.2f}',
-                      f'{100 * spread:.0f} %'))
+        table.append((case, f'{GRADIENTS * VARIANTS[case][0] / 1e6:.0f}', f'{step:.2f}',
+                      f'{step * shares[3]:.3f}', f'{100 * shares[3]:.1f} %',
+                      f'{100 * shares[2]:.1f} %', f'{speed / plain:.2f}', f'{100 * spread:.0f} %'))
     show_table(table)
 
 
@@ -134,16 +152,23 @@ def show_allreduce(rows):
 def main(argv=None):
     """Measure, keep, print."""
     flags = parser(__doc__)
-    flags.add_argument('--ranks', type=lambda text: [int(word) for word in text.split(',')], default=[1, 2, 4])
+    flags.add_argument('--ranks', type=lambda text: [int(word)
+                                                     for word in text.split(',')], default=[
+                                                         1, 2, 4
+                                                     ])
     flags.add_argument('--rounds', type=int, default=3)
-    flags.add_argument('--steps', type=int, default=20, help='of each run; a fifth of it with --allreduce')
-    flags.add_argument('--allreduce', action='store_true', help='the A²-ResNet-50 on 2 ranks instead')
-    flags.add_argument('more', nargs='*', metavar='-- FLAG', help='for the training script, after those of its own')
+    flags.add_argument('--steps', type=int, default=20, help='of each run; a fifth of it with '
+                                                             '--allreduce')
+    flags.add_argument('--allreduce', action='store_true', help='the A²-ResNet-50 on 2 ranks '
+                                                                'instead')
+    flags.add_argument('more', nargs='*', metavar='-- FLAG', help='for the training script, after '
+                                                                  'those of its own')
     given = flags.parse_args(argv)
     if given.rounds < 1 or given.steps < 5 or min(given.ranks) < 1 or given.ranks[0] != 1:
         raise UserError('--rounds must be 1 or more, --steps 5 or more, and --ranks begin with 1')
     if given.allreduce:
-        cases = [(case, 2, given.steps // 5, [*PAPERS, *more, *given.more]) for case, (_, more) in VARIANTS.items()]
+        cases = [(case, 2, given.steps // 5, [*PAPERS, *more, *given.more])
+                 for case, (_, more) in VARIANTS.items()]
     else:
         cases = [(str(ranks), ranks, given.steps, [*NETWORK, *given.more]) for ranks in given.ranks]
     rows = measure({case[0]: functools.partial(run, *case) for case in cases}, given.rounds,

@@ -1,4 +1,5 @@
-"""What the benchmarks do with their rows, dicts of the same fields: keep them as CSV, and print them."""
+"""What the benchmarks do with their rows, dicts of the same fields: keep them as CSV, and print
+them."""
 import csv
 import sys
 from pathlib import Path

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""A²-, non-local and plain ResNet-26 on clips of 16×112×112: the time of a training step and the memory it needs.
+"""A²-, non-local and plain ResNet-26 on clips of 16×112×112: the time of a training step and the
+memory it needs.
 
     python benchmarks/video_blocks.py
 
-Each network is a process of its own, which takes steps when asked to; they are asked in turn, round by round, so that
-whatever else the machine does meets all alike. The time is the median over the rounds, the memory each process's peak.
-Then non-local at conv2, which the paper could not train (Table 2): what the formula 3 · 4 · N · (dhw)² bytes says
-(two maps, and the gradient of one), against the peak that is measured, at sizes that fit here; and how the full size is
-refused. Keeps `video_blocks.csv` and `video_blocks_conv2.csv`.
+Each network is a process of its own, which takes steps when asked to; they are asked in turn, round
+by round, so that whatever else the machine does meets all alike. The time is the median over the
+rounds, the memory each process's peak. Then non-local at conv2, which the paper could not train
+(Table 2): what the formula 3 · 4 · N · (dhw)² bytes says (two maps, and the gradient of one),
+against the peak that is measured, at sizes that fit here; and how the full size is refused. Keeps
+`video_blocks.csv` and `video_blocks_conv2.csv`.
 """
 import json
 import resource
@@ -26,8 +28,10 @@ from tqdm import tqdm  # noqa: E402
 from gluon_a2.cli import entry, parser  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
 
-NETWORKS = {'plain': ('resnet26_3d', None), 'A² 4 @ conv3&4': ('a2_resnet26_3d', None),
-            'NL 4 @ conv3&4': ('nl_resnet26_3d', None), 'A² 1 @ conv2': ('a2_resnet26_3d', 'conv2:2')}
+NETWORKS = {
+    'plain': ('resnet26_3d', None), 'A² 4 @ conv3&4': ('a2_resnet26_3d', None),
+    'NL 4 @ conv3&4': ('nl_resnet26_3d', None), 'A² 1 @ conv2': ('a2_resnet26_3d', 'conv2:2')
+}
 FULL, SMALL = (16, 112, 112), [(16, 48, 48), (16, 56, 56), (16, 64, 64), (16, 72, 72)]
 
 
@@ -43,8 +47,10 @@ def child(model, blocks, batch, *size):
     net = get_model(model, classes=400, blocks=placement, input_size=size)
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = mx.gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': 0.01, 'momentum': 0.9})
-    criterion, clips = mx.gluon.loss.SoftmaxCrossEntropyLoss(), mx.nd.random.normal(shape=(batch, 3, *size))
+    trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
+                               {'learning_rate': 0.01, 'momentum': 0.9})
+    criterion, clips = mx.gluon.loss.SoftmaxCrossEntropyLoss(), mx.nd.random.normal(shape=(batch, 3,
+                                                                                           *size))
     for _ in sys.stdin:
         start = time.perf_counter()
         with mx.autograd.record():
@@ -112,23 +118,29 @@ def peak(model, blocks, size):
 
 
 def at_conv2():
-    """Rows that compare the formula with what a non-local block at conv2 takes more than the plain network."""
+    """Rows that compare the formula with what a non-local block at conv2 takes more than the plain
+    network."""
     for size in tqdm(SMALL, desc='non-local at conv2', unit='size'):
         positions = size[0] // 2 * (size[1] // 2) * (size[2] // 2)
         predicted = 3 * 4 * positions ** 2
         measured = peak('nl_resnet26_3d', 'conv2:2', size) - peak('resnet26_3d', None, size)
-        yield {'size': '×'.join(map(str, size)), 'positions': positions, 'predicted_mb': round(predicted / 1e6),
-               'measured_mb': round(measured / 1e6), 'ratio': round(measured / predicted, 3)}
+        yield {
+            'size': '×'.join(map(str, size)), 'positions': positions, 'predicted_mb': round(
+                predicted / 1e6), 'measured_mb': round(measured / 1e6), 'ratio': round(
+                    measured / predicted, 3)
+        }
 
 
 def refusal(free):
-    """The sentence for the full size, at the paper's 16 clips a device, with `free` bytes of memory."""
+    """The sentence for the full size, at the paper's 16 clips a device, with `free` bytes of
+    memory."""
     import dataclasses
 
     from gluon_a2.run import load as network
     from gluon_a2.run.recipes import RECIPES
     from gluon_a2.train import preflight
-    recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d', blocks='conv2:2')
+    recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d',
+                                 blocks='conv2:2')
     try:
         preflight.check_memory(network.create(recipe), recipe, free)
     except UserError as error:
@@ -141,7 +153,8 @@ def main(argv=None):
     """Measure, print, keep."""
     flags = parser(__doc__)
     flags.add_argument('--batch-size', type=int, default=2, help='clips of a step')
-    flags.add_argument('--rounds', type=int, default=9, help='steps of each network, besides a first one')
+    flags.add_argument('--rounds', type=int, default=9, help='steps of each network, besides a '
+                                                             'first one')
     args = flags.parse_args(argv)
     here = Path(__file__)
     keep(list(side_by_side(args.batch_size, args.rounds)), here.with_suffix('.csv'))

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""How many clips a second are decoded, beside OpenCV and decord, on the same files by one thread each.
+"""How many clips a second are decoded, beside OpenCV and decord, on the same files by one thread
+each.
 
-    python benchmarks/video_decoding.py
-    python benchmarks/video_decoding.py --decord ~/decord-env/bin/python     # an interpreter that has decord
+    python benchmarks/video_decoding.py python benchmarks/video_decoding.py --decord
+    ~/decord-env/bin/python     # an interpreter that has decord
 
-Clips of 8 frames, 8 apart, from random places of videos of 10 s; each reader is asked for the same clips of a file, in
-turn, round by round. Ours is also timed with the augmentation of training, and without finding the index in the cache.
-decord runs in a process of its own. Keeps `video_decoding.csv`.
+Clips of 8 frames, 8 apart, from random places of videos of 10 s; each reader is asked for the same
+clips of a file, in turn, round by round. Ours is also timed with the augmentation of training, and
+without finding the index in the cache. decord runs in a process of its own. Keeps
+`video_decoding.csv`.
 """
 import json
 import statistics
@@ -31,7 +33,10 @@ LENGTH, FRAMES, STRIDE = 250, 8, 8
 def starts(many, number):
     """Where the clips of a round begin."""
     import random
-    return [random.Random(f'{number} {i}').randrange(LENGTH - (FRAMES - 1) * STRIDE) for i in range(many)]
+    return [
+        random.Random(f'{number} {i}').randrange(LENGTH - (FRAMES - 1) * STRIDE)
+        for i in range(many)
+    ]
 
 
 def clip(start):
@@ -53,7 +58,8 @@ def augmented(path, begin, cache):
     import numpy as np
 
     from gluon_a2.data import TrainClip, VideoSource
-    source, transform = VideoSource([str(path)], [0], ['a'], cache=cache), TrainClip(224, FRAMES, STRIDE)
+    source, transform = VideoSource([str(path)], [0], ['a'], cache=cache), TrainClip(
+        224, FRAMES, STRIDE)
     out = np.empty(transform.shape, np.float32)
     start = time.perf_counter()
     for first in begin:
@@ -83,7 +89,8 @@ def decord_child():
         path, begin = json.loads(line)
         start = time.perf_counter()
         for first in begin:
-            assert len(decord.VideoReader(path, num_threads=1).get_batch(clip(first)).asnumpy()) == FRAMES
+            assert len(decord.VideoReader(path,
+                                          num_threads=1).get_batch(clip(first)).asnumpy()) == FRAMES
         print(time.perf_counter() - start, flush=True)
 
 
@@ -118,9 +125,12 @@ def main(argv=None):
     flags.add_argument('--rounds', type=int, default=9, help='of which the median is taken')
     flags.add_argument('--decord', metavar='PYTHON', help='an interpreter that has decord')
     args = flags.parse_args(argv)
-    readers = {'ours': ours, 'ours, index made anew': None, 'ours, augmented': augmented, 'OpenCV': opencv}
-    decord = args.decord and subprocess.Popen(
-        [args.decord, __file__, '--decord-child'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding='utf-8')
+    readers = {
+        'ours': ours, 'ours, index made anew': None, 'ours, augmented': augmented, 'OpenCV': opencv
+    }
+    decord = args.decord and subprocess.Popen([args.decord, __file__, '--decord-child'],
+                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                              encoding='utf-8')
     rows = []
     with tempfile.TemporaryDirectory(prefix='decoding-') as place, tqdm(
             total=len(FILES) * args.rounds, unit='round') as bar:
@@ -132,14 +142,19 @@ def main(argv=None):
             for number in range(args.rounds):
                 begin = starts(args.clips, number)
                 for reader, read in readers.items():
-                    seconds[reader].append(ours(path, begin, '/dev/null') if read is None else read(path, begin, cache))
+                    seconds[reader].append(
+                        ours(path, begin, '/dev/null') if read is
+                        None else read(path, begin, cache))
                 if decord:
                     seconds['decord'].append(ask(decord, path, begin))
                 bar.update()
             base = statistics.median(seconds['ours'])
-            rows += [{'file': name, 'reader': reader, 'clips_per_s': round(args.clips / statistics.median(taken), 1),
-                      'lowest': round(args.clips / max(taken), 1), 'highest': round(args.clips / min(taken), 1),
-                      'ours_is_faster': f'{statistics.median(taken) / base:.2f}×'} for reader, taken in seconds.items()]
+            rows += [{
+                'file': name, 'reader': reader, 'clips_per_s': round(
+                    args.clips / statistics.median(taken), 1), 'lowest': round(
+                        args.clips / max(taken), 1), 'highest': round(args.clips / min(taken), 1),
+                'ours_is_faster': f'{statistics.median(taken) / base:.2f}×'
+            } for reader, taken in seconds.items()]
     if decord:
         decord.stdin.close()
         decord.wait()

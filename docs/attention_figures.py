@@ -1,10 +1,12 @@
 #!/usr/bin/env python
-"""Draw the pictures of the attention: the sheet of the demo's digit, and its page as a browser shows it.
+"""Draw the pictures of the attention: the sheet of the demo's digit, and its page as a browser
+shows it.
 
     make demo
     python docs/attention_figures.py
 
-Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver) and selenium, of the `dev` extra.
+Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver) and selenium, of
+the `dev` extra.
 """
 import shutil
 import subprocess
@@ -26,8 +28,12 @@ WIDTH, HEIGHT = 1180, 900
 def look(folder, model):
     """Write the sheet and the page of docs/digit.png into `folder`."""
     script, digit = ROOT / 'scripts' / 'visualize_attention.py', HERE / 'digit.png'
-    subprocess.run([sys.executable, str(script), str(digit), '--model', model, '--at', AT, '--top', '5',
-                    '--out', str(folder)], check=True)
+    subprocess.run([
+        sys.executable,
+        str(script),
+        str(digit), '--model', model, '--at', AT, '--top', '5', '--out',
+        str(folder)
+    ], check=True)
 
 
 def photograph(page, png):
@@ -36,7 +42,8 @@ def photograph(page, png):
     for word in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--hide-scrollbars'):
         options.add_argument(word)
     options.binary_location = shutil.which('chromium')
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))) as browser:
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(
+            shutil.which('chromedriver'))) as browser:
         browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {
             'width': WIDTH, 'height': HEIGHT, 'deviceScaleFactor': 1, 'mobile': False})
         browser.get(page.as_uri())
@@ -45,13 +52,16 @@ def photograph(page, png):
         Select(browser.find_element('id', 'block')).select_by_index(BLOCK)
         view = browser.find_element('id', 'view')
         side = view.size['width']
-        ActionChains(browser).move_to_element_with_offset(
-            view, round(5.5 / 8 * side - side / 2), round(7.5 / 8 * side - side / 2)).click().perform()
+        ActionChains(browser).move_to_element_with_offset(view, round(5.5 / 8 * side - side / 2),
+                                                          round(7.5 / 8 * side
+                                                                - side / 2)).click().perform()
         browser.save_screenshot(str(png))
 
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
-        look(folder, sys.argv[1] if len(sys.argv) > 1 else str(ROOT / 'runs' / 'demo' / 'export' / 'a2_resnet26'))
+        look(
+            folder, sys.argv[1] if len(sys.argv) > 1 else str(ROOT / 'runs' / 'demo' / 'export'
+                                                              / 'a2_resnet26'))
         shutil.copy(Path(folder) / 'sheet.png', HERE / 'attention.png')
         photograph(Path(folder) / 'page.html', HERE / 'attention_page.png')

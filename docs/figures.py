@@ -18,16 +18,19 @@ HERE = Path(__file__).parent
 DIGIT = 42  # of the held-out images
 
 BOXES = [  # x, y, text, colour
-    (0.0, 2.0, 'X\nc × dhw', 'white'),
-    (2.2, 3.6, 'φ\nm × dhw', '#dbe9f6'), (2.2, 2.0, 'θ\nn × dhw', '#dbe9f6'), (2.2, 0.4, 'ρ\nn × dhw', '#dbe9f6'),
+    (0.0, 2.0, 'X\nc × dhw', 'white'), (2.2, 3.6, 'φ\nm × dhw', '#dbe9f6'),
+    (2.2, 2.0, 'θ\nn × dhw', '#dbe9f6'), (2.2, 0.4, 'ρ\nn × '
+                                          'dhw', '#dbe9f6'),
     (4.2, 2.0, 'softmax\nover dhw', '#fde8cf'), (4.2, 0.4, 'softmax\nover n', '#fde8cf'),
     (6.2, 2.8, 'gather, Eq. 4\nG = A Bᵀ\nm × n', '#e2f0d9'),
     (8.4, 1.6, 'distribute, Eq. 5\nZ = G V\nm × dhw', '#e2f0d9'),
-    (10.6, 1.6, 'expand\nc × dhw', '#dbe9f6'), (12.4, 1.6, '+', 'white')]
+    (10.6, 1.6, 'expand\nc × dhw', '#dbe9f6'), (12.4, 1.6, '+', 'white')
+]
 
 ARROWS = [  # from box, to box, label
-    (0, 1, ''), (0, 2, ''), (0, 3, ''), (2, 4, ''), (3, 5, ''), (1, 6, 'A'), (4, 6, 'B'), (6, 7, 'G'), (5, 7, 'V'),
-    (7, 8, ''), (8, 9, '')]
+    (0, 1, ''), (0, 2, ''), (0, 3, ''), (2, 4, ''), (3, 5, ''), (1, 6, 'A'), (4, 6, 'B'),
+    (6, 7, 'G'), (5, 7, 'V'), (7, 8, ''), (8, 9, '')
+]
 
 
 def draw_block(png):
@@ -38,18 +41,25 @@ def draw_block(png):
     axes.set_axis_off()
     axes.set_xlim(-0.8, 14.2)
     axes.set_ylim(-0.7, 4.5)
-    drawn = [axes.text(x, y, text, ha='center', va='center', fontsize=9,
-                       bbox={'boxstyle': 'round,pad=0.45', 'facecolor': colour, 'edgecolor': '#444444'})
-             for x, y, text, colour in BOXES]
+    drawn = [
+        axes.text(x, y, text, ha='center', va='center', fontsize=9, bbox={
+            'boxstyle': 'round,pad=0.45', 'facecolor': colour, 'edgecolor': '#444444'
+        }) for x, y, text, colour in BOXES
+    ]
     for start, end, label in ARROWS:
         (x0, y0), (x1, y1) = BOXES[start][:2], BOXES[end][:2]
         axes.annotate('', (x1, y1), (x0, y0), arrowprops={
             'arrowstyle': '-|>', 'color': '#444444', 'patchA': drawn[start].get_bbox_patch(),
             'patchB': drawn[end].get_bbox_patch(), 'shrinkA': 2, 'shrinkB': 2})
-        axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.18, label, ha='center', fontsize=9, style='italic')
+        axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.18, label, ha='center', fontsize=9,
+                  style='italic')
     axes.plot([0, 0, 12.4], [1.65, -0.45, -0.45], color='#444444', linewidth=1)  # the residual path
-    axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops={'arrowstyle': '-|>', 'color': '#444444'})
-    axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops={'arrowstyle': '-|>', 'color': '#444444'})
+    axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops={
+        'arrowstyle': '-|>', 'color': '#444444'
+    })
+    axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops={
+        'arrowstyle': '-|>', 'color': '#444444'
+    })
     axes.text(2.2, 4.2, 'blue: BN-ReLU-Conv, kernel 1', ha='center', fontsize=8, color='#33557a')
     figure.savefig(png, dpi=110)
 
@@ -57,7 +67,8 @@ def draw_block(png):
 def write_digit(png):
     """One held-out digit, four times its size."""
     image = data.decode(data.open_source(data.digits_folder(), 'val').read(DIGIT))
-    cv2.imwrite(str(png), cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)[:, :, ::-1])
+    cv2.imwrite(str(png),
+                cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)[:, :, ::-1])
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Write results.md: results.md.in, with tables from the CSV files that the benchmarks keep in its {places}.
+"""Write results.md: results.md.in, with tables from the CSV files that the benchmarks keep in its
+{places}.
 
     python docs/results.py
 
@@ -23,13 +24,15 @@ def rows(name):
 def table(found, columns):
     """Markdown of rows; `columns` are pairs of a title, and of a field or a function of the row."""
     lines = [[title for title, _ in columns], ['---'] * len(columns)]
-    lines += [[field(row) if callable(field) else row[field] for _, field in columns] for row in found]
+    lines += [[field(row) if callable(field) else row[field] for _, field in columns]
+              for row in found]
     return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
 
 
 def spread(name):
     """Of a row: a median with its lowest and highest."""
-    return lambda row: '{} ({}–{})'.format(*(figure(row[key]) for key in (name, f'{name}_lowest', f'{name}_highest')))
+    return lambda row: '{} ({}–{})'.format(*(figure(row[key]) for key in
+                                             (name, f'{name}_lowest', f'{name}_highest')))
 
 
 def figure(text):
@@ -54,13 +57,17 @@ def peers():
         return lambda engine: ('–' if task not in found[engine] else '{} ({}×, {:.0%})'.format(
             figure(found[engine][task]['images_per_s']), found[engine][task]['ratio_to_ours'],
             float(found[engine][task]['share_of_peak'])))
-    return table(found, [('engine', str), *((f'{task}: images/s (× ours, of the peak)', cell(task)) for task in tasks),
-                         ('logits differ by', lambda engine: found[engine]['inference 8']['logits_differ'])])
+
+    return table(
+        found, [('engine', str), *((f'{task}: images/s (× ours, of the peak)', cell(task))
+                                   for task in tasks),
+                ('logits differ by', lambda engine: found[engine]['inference 8']['logits_differ'])])
 
 
 def peak():
     """The best round of a float32 product, of which `share_of_peak` is."""
-    best = max((row for row in rows('peers') if row['task'] == 'sgemm'), key=lambda row: float(row['gflop_per_s']))
+    best = max((row for row in rows('peers') if row['task'] == 'sgemm'),
+               key=lambda row: float(row['gflop_per_s']))
     return f'{float(best["gflop_per_s"]) / float(best["share_of_peak"]):.0f} GFLOP/s by {best["engine"]}'
 
 
@@ -72,8 +79,12 @@ def fuzz():
         total['kinds'] += 1
         for name in ('files', 'refused', 'accepted', 'exception', 'crash', 'hang', 'memory'):
             total[name] = total.get(name, 0) + int(row[name])
-    counts = {'kinds of damage': 'kinds', 'mutated': 'files', 'refused': 'refused', 'accepted': 'accepted',
-              'exceptions': 'exception', 'crashes': 'crash', 'hangs over 1 s': 'hang', 'out of memory': 'memory'}
+    counts = {
+        'kinds of damage': 'kinds', 'mutated': 'files', 'refused': 'refused',
+        'accepted': 'accepted', 'exceptions': 'exception', 'crashes': 'crash',
+        'hangs over 1 s': 'hang', 'out of '
+        'memory': 'memory'
+    }
     return table(found, [('files', str), *((title, lambda kind, name=name: f'{found[kind][name]:,}')
                                            for title, name in counts.items())])
 
@@ -82,20 +93,27 @@ def page():
     """The whole page."""
     text = (DOCS / 'results.md.in').read_text(encoding='utf-8')
     return text.format(
-        export_zoo=table(rows('export_zoo'), [
-            ('network', 'network'), ('input', 'input'), ('folded', 'folded'), ('fold, float64', 'fold_float64'),
-            ('fold, float32', 'fold_float32'), ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]),
-        forms=table(rows('forms'), [(name, name) for name in rows('forms')[0]]),
-        peers=peers(), peak=peak(), fuzz=fuzz(),
-        compare_zoo=table(rows('compare_zoo'), [
-            ('network', 'network'), ('of', 'family'), ('input', 'input'), ('parameters, M', millions('parameters')),
-            ('FLOPs, G', lambda row: figure(float(row['flops']) / 1e9)), ('latency, ms', spread('latency_ms')),
-            ('per second', spread('throughput')), ('training, per second', spread('training')),
-            ('memory, MB', millions('peak_inference_bytes')), ('in training', millions('peak_training_bytes')),
-            ('file, MB', millions('file_bytes')), ('published top-1', 'published_top1')]),
-        crossover=table(rows('block_crossover'), [
-            ('c', 'channels'), ('of', lambda row: CROSSED[row['of']]), ('predicted', 'predicted_positions'),
-            ('measured', lambda row: row['measured_positions'] or 'Eq. 6 cheaper at all sizes')]))
+        export_zoo=table(rows('export_zoo'),
+                         [('network', 'network'), ('input', 'input'), ('folded', 'folded'),
+                          ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
+                          ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]), forms=table(
+                              rows('forms'), [(name, name) for name in rows('forms')[0]]),
+        peers=peers(), peak=peak(), fuzz=fuzz(), compare_zoo=table(
+            rows('compare_zoo'), [('network', 'network'), ('of', 'family'), ('input', 'input'),
+                                  ('parameters, M', millions('parameters')),
+                                  ('FLOPs, G', lambda row: figure(float(row['flops']) / 1e9)),
+                                  ('latency, ms', spread('latency_ms')),
+                                  ('per second', spread('throughput')),
+                                  ('training, per second', spread('training')),
+                                  ('memory, MB', millions('peak_inference_bytes')),
+                                  ('in training', millions('peak_training_bytes')),
+                                  ('file, MB', millions('file_bytes')),
+                                  ('published top-1', 'published_top1')]),
+        crossover=table(
+            rows('block_crossover'),
+            [('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
+             ('predicted', 'predicted_positions'),
+             ('measured', lambda row: row['measured_positions'] or 'Eq. 6 cheaper at all sizes')]))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,9 @@
-"""The only place that imports MXNet, and the way it must be imported: `from gluon_a2.backend import mx`.
+"""The only place that imports MXNet, and the way it must be imported: `from gluon_a2.backend import
+mx`.
 
-Before the import it sets the number of CPU threads (left alone, MXNet takes half the logical cores) and, for the
-GPU wheel, loads the CUDA 11 libraries; what stands in the way is raised as one sentence.
+Before the import it sets the number of CPU threads (left alone, MXNet takes half the logical cores)
+and, for the GPU wheel, loads the CUDA 11 libraries; what stands in the way is raised as one
+sentence.
 """
 import os
 import sys
@@ -23,14 +25,16 @@ def threads():
 
 
 def check_gpu(index=0, found=None):
-    """Raise BackendError unless MXNet can run on GPU `index`; `found` stands for the answer of `checks.gpus()`."""
+    """Raise BackendError unless MXNet can run on GPU `index`; `found` stands for the answer of
+    `checks.gpus()`."""
     fault = checks.gpu_fault(index, found)
     if fault:
         raise BackendError(fault)
 
 
 def device(num_gpus, index=0):
-    """The context of a process that is given 0 GPUs, or GPU `index`; BackendError where MXNet cannot use it."""
+    """The context of a process that is given 0 GPUs, or GPU `index`; BackendError where MXNet
+    cannot use it."""
     if not num_gpus:
         return mx.cpu()
     check_gpu(index)
@@ -41,7 +45,8 @@ def _import_mxnet():
     """Import MXNet and turn its error into a sentence."""
     try:
         with warnings.catch_warnings():
-            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported; nobody can mend that.
+            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported; nobody
+            # can mend that.
             warnings.simplefilter('ignore', DeprecationWarning)
             import mxnet
     except Exception as error:
@@ -50,13 +55,15 @@ def _import_mxnet():
 
 
 def _running_threads(mxnet, unknown):
-    """What OpenMP itself answers; `unknown` where MXNet's library does not reach it, as in builds without OpenMP."""
+    """What OpenMP itself answers; `unknown` where MXNet's library does not reach it, as in builds
+    without OpenMP."""
     ask = getattr(mxnet.base._LIB, 'omp_get_max_threads', None)
     return ask() if ask else unknown
 
 
 def _start():
-    """(MXNet, (its number of threads, where that comes from)), or the first fault that stands in the way."""
+    """(MXNet, (its number of threads, where that comes from)), or the first fault that stands in
+    the way."""
     early = 'mxnet' in sys.modules
     for fault in [] if early else checks.import_faults():
         raise BackendError(fault)

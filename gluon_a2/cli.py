@@ -9,7 +9,8 @@ from .errors import UserError
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the script's docstring as it is written and adds each flag's default, where it has one."""
+    """Keeps the script's docstring as it is written and adds each flag's default, where it has
+    one."""
 
     def _get_help_string(self, action):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
@@ -17,12 +18,13 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 def parser(doc):
     """An `ArgumentParser` described by a script's docstring; abbreviated flags are refused."""
-    return argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter, allow_abbrev=False)
+    return argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
+                                   allow_abbrev=False)
 
 
 def entry(main):
-    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence, exit code 2
-    unless the error has another.
+    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence,
+    exit code 2 unless the error has another.
 
     Every other exception is a defect of ours and keeps its traceback.
     """
@@ -48,7 +50,8 @@ def entry(main):
 
 
 def _about_file(error):
-    """A sentence for an OSError that has to do with a file the user named or a full disk; None for others."""
+    """A sentence for an OSError that has to do with a file the user named or a full disk; None for
+    others."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f'no space left on the disk while writing {error.filename or "a file"}: free some and run again'
     if error.filename is None:
@@ -57,7 +60,8 @@ def _about_file(error):
 
 
 def show_table(rows):
-    """Print rows in aligned columns, the first as a header; numbers get separators and stand right."""
+    """Print rows in aligned columns, the first as a header; numbers get separators and stand
+    right."""
     cells = [[f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for values, row in zip(rows, cells):

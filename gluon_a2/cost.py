@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of an MXNet symbol, ours or another's, layer by layer.
 
-One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only convolutions, fully connected
-layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
+One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only convolutions, fully
+connected layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
 """
 import ast
 import contextlib
@@ -54,12 +54,14 @@ def _channels(attrs, shape):
 
 def _convolution(attrs, inputs, output):
     kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(output) * kernel * _channels(attrs, inputs[0]) // int(attrs.get('num_group', 1))
+    return math.prod(output) * kernel * _channels(attrs, inputs[0]) // int(attrs.get(
+        'num_group', 1))
 
 
 def _deconvolution(attrs, inputs, output):
     kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(inputs[0]) * kernel * _channels(attrs, output) // int(attrs.get('num_group', 1))
+    return math.prod(inputs[0]) * kernel * _channels(attrs, output) // int(attrs.get(
+        'num_group', 1))
 
 
 def _fully_connected(attrs, inputs, output):
@@ -72,7 +74,8 @@ def _product(attrs, inputs, output, first_axis=-2):
 
 
 def _recurrent(attrs, inputs, output):
-    """For each time step, layer and gate, a matrix of the input and one of the state: input×hidden + hidden×hidden."""
+    """For each time step, layer and gate, a matrix of the input and one of the state: input×hidden
+    + hidden×hidden."""
     time, batch, channels = inputs[0]
     hidden, gates = int(attrs['state_size']), {'lstm': 4, 'gru': 3}.get(attrs['mode'], 1)
     ways = 2 if attrs.get('bidirectional', 'False') in ('True', '1') else 1
@@ -80,7 +83,8 @@ def _recurrent(attrs, inputs, output):
     return time * batch * ways * sum(gates * hidden * (width + hidden) for width in widths)
 
 
-# Operators that multiply and add. Others count as nothing, as in the paper, but for those in REFUSED.
+# Operators that multiply and add. Others count as nothing, as in the paper, but for those in
+# REFUSED.
 FLOPS = {
     'Convolution': _convolution,
     'Deconvolution': _deconvolution,
@@ -92,14 +96,16 @@ FLOPS = {
 }
 
 # Operators that multiply too, in ways not known here: a total without them would be a wrong one.
-REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Deformable', '_npi_', 'Correlation')
+REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Deformable', '_npi_',
+           'Correlation')
 
 
 def count(symbol, **shapes):
     """The `Cost` of `symbol` fed arrays of `shapes`, e.g. count(symbol, data=(1, 3, 224, 224)).
 
-    Every variable not named in `shapes` is a parameter, but for labels (names ending in `_label`); one used twice is
-    counted once, where it is first used. Shapes that do not fit, and operators that cannot be counted, raise UserError.
+    Every variable not named in `shapes` is a parameter, but for labels (names ending in `_label`);
+    one used twice is counted once, where it is first used. Shapes that do not fit, and operators
+    that cannot be counted, raise UserError.
     """
     unknown = sorted(set(shapes) - set(symbol.list_inputs()))
     if unknown:
@@ -113,12 +119,15 @@ def count(symbol, **shapes):
             warnings.simplefilter('ignore', UserWarning)
             _, outputs, _ = internals.infer_shape(**shapes)
     except mx.MXNetError as error:
-        reason = str(error).strip().splitlines()[-1].rsplit(' : ', 1)[-1]  # without MXNet's source lines
+        # without MXNet's source lines
+        reason = str(error).strip().splitlines()[-1].rsplit(' : ', 1)[-1]
         raise UserError(f'the network cannot take {shapes}: {reason}') from error
     if outputs is None:
-        raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the symbol')
+        raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the '
+                        'symbol')
     graph = json.loads(internals.tojson())
-    # The heads, in the order of the outputs: names will not do, since a layer called twice names two nodes alike.
+    # The heads, in the order of the outputs: names will not do, since a layer called twice names
+    # two nodes alike.
     known = {(node, slot): shape for (node, slot, *_), shape in zip(graph['heads'], outputs)}
     fed = set(shapes) | {name for name in symbol.list_inputs() if name.endswith('_label')}
     return Cost(tuple(_layers(graph['nodes'], known, fed, set(symbol.list_auxiliary_states()))))
@@ -134,21 +143,24 @@ def _layers(nodes, known, fed, statistics):
                  if nodes[i]['op'] == 'null' and nodes[i]['name'] not in counted}
         counted.update(sizes)
         if node['op'].startswith(REFUSED):
-            raise UserError(f'{node["name"]} is a {node["op"]}, whose multiply-adds are not known here: count it '
-                            'before it was fused, quantized or unrolled')
+            raise UserError(f'{node["name"]} is a {node["op"]}, whose multiply-adds are not known '
+                            'here: count it before it was fused, quantized or unrolled')
         output = known[index, 0]
         rule = FLOPS.get(node['op'])
-        flops = rule(node.get('attrs', {}), [known[source] for source in sources], output) if rule else 0
+        flops = rule(node.get('attrs', {}), [known[source]
+                                             for source in sources], output) if rule else 0
         running = sum(size for name, size in sizes.items() if name in statistics)
         if sizes or flops:
-            yield Layer(node['name'], node['op'], tuple(output), sum(sizes.values()) - running, running, flops)
+            yield Layer(node['name'], node['op'], tuple(output),
+                        sum(sizes.values()) - running, running, flops)
 
 
 def attention_memory(symbol, **shapes):
-    """{block: bytes} that the matrix products and softmaxes of each block put out, fed arrays of `shapes`.
+    """{block: bytes} that the matrix products and softmaxes of each block put out, fed arrays of
+    `shapes`.
 
-    Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and its softmax; of an
-    A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
+    Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and
+    its softmax; of an A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
     """
     internals = symbol.get_internals()
     _, outputs, _ = internals.infer_shape(**shapes)

@@ -48,7 +48,8 @@ def examine():
     """(rows of the table, faults that keep training from running, notes on what else is amiss)."""
     rows, faults, notes = [('gluon_a2', __version__), ('Python', sys.version.split()[0])], [], []
     mxnet = examine_mxnet()
-    for part in (mxnet, examine_opencv(), examine_packages(), examine_horovod(usable=not mxnet[1]), examine_gpus()):
+    for part in (mxnet, examine_opencv(), examine_packages(), examine_horovod(usable=not mxnet[1]),
+                 examine_gpus()):
         for total, more in zip((rows, faults, notes), part):
             total += more
     return rows, faults, notes
@@ -64,9 +65,12 @@ def examine_mxnet():
     count, where_from = answer['threads'] if answer else checks.choose_threads()
     features = answer['features'] if answer else ()
     rows = [
-        ('MXNet', (wheels or f'{answer["version"]}, built from source') if answer else f'{wheels or "none"}, unusable'),
+        ('MXNet', (wheels or f'{answer["version"]}, built from source')
+         if answer else f'{wheels or "none"}, '
+         'unusable'),
         ('features', ' '.join(features) or 'unknown'),
-        ('oneDNN', yes_no('MKLDNN' in features) if answer else 'unknown'),  # MXNet 1.9 still calls it MKLDNN
+        # MXNet 1.9 still calls it MKLDNN
+        ('oneDNN', yes_no('MKLDNN' in features) if answer else 'unknown'),
         ('CUDA', yes_no('CUDA' in features) if answer else 'unknown'),
         ('CPU threads', f'{count} ({where_from})'),
         ('numpy', checks.installed('numpy') or 'not installed'),
@@ -104,7 +108,8 @@ def examine_packages():
 
 
 def examine_horovod(usable=True):
-    """Horovod and what it was built with, where MXNet is `usable`; one process trains without it."""
+    """Horovod and what it was built with, where MXNet is `usable`; one process trains without
+    it."""
     version = checks.installed('horovod')
     if version is None:
         return [('Horovod', 'not installed (several processes need it: make horovod)')], [], []
@@ -126,7 +131,8 @@ def examine_gpus():
     for index, (name, (major, minor)) in enumerate(found):
         fault = checks.gpu_fault(index, found)
         rows.append((f'GPU {index}', f'{name}, sm_{major}{minor}: '
-                     + ('not usable here' if fault else f'{checks.GPU_WHEEL} has machine code for it')))
+                     + ('not usable here' if fault else f'{checks.GPU_WHEEL} has machine code for '
+                                                        'it')))
         notes += [fault] if fault else []
     return rows, [], notes
 

@@ -40,7 +40,8 @@ def write_synced(path, content):
 
 
 def write_whole(path, content):
-    """Write bytes to `path` so that a reader, or a crash, sees the old file or the new one, never a part.
+    """Write bytes to `path` so that a reader, or a crash, sees the old file or the new one, never a
+    part.
 
     Raises OSError (a full disk, no permission) and then leaves the old file as it was.
     """
@@ -58,7 +59,8 @@ def write_whole(path, content):
 
 
 def write_csv(path, rows):
-    """Write rows, the first a header, as `write_whole` does; names that are not UTF-8 keep their bytes."""
+    """Write rows, the first a header, as `write_whole` does; names that are not UTF-8 keep their
+    bytes."""
     text = io.StringIO(newline='')
     csv.writer(text).writerows(rows)
     write_whole(path, text.getvalue().encode('utf-8', 'surrogateescape'))

@@ -26,7 +26,8 @@ def sizes(text):
     try:
         numbers = tuple(int(number) for number in text.split(','))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'give S, H,W or D,H,W in whole numbers, not {text!r}') from error
+        raise argparse.ArgumentTypeError(
+            f'give S, H,W or D,H,W in whole numbers, not {text!r}') from error
     return numbers if len(numbers) > 1 else numbers[0]
 
 
@@ -38,8 +39,11 @@ def paper_rows():
         shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
         if figure.counted is None or figure.printed is None:
             return [*shown, figure.show(figure.counted), '–', '–', figure.note]
-        return [*shown, figure.show(figure.counted), f'{round(100 * figure.difference, 2) + 0.0:+.2f} %',
-                'yes' if figure.agrees else 'no', figure.note]
+        return [
+            *shown,
+            figure.show(figure.counted), f'{round(100 * figure.difference, 2) + 0.0:+.2f} '
+            '%', 'yes' if figure.agrees else 'no', figure.note
+        ]
 
     yield ['where', 'network', 'quantity', 'paper', 'counted', 'difference', 'agrees', 'note']
     for figures in (compare_figures(), compare_claims(), compare_baselines()):
@@ -57,21 +61,29 @@ def network_rows(args):
             yield [source, layer.name, layer.op, '×'.join(map(str, layer.output)), layer.parameters,
                    layer.statistics, layer.parameters + layer.statistics, layer.flops]
         total = ['total', '', ''] if args.layers else []
-        yield [source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters, cost.flops]
+        yield [
+            source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters,
+            cost.flops
+        ]
 
 
 @entry
 def main(argv=None):
     """Parse, count, print, save."""
     flags = parser(__doc__)
-    flags.add_argument('networks', nargs='*', metavar='NETWORK', help='name of the zoo, or a symbol.json file')
-    flags.add_argument('--input-size', type=sizes, metavar='S|H,W|D,H,W', help="the network's own where not given")
-    flags.add_argument('--classes', type=int, help="of zoo networks; the data set's of the paper where not given")
+    flags.add_argument('networks', nargs='*', metavar='NETWORK', help='name of the zoo, or a '
+                                                                      'symbol.json file')
+    flags.add_argument('--input-size', type=sizes, metavar='S|H,W|D,H,W', help="the network's own "
+                                                                               "where not given")
+    flags.add_argument('--classes', type=int, help="of zoo networks; the data set's of the paper "
+                                                   "where not given")
     flags.add_argument('--layers', action='store_true', help='a row for each layer')
     flags.add_argument('--csv', metavar='FILE', help='also save the table')
     args = flags.parse_args(argv)
-    if not args.networks and (args.input_size is not None or args.classes is not None or args.layers):
-        raise UserError('--input-size, --classes and --layers need a NETWORK: the table of the paper has its own')
+    if not args.networks and (args.input_size is not None or args.classes is not None
+                              or args.layers):
+        raise UserError('--input-size, --classes and --layers need a NETWORK: the table of the '
+                        'paper has its own')
     rows = list(network_rows(args) if args.networks else paper_rows())
     show_table(rows)
     if args.csv:

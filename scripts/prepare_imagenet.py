@@ -4,9 +4,9 @@
     prepare_imagenet.py --data-dir IMAGENET --out RECORDS -j 8
     prepare_imagenet.py --verify --out RECORDS -j 8
 
-reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each with
-.idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given.
-Exit code 1: some images were left out, or --verify found something wrong. 2: nothing could be done.
+reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each
+with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. Exit
+code 1: some images were left out, or --verify found something wrong. 2: nothing could be done.
 """
 import os
 import sys
@@ -23,14 +23,18 @@ def arguments(argv):
     parser = cli.parser(__doc__)
     parser.add_argument('--data-dir', help='folder with train/<class>/ and val/<class>/')
     parser.add_argument('--out', required=True, help='folder of the record files')
-    parser.add_argument('--split', default='train,val', help='splits to write or check, separated by commas')
+    parser.add_argument('--split', default='train,val', help='splits to write or check, separated '
+                                                             'by commas')
     parser.add_argument('--resize', type=int, default=0,
-                        help='reduce the short side of larger images to this; 0 stores every image as it is')
+                        help='reduce the short side of larger images to this; 0 stores every image '
+                             'as it is')
     parser.add_argument('--quality', type=int, default=95, choices=range(1, 101), metavar='1…100',
                         help='JPEG quality of images that are resized')
-    parser.add_argument('-j', '--num-data-workers', type=int, default=os.cpu_count() or 1, help='processes')
+    parser.add_argument('-j', '--num-data-workers', type=int, default=os.cpu_count() or 1,
+                        help='processes')
     parser.add_argument('--overwrite', action='store_true', help='replace record files that exist')
-    parser.add_argument('--verify', action='store_true', help='check the record files in --out, write nothing')
+    parser.add_argument('--verify', action='store_true', help='check the record files in --out, '
+                                                              'write nothing')
     return parser.parse_args(argv)
 
 

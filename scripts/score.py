@@ -19,17 +19,24 @@ def arguments(argv):
     """The parsed command line."""
     flags = parser(__doc__)
     flags.add_argument('network', help='prefix of exported files, or the folder of a run')
-    flags.add_argument('--checkpoint', help="of a run: 'last' (where not given), 'best' or the path of one")
-    flags.add_argument('--data-dir', help='folder with val.rec or class folders in val, or a .rec file; '
-                       'the embedded digits where the network was trained on them')
+    flags.add_argument('--checkpoint', help="of a run: 'last' (where not given), 'best' or the "
+                                            "path of one")
+    flags.add_argument('--data-dir', help='folder with val.rec or class folders in val, or a .rec '
+                                          'file; the embedded digits where the network was trained '
+                                          'on them')
     flags.add_argument('--split', default='val', help='which half of the data')
-    flags.add_argument('--size', type=int, help='side of the crop; that of training where not given')
-    flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short side')
-    flags.add_argument('--mean-max', action='store_true', help='mean-max pooling, for crops larger than in training')
+    flags.add_argument('--size', type=int, help='side of the crop; that of training where not '
+                                                'given')
+    flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short '
+                                                        'side')
+    flags.add_argument('--mean-max', action='store_true', help='mean-max pooling, for crops larger '
+                                                               'than in training')
     flags.add_argument('--batch-size', type=int, default=32, help='images at a time')
-    flags.add_argument('--engine', help='of exported files: mxnet, mxnet-bf16, mxnet-int8 or onnxruntime')
+    flags.add_argument('--engine', help='of exported files: mxnet, mxnet-bf16, mxnet-int8 or '
+                                        'onnxruntime')
     flags.add_argument('--num-gpus', type=int, default=0, choices=(0, 1), help='0 (CPU) or 1')
-    flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that decode images')
+    flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that '
+                                                                             'decode images')
     return flags.parse_args(argv)
 
 
@@ -46,7 +53,8 @@ def main(argv=None):
         raise UserError(f'{args.network} is a video network: score it with scripts/score_video.py')
     source = open_samples(net.meta, args.data_dir, args.split)
     sums = net.score(source, args.batch_size, args.num_data_workers)
-    print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on {sums.images} images, '
+    print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on '
+          f'{sums.images} images, '
           f'{net.size}×{net.size}{", mean-max pooling" if args.mean_max else ""}')
 
 

@@ -23,7 +23,10 @@ def contents(name):
     """{file name: text} of one network."""
     from gluon_a2.models.trace import trace
     _, get_linear, _ = trace(name)
-    return {f'symbol_{name}.py': MODULE.format(name=name), f'{name}-symbol.json': get_linear().tojson() + '\n'}
+    return {
+        f'symbol_{name}.py': MODULE.format(name=name),
+        f'{name}-symbol.json': get_linear().tojson() + '\n'
+    }
 
 
 @entry

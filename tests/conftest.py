@@ -1,4 +1,5 @@
-"""How the tests run: parallel workers share the cores, and a warning out of our own code is an error."""
+"""How the tests run: parallel workers share the cores, and a warning out of our own code is an
+error."""
 import os
 
 import pytest
@@ -7,7 +8,8 @@ from gluon_a2.machine.checks import cores
 
 WARNINGS = (  # the last one that matches a warning decides
     'error',
-    # MXNet 1.9.1 and gluoncv are older than today's numpy, scipy and setuptools, and will not be mended.
+    # MXNet 1.9.1 and gluoncv are older than today's numpy, scipy and setuptools, and will not be
+    # mended.
     'ignore::DeprecationWarning',
     'error::DeprecationWarning:gluon_a2',
     'error::DeprecationWarning:test_',
@@ -15,8 +17,10 @@ WARNINGS = (  # the last one that matches a warning decides
 
 
 def pytest_configure(config):
-    """Share the cores, and set the warnings policy; it stands here since there is no pytest configuration file."""
-    # Before any test imports MXNet. pytest-xdist's workers, and children that the tests start, inherit it.
+    """Share the cores, and set the warnings policy; it stands here since there is no pytest
+    configuration file."""
+    # Before any test imports MXNet. pytest-xdist's workers, and children that the tests start,
+    # inherit it.
     workers = getattr(config.option, 'numprocesses', None) or 1
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores() // workers)))
     for line in WARNINGS:
@@ -32,6 +36,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def videos(tmp_path_factory):
-    """A folder with train/<class>/ and val/<class>/ of a few digits in motion, which no test changes."""
+    """A folder with train/<class>/ and val/<class>/ of a few digits in motion, which no test
+    changes."""
     import tiny_video
     return tiny_video.write_data(tmp_path_factory.mktemp('videos'))

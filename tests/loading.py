@@ -7,7 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load(path):
-    """The module in a file of this project, such as 'benchmarks/block.py'; its neighbours can be imported by it."""
+    """The module in a file of this project, such as 'benchmarks/block.py'; its neighbours can be
+    imported by it."""
     path = ROOT / path
     sys.path.insert(0, str(path.parent))  # as when it is run
     try:

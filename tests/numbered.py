@@ -1,4 +1,5 @@
-"""Real video files in which every frame carries its number: ten blocks, black or white, along its upper edge.
+"""Real video files in which every frame carries its number: ten blocks, black or white, along its
+upper edge.
 
 PyAV is imported where a file is written: who only reads the numbers does without.
 """
@@ -12,7 +13,8 @@ BITS = 10
 
 def frames(count, height=96, width=160, seed=0):
     """uint8 count×height×width×3: a texture that moves, under the number of each frame."""
-    texture = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    texture = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3),
+                                                   np.uint8)
     texture = texture.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     pictures = np.stack([np.roll(texture, 3 * i, axis=1) for i in range(count)])
     edges = np.linspace(0, width, BITS + 1).astype(int)
@@ -23,18 +25,22 @@ def frames(count, height=96, width=160, seed=0):
 
 
 def number(picture):
-    """The number a decoded frame carries, uint8 H×W×3; None where a block is neither black nor white."""
+    """The number a decoded frame carries, uint8 H×W×3; None where a block is neither black nor
+    white."""
     height, width = picture.shape[:2]
     edges = np.linspace(0, width, BITS + 1).astype(int)
-    means = [picture[height // 16:height // 4 - height // 16, a + (b - a) // 4:b - (b - a) // 4].mean()
-             for a, b in zip(edges, edges[1:])]
+    means = [
+        picture[height // 16:height // 4 - height // 16, a + (b - a) // 4:b - (b - a) // 4].mean()
+        for a, b in zip(edges, edges[1:])
+    ]
     if any(64 < mean < 192 for mean in means):
         return None
     return sum((mean > 127) << bit for bit, mean in enumerate(means))
 
 
 def write(path, pictures, codec='libx264', options=None, times=None, rate=25, rotation=None):
-    """Write a video file; `times` are presentation times in thousandths of a second, for a variable rate."""
+    """Write a video file; `times` are presentation times in thousandths of a second, for a variable
+    rate."""
     import av
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -55,7 +61,8 @@ def write(path, pictures, codec='libx264', options=None, times=None, rate=25, ro
 
 
 def cut(source, target, first, options=None):
-    """Copy the packets of a video from number `first` on, wherever that is in a group of pictures."""
+    """Copy the packets of a video from number `first` on, wherever that is in a group of
+    pictures."""
     import av
     with av.open(str(source)) as container, av.open(str(target), 'w', options=options or {}) as out:
         stream = container.streams.video[0]
@@ -72,7 +79,8 @@ def damage(source, target, kept=1.0, wrong=0):
     shutil.copy(source, target)
     content = bytearray(source.read_bytes())
     middle = len(content) // 2
-    content[middle:middle + wrong] = np.random.default_rng(0).integers(0, 256, wrong, np.uint8).tobytes()
+    content[middle:middle + wrong] = np.random.default_rng(0).integers(0, 256, wrong,
+                                                                       np.uint8).tobytes()
     target.write_bytes(bytes(content[:int(kept * len(content))]))
     return target
 
@@ -83,7 +91,8 @@ def sound(path):
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('aac', rate=44100)
         for k in range(20):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format='fltp', layout='mono')
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format='fltp',
+                                               layout='mono')
             frame.sample_rate, frame.pts = 44100, 1024 * k
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -113,14 +122,16 @@ KINDS = {
 
 
 def make(folder, kind, pictures):
-    """Write a file of one of KINDS; (its path, the number of the first picture that can be shown)."""
+    """Write a file of one of KINDS; (its path, the number of the first picture that can be
+    shown)."""
     ending, codec, options, special = KINDS[kind]
     path = folder / f'{"".join(c if c.isalnum() else "_" for c in kind)}.{ending}'
     times = None
     if special == 'variable':
         times = np.cumsum(np.random.default_rng(1).integers(15, 120, len(pictures))).tolist()
     if special == 'rotated':
-        pictures = np.ascontiguousarray(np.rot90(pictures, k=1, axes=(1, 2)))  # to be turned back, clockwise
+        # to be turned back, clockwise
+        pictures = np.ascontiguousarray(np.rot90(pictures, k=1, axes=(1, 2)))
     if special != 'cut':
         write(path, pictures, codec, options, times, rotation=-90 if special == 'rotated' else None)
         return path, 0

@@ -11,23 +11,25 @@ PACKAGE = ROOT / 'gluon_a2'
 SOURCES = sorted(PACKAGE.rglob('*.py'))
 SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.py'), *(ROOT / 'symbols').glob('*.py')])
 
-# Everything else of the package that a folder may import, besides itself and `gluon_a2` for its version.
+# Everything else of the package that a folder may import, besides itself and `gluon_a2` for its
+# version.
 ALLOWED = {
-    'machine': {'errors'},
-    'formats': {'backend', 'errors'},
-    'nn': {'backend', 'errors'},
-    'models': {'backend', 'errors', 'formats', 'nn'},
-    'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
-    'data': {'errors', 'files'},
-    'scoring': {'data', 'errors', 'files'},
-    'deploy': {'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'},
-    'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'scoring'},
-    'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models', 'visualization'},
-    'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
-    'train': {'backend', 'cost', 'data', 'deploy', 'errors', 'files', 'flags', 'launch', 'machine', 'models',
-              'run', 'scoring', 'visualization'},
-    'compare': {'backend', 'cli', 'cost', 'data', 'errors', 'files', 'formats', 'machine', 'models', 'paper',
-                'scoring'},
+    'machine': {'errors'}, 'formats': {'backend', 'errors'}, 'nn': {'backend', 'errors'},
+    'models': {'backend', 'errors', 'formats', 'nn'}, 'paper': {
+        'cost', 'errors', 'formats', 'models', 'nn'
+    }, 'data': {'errors', 'files'}, 'scoring': {'data', 'errors', 'files'}, 'deploy': {
+        'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'
+    }, 'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats',
+                         'scoring'}, 'run': {
+                             'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine',
+                             'models', 'visualization'
+                         }, 'launch': {'backend', 'errors', 'files', 'flags', 'machine'}, 'train': {
+                             'backend', 'cost', 'data', 'deploy', 'errors', 'files', 'flags',
+                             'launch', 'machine', 'models', 'run', 'scoring', 'visualization'
+                         }, 'compare': {
+                             'backend', 'cli', 'cost', 'data', 'errors', 'files', 'formats',
+                             'machine', 'models', 'paper', 'scoring'
+                         },
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -40,9 +42,11 @@ LOCAL = {
     ('gluon_a2/compare/weights.py', 'gluoncv.model_zoo'),
     ('gluon_a2/compare/worker.py', 'gluoncv.model_zoo'),
     ('gluon_a2/data/photos.py', 'sklearn.datasets'),
-    ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),  # ONNX Runtime needs no MXNet, and the reverse
+    # ONNX Runtime needs no MXNet, and the reverse
+    ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),
     ('gluon_a2/deploy/engines.py', 'onnxruntime'),
-    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx'),  # they bring converters, which a plain export does without
+    # they bring converters, which a plain export does without
+    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx'),
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.precision'),
     ('gluon_a2/deploy/onnx.py', 'onnx'),  # optional: the `onnx` extra
     ('gluon_a2/data/moving_digits.py', 'av'),  # optional: the `video` extra
@@ -54,7 +58,8 @@ LOCAL = {
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
     ('gluon_a2/train/command.py', 'gluon_a2.run.folder'),
-    ('gluon_a2/launch/launcher.py', 'horovod.runner'),  # optional: the `distributed` extra; one rank does without
+    # optional: the `distributed` extra; one rank does without
+    ('gluon_a2/launch/launcher.py', 'horovod.runner'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.http.http_server'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.gloo_run'),
@@ -65,26 +70,35 @@ LOCAL = {
     ('gluon_a2/visualization/sheet.py', 'matplotlib.backends.backend_agg'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib.colors'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib.figure'),
-    ('gluon_a2/visualization/plots.py', 'matplotlib.backends.backend_agg'),  # slow to import; only when a curve is drawn
+    # slow to import; only when a curve is drawn
+    ('gluon_a2/visualization/plots.py', 'matplotlib.backends.backend_agg'),
     ('gluon_a2/visualization/plots.py', 'matplotlib.figure'),
 }
 
 
 def modules(path):
-    """(absolute name of each imported module, whether it is imported inside a function) of a source file."""
+    """(absolute name of each imported module, whether it is imported inside a function) of a source
+    file."""
     where = list(path.relative_to(ROOT).with_suffix('').parts)
     tree = ast.parse(path.read_text(encoding='utf-8'))
-    inside = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.Lambda))
-              for node in ast.walk(function)}
+    inside = {
+        id(node) for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.Lambda)) for node in ast.walk(function)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join([*where[:len(where) - node.level], *([node.module] if node.module else [])]
-                            ) if node.level else node.module
+            base = '.'.join([
+                *where[:len(where) - node.level], *([node.module] if node.module else [])
+            ]) if node.level else node.module
             # `from . import x` and `from gluon_a2 import x` may import the module x
-            names = [f'{base}.{alias.name}' if (ROOT / base.replace('.', '/') / f'{alias.name}.py').exists() or
-                     (ROOT / base.replace('.', '/') / alias.name).is_dir() else base for alias in node.names]
+            names = [
+                f'{base}.{alias.name}' if
+                (ROOT / base.replace('.', '/') / f'{alias.name}.py').exists() or
+                (ROOT / base.replace('.', '/') / alias.name).is_dir() else base
+                for alias in node.names
+            ]
         else:
             continue
         yield from ((name, id(node) in inside) for name in names)
@@ -92,7 +106,8 @@ def modules(path):
 
 def test_the_parser_sees_all_forms_of_import():
     found = {name for name, _ in modules(PACKAGE / 'train' / 'loop.py')}
-    assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.run.checkpoint', 'numpy', 'pathlib'} <= found
+    assert {'gluon_a2.data', 'gluon_a2.backend', 'gluon_a2.run.checkpoint', 'numpy',
+            'pathlib'} <= found
     assert ('gluoncv.model_zoo', True) in set(modules(PACKAGE / 'models' / 'baselines.py'))
     assert ('gluon_a2.formats.symbol', False) in set(modules(PACKAGE / 'paper' / 'compare.py'))
 
@@ -108,7 +123,9 @@ def test_arrows_point_one_way(folder):
     for path in sources:
         for name, _ in modules(path):
             if name.startswith('gluon_a2.'):
-                assert name.split('.')[1] in ALLOWED[folder] | {folder}, f'{path.relative_to(ROOT)} imports {name}'
+                assert name.split('.')[1] in ALLOWED[folder] | {
+                    folder
+                }, f'{path.relative_to(ROOT)} imports {name}'
 
 
 @pytest.mark.parametrize('path', [path for path in SOURCES if path.parent == PACKAGE], ids=lambda path: path.name)
@@ -123,8 +140,10 @@ def test_single_modules_import_no_training(path):
 
 
 def test_mxnet_is_imported_in_one_place():
-    assert [str(path.relative_to(ROOT)) for path in SOURCES + SCRIPTS
-            if any(name.split('.')[0] == 'mxnet' for name, _ in modules(path))] == ['gluon_a2/backend.py']
+    assert [
+        str(path.relative_to(ROOT)) for path in SOURCES + SCRIPTS if any(
+            name.split('.')[0] == 'mxnet' for name, _ in modules(path))
+    ] == ['gluon_a2/backend.py']
 
 
 def test_nothing_imports_the_scripts():
@@ -135,14 +154,17 @@ def test_nothing_imports_the_scripts():
 
 
 def test_imports_inside_functions_are_these():
-    """Scripts import inside `main`, so that --help, and the workers that re-import them, need no MXNet."""
-    assert {(str(path.relative_to(ROOT)), name) for path in SOURCES for name, local in modules(path) if local} == LOCAL
+    """Scripts import inside `main`, so that --help, and the workers that re-import them, need no
+    MXNet."""
+    assert {(str(path.relative_to(ROOT)), name) for path in SOURCES for name, local in modules(path)
+            if local} == LOCAL
 
 
 def imported(statement):
     code = f'import sys; {statement}; print(*sorted({{name.split(".")[0] for name in sys.modules}}))'
-    return set(subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, encoding='utf-8',
-                              check=True, timeout=60).stdout.split())
+    return set(
+        subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE,
+                       encoding='utf-8', check=True, timeout=60).stdout.split())
 
 
 @pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.scoring.metrics',

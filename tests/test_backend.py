@@ -1,4 +1,5 @@
-"""Each fault is provoked in a child process, where packages can be missing, doubled, too new or broken."""
+"""Each fault is provoked in a child process, where packages can be missing, doubled, too new or
+broken."""
 import ctypes
 import os
 import subprocess
@@ -16,7 +17,8 @@ IMPORT = 'from gluon_a2.backend import mx, threads'
 
 
 def child(code, folder=None, site=True, **environ):
-    """Run code in a fresh Python; `folder` comes first on its path, and without `site` nothing else is installed."""
+    """Run code in a fresh Python; `folder` comes first on its path, and without `site` nothing else
+    is installed."""
     unset = ('OMP_NUM_THREADS', *checks.LOCAL_RANKS)
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     path = os.pathsep.join(str(part) for part in (folder, ROOT) if part)
@@ -49,16 +51,16 @@ def package(folder, name, code):
 def test_numpy_too_new(tmp_path):
     install(tmp_path, 'numpy', '2.1.0')
     assert last_error(child(IMPORT, tmp_path)) == (
-        'gluon_a2.backend.BackendError: numpy 2.1.0 is too new for MXNet 1.9.1, which needs numpy below 1.24: '
-        'run pip install "numpy<1.24"')
+        'gluon_a2.backend.BackendError: numpy 2.1.0 is too new for MXNet 1.9.1, which needs numpy '
+        'below 1.24: run pip install "numpy<1.24"')
 
 
 def test_both_wheels(tmp_path):
     install(tmp_path, 'mxnet', '1.9.1')
     install(tmp_path, 'mxnet-cu112', '1.9.1')
     assert last_error(child(IMPORT, tmp_path)) == (
-        'gluon_a2.backend.BackendError: mxnet and mxnet-cu112 are both installed and overwrite each other: '
-        'run pip uninstall -y mxnet mxnet-cu112, then install one of them')
+        'gluon_a2.backend.BackendError: mxnet and mxnet-cu112 are both installed and overwrite '
+        'each other: run pip uninstall -y mxnet mxnet-cu112, then install one of them')
 
 
 def test_no_wheel():
@@ -99,7 +101,8 @@ def test_threads_that_are_no_number(value):
      'libgomp.so.1, which MXNet needs, is missing: install it as a system package '
      '(Debian: apt-get install libgomp1 libquadmath0)'),
     ('import requests_of_another_name',
-     'requests_of_another_name, which MXNet needs, is not installed: run pip install requests_of_another_name'),
+     'requests_of_another_name, which MXNet needs, is not installed: run pip install '
+     'requests_of_another_name'),
     ('raise AttributeError("a broken wheel\\nmore")',
      'importing MXNet failed with AttributeError (a broken wheel): '
      'run pip install --force-reinstall --no-deps mxnet==1.9.1')])
@@ -135,9 +138,9 @@ def gpu_wheel(folder, code='', change=''):
 
 def test_no_driver(tmp_path):
     assert last_error(gpu_wheel(tmp_path, change='checks.DRIVER = "libcuda-of-nobody.so.1"')) == (
-        'gluon_a2.backend.BackendError: '
-        'libcuda-of-nobody.so.1 is missing, so there is no NVIDIA driver for mxnet-cu112: install the driver, '
-        'or run pip uninstall -y mxnet-cu112, then pip install mxnet==1.9.1 "numpy<1.24" (the cpu extra)')
+        'gluon_a2.backend.BackendError: libcuda-of-nobody.so.1 is missing, so there is no NVIDIA '
+        'driver for mxnet-cu112: install the driver, or run pip uninstall -y mxnet-cu112, then pip '
+        'install mxnet==1.9.1 "numpy<1.24" (the cpu extra)')
 
 
 def test_missing_cuda_libraries_are_named_with_their_packages(tmp_path):
@@ -145,8 +148,8 @@ def test_missing_cuda_libraries_are_named_with_their_packages(tmp_path):
 checks.driver_fault = lambda: None
 checks.CUDA_LIBRARIES = (('libx.so.8', 'nvidia-x==1'), ('libxLt.so.8', 'nvidia-x==1'), ('liby.so.2', 'nvidia-y==3'))'''
     assert last_error(gpu_wheel(tmp_path, change=change)) == (
-        'gluon_a2.backend.BackendError: mxnet-cu112 needs libx.so.8, libxLt.so.8, liby.so.2, missing or broken: '
-        'run pip install --force-reinstall nvidia-x==1 nvidia-y==3')
+        'gluon_a2.backend.BackendError: mxnet-cu112 needs libx.so.8, libxLt.so.8, liby.so.2, '
+        'missing or broken: run pip install --force-reinstall nvidia-x==1 nvidia-y==3')
 
 
 def test_cuda_libraries_are_loaded_before_mxnet_in_order(tmp_path):
@@ -158,8 +161,10 @@ import ctypes
 ctypes.CDLL = print'''
     done = gpu_wheel(tmp_path, 'print("import mxnet")\nfrom types import SimpleNamespace\n'
                                'base = SimpleNamespace(_LIB=None)', change)
-    assert done.stdout.split('\n') == ['libcuda.so.1', *(name for name, _ in checks.CUDA_LIBRARIES[:-1]),
-                                       str(libraries / 'libcudnn.so.8'), 'import mxnet', '']
+    assert done.stdout.split('\n') == [
+        'libcuda.so.1', *(name for name, _ in checks.CUDA_LIBRARIES[:-1]),
+        str(libraries / 'libcudnn.so.8'), 'import mxnet', ''
+    ]
 
 
 class FakeDriver:
@@ -210,8 +215,8 @@ def test_architectures_without(monkeypatch, capability, name):
     with pytest.raises(BackendError) as error:
         check_gpu(found=[('NVIDIA X', capability)])
     assert str(error.value) == (
-        f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, sm_80, sm_86 '
-        'and no PTX: use a GPU of one of these generations, or none (--num-gpus 0)')
+        f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, '
+        'sm_80, sm_86 and no PTX: use a GPU of one of these generations, or none (--num-gpus 0)')
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
@@ -219,7 +224,8 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     assert checks.gpu_fault(found=[]) == (
         'GPU 0 was asked for and the driver shows none: '
         'see nvidia-smi and CUDA_VISIBLE_DEVICES, or ask for none (--num-gpus 0)')
-    assert checks.gpu_fault(1, [('A', (8, 0))]).startswith('GPU 1 was asked for and the driver shows 1: ')
+    assert checks.gpu_fault(1, [('A', (8, 0))]).startswith('GPU 1 was asked for and the driver '
+                                                           'shows 1: ')
     assert checks.gpu_fault(1, [('A', (3, 0)), ('B', (8, 0))]) is None
 
 
@@ -227,7 +233,8 @@ def test_a_gpu_with_the_cpu_wheel(monkeypatch):
     from gluon_a2.backend import BackendError, device, mx
     monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet': '1.9.1'})
     assert device(0) == mx.cpu()
-    with pytest.raises(BackendError, match='a GPU was asked for and mxnet-cu112 is not installed: '):
+    with pytest.raises(BackendError, match='a GPU was asked for and mxnet-cu112 is not '
+                                           'installed: '):
         device(1)
 
 
@@ -238,13 +245,17 @@ def test_a_gpu_with_the_cpu_wheel(monkeypatch):
     ({'OMP_NUM_THREADS': ''}, (12, 'all cores')),
     ({'OMP_NUM_THREADS': '5', 'HOROVOD_LOCAL_SIZE': '4'}, (5, 'OMP_NUM_THREADS')),
     ({'HOROVOD_LOCAL_SIZE': '1'}, (12, 'all cores')),
-    ({'HOROVOD_LOCAL_SIZE': '5'}, (2, '12 cores shared by the 5 local ranks of HOROVOD_LOCAL_SIZE')),
-    ({'OMPI_COMM_WORLD_LOCAL_SIZE': '3'}, (4, '12 cores shared by the 3 local ranks of OMPI_COMM_WORLD_LOCAL_SIZE')),
+    ({'HOROVOD_LOCAL_SIZE': '5'}, (2, '12 cores shared by the 5 local ranks of '
+                                      'HOROVOD_LOCAL_SIZE')),
+    ({'OMPI_COMM_WORLD_LOCAL_SIZE': '3'}, (4, '12 cores shared by the 3 local ranks of '
+                                              'OMPI_COMM_WORLD_LOCAL_SIZE')),
     ({'MPI_LOCALNRANKS': '6'}, (2, '12 cores shared by the 6 local ranks of MPI_LOCALNRANKS')),
-    ({'SLURM_NTASKS_PER_NODE': '4(x2)'}, (3, '12 cores shared by the 4 local ranks of SLURM_NTASKS_PER_NODE')),
+    ({'SLURM_NTASKS_PER_NODE': '4(x2)'}, (3, '12 cores shared by the 4 local ranks of '
+                                             'SLURM_NTASKS_PER_NODE')),
     ({'HOROVOD_LOCAL_SIZE': '2', 'SLURM_NTASKS_PER_NODE': '9'},
      (6, '12 cores shared by the 2 local ranks of HOROVOD_LOCAL_SIZE')),
-    ({'HOROVOD_LOCAL_SIZE': '64'}, (1, '12 cores shared by the 64 local ranks of HOROVOD_LOCAL_SIZE'))])
+    ({'HOROVOD_LOCAL_SIZE': '64'}, (1, '12 cores shared by the 64 local ranks of '
+                                       'HOROVOD_LOCAL_SIZE'))])
 def test_choice_of_threads(environ, answer):
     assert checks.choose_threads(environ, available=12) == answer
 

@@ -14,5 +14,6 @@ def test_rates_by_hand():
     assert (inference['images_per_s'], inference['lowest'], inference['highest']) == (8, 2, 10)
     assert (inference['ratio_to_ours'], inference['gflop_per_s']) == (1, 80.0)
     assert inference['share_of_peak'] == round(80 / (2 * 1024 ** 3 / 0.01 / 1e9), 3)
-    assert training['gflop_per_s'] == 3 * 40.0  # forward, and two products for each in the backward pass
+    # forward, and two products for each in the backward pass
+    assert training['gflop_per_s'] == 3 * 40.0
     assert product['images_per_s'] == '' and product['ratio_to_ours'] == ''

@@ -20,7 +20,9 @@ def test_a_lone_bubble_has_its_name_at_the_right_and_one_at_the_edge_at_the_left
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(100, 900), st.integers(100, 700)), min_size=1, max_size=8))
 def test_few_labels_never_cover_each_other_or_leave_the_frame(centres):
-    placed = [box for box, _ in place([(x, y, 7) for x, y in centres], [(60, 11)] * len(centres), FRAME)]
+    placed = [
+        box for box, _ in place([(x, y, 7) for x, y in centres], [(60, 11)] * len(centres), FRAME)
+    ]
     for number, box in enumerate(placed):
         assert np.isclose(overlap(box, FRAME), 60 * 11)
         assert all(overlap(box, other) == 0 for other in placed[:number])

@@ -13,8 +13,9 @@ from gluon_a2.compare.networks import NETWORKS, choose
 from gluon_a2.deploy import bundle
 from gluon_a2.errors import UserError
 
-# Trained values as torchvision and the GluonCV model zoo know these networks; then running means and variances, two for
-# each channel of a BatchNorm. MobileNetV2 of GluonCV has no bias in its classifier: 1000 values fewer.
+# Trained values as torchvision and the GluonCV model zoo know these networks; then running means
+# and variances, two for each channel of a BatchNorm. MobileNetV2 of GluonCV has no bias in its
+# classifier: 1000 values fewer.
 KNOWN = {'resnet18_v1b': (11_689_512, 9_600), 'mobilenetv2_1.0': (3_504_872 - 1000, 34_112),
          'resnet50_v1b': (25_557_032, 53_120)}
 
@@ -33,7 +34,7 @@ def test_parameters_of_networks_that_are_known(name):
 def test_c3d_by_hand():
     pytest.importorskip('gluoncv')
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
-    positions = [16 * 112 ** 2, 16 * 56 ** 2, *[8 * 28 ** 2] * 2, *[4 * 14 ** 2] * 2, *[2 * 7 ** 2] * 2]
+    positions = [16 * 112**2, 16 * 56**2, *[8 * 28**2] * 2, *[4 * 14**2] * 2, *[2 * 7**2] * 2]
     flops = sum(27 * a * b * n for a, b, n in zip(widths, widths[1:], positions))
     flops += 8192 * 4096 + 4096 * 4096 + 4096 * 400
     cost = worker.count_network(worker.build(NETWORKS['c3d']), NETWORKS['c3d'].input_size)
@@ -47,12 +48,15 @@ def test_the_file_is_as_large_as_the_one_that_deploy_writes(tmp_path):
     symbol = net(mx.sym.var('data'))
     values = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
     statistics = {name: values.pop(name) for name in symbol.list_auxiliary_states()}
-    bundle.write_bundle(bundle.Bundle(symbol.tojson().encode(), values, statistics, {}), tmp_path / 'net')
-    assert worker.counted(net, network)['file_bytes'] == (tmp_path / 'net-0000.params').stat().st_size
+    bundle.write_bundle(bundle.Bundle(symbol.tojson().encode(), values, statistics, {}),
+                        tmp_path / 'net')
+    assert worker.counted(net,
+                          network)['file_bytes'] == (tmp_path / 'net-0000.params').stat().st_size
 
 
 def test_a_video_network_of_gluoncv_with_non_local_blocks_is_counted():
-    """Its five blocks by hand: four 1×1×1 convolutions to half the channels and back, and two products of positions."""
+    """Its five blocks by hand: four 1×1×1 convolutions to half the channels and back, and two
+    products of positions."""
     pytest.importorskip('gluoncv')
     network = NETWORKS['i3d_nl5_resnet50_v1']
     cost = worker.count_network(worker.build(network), network.input_size)
@@ -61,7 +65,8 @@ def test_a_video_network_of_gluoncv_with_non_local_blocks_is_counted():
     assert len(products) == 10
     expected = 0
     for channels, positions, count in ((512, 4 * 28 * 28, 2), (1024, 4 * 14 * 14, 3)):
-        expected += count * (4 * channels * channels // 2 * positions + 2 * positions ** 2 * channels // 2)
+        expected += count * (4 * channels * channels // 2 * positions
+                             + 2 * positions**2 * channels // 2)
     assert sum(layer.flops for layer in blocks) == expected
 
 
@@ -72,7 +77,8 @@ def test_only_training_changes_a_video_network_of_gluoncv_and_its_cost_stays():
     for net in (plain, fenced):
         kinds.append(set())
         net.apply(lambda block: kinds[-1].add(type(block).__name__))
-    assert 'FoldedBatchNorm' not in kinds[0] and 'BatchNorm' not in kinds[1] and 'FoldedBatchNorm' in kinds[1]
+    assert 'FoldedBatchNorm' not in kinds[0] and 'BatchNorm' not in kinds[
+        1] and 'FoldedBatchNorm' in kinds[1]
     counts = [worker.count_network(net, network.input_size) for net in (plain, fenced)]
     assert (counts[0].flops, counts[0].parameters) == (counts[1].flops, counts[1].parameters)
 
@@ -106,7 +112,8 @@ def test_peak_memory_is_of_this_process_alone():
     assert np.ones(64_000_000, np.uint8).sum() and worker.memory('VmHWM') > 64_000_000
     code = ('from gluon_a2.compare.worker import memory; import numpy as np; a = memory("VmHWM"); '
             'np.ones(100_000_000, np.uint8); print(memory("VmHWM") - a, memory("VmRSS") - a)')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60).stdout
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+                         timeout=60).stdout
     grown, kept = map(int, out.split())
     assert 90e6 < grown < 110e6 and kept < 20e6
 
@@ -148,12 +155,15 @@ def test_all_take_turns(stub):
     found = rounds.measure(networks, plan)
     images = [('inference', name, batch) for name in ('resnet50', 'resnet26') for batch in (1, 8)]
     training = [('training', name, 3) for name in ('resnet50', 'resnet26')]
-    assert stub.log == (images * 2 + training * 2 + [('inference', 'c3d', 1)] * 2 + [('training', 'c3d', 1)] * 2)
+    assert stub.log == (images * 2 + training * 2 + [('inference', 'c3d', 1)] * 2
+                        + [('training', 'c3d', 1)] * 2)
     assert stub.most == {'inference': 2, 'training': 1} and stub.alive == 0
     rows = {row['network']: row for row in rounds.table(found, plan)}
     assert list(rows) == ['resnet50', 'c3d', 'resnet26']
-    assert (rows['resnet50']['latency_ms'], rows['resnet50']['throughput'], rows['c3d']['throughput']) == (500, 2, 2)
-    assert (rows['resnet50']['peak_inference_bytes'], rows['resnet50']['peak_training_bytes']) == (4000, 1000)
+    assert (rows['resnet50']['latency_ms'], rows['resnet50']['throughput'],
+            rows['c3d']['throughput']) == (500, 2, 2)
+    assert (rows['resnet50']['peak_inference_bytes'],
+            rows['resnet50']['peak_training_bytes']) == (4000, 1000)
 
 
 def times(latency, throughput, training):
@@ -167,16 +177,21 @@ def times(latency, throughput, training):
 def test_rows_by_hand():
     plan = rounds.Plan(3, 8, 4)
     base, other, video = choose(['resnet50', 'se_resnet50_v1', 'c3d'])
-    row, twice, clip = rounds.table({base: times([.1, .3, .2], [4, 1, 2], [8]), other: times([.1], [1, 1], [2, 4, 16]),
-                                     video: times([4, 1, 2], [], [8])}, plan)
-    assert (row['latency_ms'], row['latency_ms_lowest'], row['latency_ms_highest']) == (200, 100, 300)
+    row, twice, clip = rounds.table(
+        {
+            base: times([.1, .3, .2], [4, 1, 2], [8]), other: times([.1], [1, 1], [2, 4, 16]),
+            video: times([4, 1, 2], [], [8])
+        }, plan)
+    assert (row['latency_ms'], row['latency_ms_lowest'], row['latency_ms_highest']) == (200, 100,
+                                                                                        300)
     assert (row['throughput'], row['throughput_lowest'], row['throughput_highest']) == (4, 2, 8)
     assert (row['throughput_ratio'], row['training_ratio']) == (1, 1)
     assert (twice['throughput_ratio'], twice['training'], twice['training_ratio']) == (2, 1, 2)
     assert (row['published_top1'], row['published_top5']) == (75.3, 92.2)
     assert 'Table 4' in row['published_source'] and 'not reproduced here' in row['published_source']
     assert twice['published_top1'] is twice['published_source'] is None
-    assert (clip['throughput'], clip['batch'], clip['train_batch'], clip['throughput_ratio']) == (.5, 1, 1, None)
+    assert (clip['throughput'], clip['batch'], clip['train_batch'],
+            clip['throughput_ratio']) == (.5, 1, 1, None)
 
 
 def test_no_published_accuracy_stands_beside_another_input():
@@ -196,17 +211,21 @@ def test_a_process_that_ends_is_named(capfd):
     """Its own sentence goes to standard error; what kills it is told by the signal's name."""
     impossible = NETWORKS['resnet26']._replace(input_size=(8, 8))
     with rounds.Worker('inference', impossible) as process, pytest.raises(
-            UserError, match='the process of resnet26 ended with exit code 2, for the reason above'):
+            UserError, match='the process of resnet26 ended with exit code 2, for the reason '
+                             'above'):
         process.time(1, 1)
     assert 'error: resnet26 cannot take an input of 8×8' in capfd.readouterr().err
     with rounds.Worker('inference', impossible) as process:
         os.kill(process._process.pid, 9)
-        with pytest.raises(UserError, match='of resnet26 was killed by SIGKILL.*memory.*--networks'):
+        with pytest.raises(UserError, match='of resnet26 was killed by '
+                                            'SIGKILL.*memory.*--networks'):
             process.time(1, 1)
 
 
 def test_what_libraries_print_is_not_an_answer():
-    code = ("from gluon_a2.compare import worker; worker.counted = lambda *_: print('a library speaks') or {'a': 1}; "
-            "worker.main(['inference', 'resnet26', '32', '32'])")
-    done = subprocess.run([sys.executable, '-c', code], input='null\n', capture_output=True, text=True, timeout=60)
-    assert (done.returncode, json.loads(done.stdout)) == (0, {'a': 1}) and 'a library speaks' in done.stderr
+    code = ("from gluon_a2.compare import worker; worker.counted = lambda *_: print('a library "
+            "speaks') or {'a': 1}; worker.main(['inference', 'resnet26', '32', '32'])")
+    done = subprocess.run([sys.executable, '-c', code], input='null\n', capture_output=True,
+                          text=True, timeout=60)
+    assert (done.returncode, json.loads(
+        done.stdout)) == (0, {'a': 1}) and 'a library speaks' in done.stderr

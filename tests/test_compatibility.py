@@ -1,4 +1,5 @@
-"""The releases of MXNet that load our files: what was asked of them (benchmarks/compatibility.py) still covers us."""
+"""The releases of MXNet that load our files: what was asked of them (benchmarks/compatibility.py)
+still covers us."""
 import copy
 import json
 import re
@@ -18,7 +19,8 @@ RECORD = json.loads(BENCHMARK.RECORD.read_text(encoding='utf-8'))
 
 
 def unknown(graph):
-    """What the oldest release does not know of a symbol: operators, attributes, values of a closed list."""
+    """What the oldest release does not know of a symbol: operators, attributes, values of a closed
+    list."""
     for node in graph['nodes']:
         if node['op'] == 'null':
             continue
@@ -41,8 +43,10 @@ def test_the_oldest_release_knows_every_operator_and_attribute(path):
 
 @pytest.mark.parametrize('operator, change, found', [
     ('Convolution', {'op': 'DeformableConvolution'}, 'operator DeformableConvolution'),
-    ('softmax', {'attrs': {'axis': '-1', 'use_length': 'True'}}, 'softmax.use_length'),  # of MXNet 1.6
-    ('Activation', {'attrs': {'act_type': 'log_sigmoid'}}, 'Activation.act_type=log_sigmoid')])  # of MXNet 1.9
+    # of MXNet 1.6
+    ('softmax', {'attrs': {'axis': '-1', 'use_length': 'True'}}, 'softmax.use_length'),
+    # of MXNet 1.9
+    ('Activation', {'attrs': {'act_type': 'log_sigmoid'}}, 'Activation.act_type=log_sigmoid')])
 def test_what_came_later_is_found(operator, change, found):
     graph = json.loads((ROOT / 'symbols' / 'a2_resnet26-symbol.json').read_text(encoding='utf-8'))
     node = next(node for node in graph['nodes'] if node['op'] == operator)
@@ -55,23 +59,34 @@ def test_what_came_later_is_found(operator, change, found):
 def test_the_page_states_what_was_measured():
     rows = BENCHMARK.read_rows()
     assert {row['mxnet'] for row in rows} == {version.mxnet for version in BENCHMARK.VERSIONS}
-    table = [tuple(cell.strip(' `') for cell in line.strip('|').split('|')) for line in PAGE.splitlines()
-             if re.match(r'\| (MXNet|1\.)', line)]
+    table = [
+        tuple(cell.strip(' `') for cell in line.strip('|').split('|'))
+        for line in PAGE.splitlines() if re.match(r'\| (MXNet|1\.)', line)
+    ]
     assert table == list(BENCHMARK.summary(rows))
     assert BENCHMARK.oldest(rows) == RECORD['mxnet']
     assert f'**The oldest that loads every network is {RECORD["mxnet"]}' in PAGE
 
 
 def row(version, load_checkpoint, module, symbol_block, error=''):
-    return {'mxnet': version, 'python': '3.6', 'numpy': '1.13.3', 'network': 'a2', 'load_checkpoint': load_checkpoint,
-            'module': module, 'symbol_block': symbol_block, 'error': error}
+    return {
+        'mxnet': version, 'python': '3.6', 'numpy': '1.13.3', 'network': 'a2',
+        'load_checkpoint': load_checkpoint, 'module': module, 'symbol_block': symbol_block,
+        'error': error
+    }
 
 
 def test_oldest_and_summary_of_a_table_by_hand():
-    rows = [row('1.0', '1.0e-06', '1.0e-06', 'fails', 'no imports'), row('1.0', 'fails', 'fails', 'fails', 'a layout'),
-            row('1.1', '2.0e-06', '3.0e-06', 'fails', 'no imports'), row('1.1', '2.0e-06', '9.0e-06', '1.0e-05'),
-            row('1.2', '2.0e-06', '2.0e-06', '2.0e-06'), row('1.2', '2.0e-06', '2.0e-06', '2.0e-06')]
-    assert BENCHMARK.oldest(rows) == '1.1'  # SymbolBlock.imports came later than the files can be read
+    rows = [
+        row('1.0', '1.0e-06', '1.0e-06', 'fails', 'no imports'),
+        row('1.0', 'fails', 'fails', 'fails', 'a layout'),
+        row('1.1', '2.0e-06', '3.0e-06', 'fails', 'no imports'),
+        row('1.1', '2.0e-06', '9.0e-06', '1.0e-05'),
+        row('1.2', '2.0e-06', '2.0e-06', '2.0e-06'),
+        row('1.2', '2.0e-06', '2.0e-06', '2.0e-06')
+    ]
+    # SymbolBlock.imports came later than the files can be read
+    assert BENCHMARK.oldest(rows) == '1.1'
     assert [line[3:] for line in BENCHMARK.summary(rows)][1:] == [
         ('1 of 2', '1.0e-06', 'a layout; no imports'), ('2 of 2', '1.0e-05', 'no imports'),
         ('2 of 2', '2.0e-06', '–')]
@@ -97,8 +112,10 @@ def test_a_release_loads_or_says_why(tmp_path):
 
 
 @pytest.mark.parametrize('flags, sentence', [
-    (['--versions', '1.0.0.post4'], 'MXNet 1.0.0.post4 needs Python 3.6, which is not on PATH: name one'),
-    (['--python', 'no/such/python'], '--python no/such/python cannot be run: No such file or directory'),
+    (['--versions', '1.0.0.post4'], 'MXNet 1.0.0.post4 needs Python 3.6, which is not on PATH: '
+                                    'name one'),
+    (['--python', 'no/such/python'], '--python no/such/python cannot be run: No such file or '
+                                     'directory'),
     (['--record', '--versions', '1.9.1'], '--record needs every version')])
 def test_mistakes_are_sentences(flags, sentence, monkeypatch, capsys):
     monkeypatch.setenv('PATH', '')

@@ -1,4 +1,5 @@
-"""Costs worked out by hand: one layer at a time, shared weights, layers called twice, and two GluonCV networks."""
+"""Costs worked out by hand: one layer at a time, shared weights, layers called twice, and two
+GluonCV networks."""
 import math
 import warnings
 
@@ -34,7 +35,8 @@ OTHER = mx.sym.var('other')
     # dilated: the kernel spans 5, and still has 3 taps
     (mx.sym.Convolution(DATA, num_filter=2, kernel=(3, 3), dilate=(2, 2), no_bias=True), {'data': (1, 3, 7, 5)},
      2 * 3 * 9 * 3 * 1, 54, (1, 2, 3, 1)),
-    # transposed: each of 3·7·5 inputs is spread over 11 filters of 2·2; output (7-1)·3+2 by (5-1)·2+2
+    # transposed: each of 3·7·5 inputs is spread over 11 filters of 2·2; output (7-1)·3+2 by
+    # (5-1)·2+2
     (mx.sym.Deconvolution(DATA, num_filter=11, kernel=(2, 2), stride=(3, 2), no_bias=True), {'data': (1, 3, 7, 5)},
      3 * 7 * 5 * 11 * 4, 3 * 11 * 4, (1, 11, 20, 10)),
     (mx.sym.Deconvolution(DATA, num_filter=6, kernel=(2, 2), num_group=2, no_bias=True), {'data': (1, 4, 7, 5)},
@@ -92,9 +94,13 @@ def test_a_layer_called_twice_is_two_layers_with_their_own_sizes():
 
 def test_several_inputs_and_outputs():
     parts = mx.sym.split(DATA, num_outputs=3, axis=1)
-    symbol = mx.sym.Group([mx.sym.batch_dot(parts[0], OTHER, name='a'), mx.sym.batch_dot(parts[2], OTHER, name='b')])
+    symbol = mx.sym.Group([
+        mx.sym.batch_dot(parts[0], OTHER, name='a'),
+        mx.sym.batch_dot(parts[2], OTHER, name='b')
+    ])
     cost = count(symbol, data=(2, 15, 7), other=(2, 7, 11))
-    assert [(layer.name, layer.flops) for layer in cost.layers] == [('a', 2 * 5 * 7 * 11), ('b', 2 * 5 * 7 * 11)]
+    assert [(layer.name, layer.flops) for layer in cost.layers] == [('a', 2 * 5 * 7 * 11),
+                                                                    ('b', 2 * 5 * 7 * 11)]
 
 
 def test_costs_grow_with_the_batch_and_parameters_do_not():
@@ -118,7 +124,8 @@ def test_a_shape_that_does_not_fit_is_named():
 
 @pytest.mark.filterwarnings('ignore:Cannot decide shape')  # MXNet says it too
 def test_shapes_left_open_are_named():
-    with pytest.raises(UserError, match='do not determine every layer: name all inputs of the symbol$'):
+    with pytest.raises(UserError, match='do not determine every layer: name all inputs of the '
+                                        'symbol$'):
         count(mx.sym.batch_dot(DATA, OTHER), data=(2, 3, 5))
 
 
@@ -128,7 +135,8 @@ def independent(net, size):
 
     def tally(block, inputs, output):
         if isinstance(block, (mx.gluon.nn.Conv2D, mx.gluon.nn.Dense)):
-            flops.append(math.prod(block.weight.shape) * math.prod(output.shape[2:]))  # a weight acts at each position
+            # a weight acts at each position
+            flops.append(math.prod(block.weight.shape) * math.prod(output.shape[2:]))
 
     net.initialize()
     net.apply(lambda block: hooks.append(block.register_forward_hook(tally)))
@@ -138,7 +146,8 @@ def independent(net, size):
 
 @pytest.mark.parametrize('name,giga', [('resnet50_v1b', 4.089), ('mobilenetv2_1.0', 0.3008)])
 def test_networks_of_gluoncv(name, giga):
-    """ResNet-50 v1b as its zoo says, MobileNetV2 as its paper says (300 M), and both as their weights say."""
+    """ResNet-50 v1b as its zoo says, MobileNetV2 as its paper says (300 M), and both as their
+    weights say."""
     net = gluoncv_model(name, pretrained=False)
     cost = count_network(net, (224, 224))
     assert cost.flops / 1e9 == pytest.approx(giga, abs=0.0005)

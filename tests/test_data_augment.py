@@ -33,7 +33,8 @@ def coordinates(height, width):
 
 def test_identity_is_exact():
     image = noise(31, 31)
-    np.testing.assert_array_equal(TrainTransform(31, mirror=False, **WHOLE, **GREY)(image, rng()), image)
+    np.testing.assert_array_equal(
+        TrainTransform(31, mirror=False, **WHOLE, **GREY)(image, rng()), image)
 
 
 def test_mirror_flips_half_of_the_time():
@@ -48,12 +49,14 @@ def test_mirror_flips_half_of_the_time():
 
 
 def test_crop_is_a_resized_window():
-    """Coordinates as pixels show the window; all of one size, so resizing changes nothing but scale."""
+    """Coordinates as pixels show the window; all of one size, so resizing changes nothing but
+    scale."""
     image = coordinates(101, 127)
     transform = TrainTransform(29, mirror=False, **GREY)
     for seed in range(50):
         x, y, width, height = transform._crop_box(127, 101, rng(seed))
-        expected = cv2.resize(image[y:y + height, x:x + width], (29, 29), interpolation=cv2.INTER_CUBIC)
+        expected = cv2.resize(image[y:y + height, x:x + width], (29, 29),
+                              interpolation=cv2.INTER_CUBIC)
         np.testing.assert_array_equal(transform(image, rng(seed)), expected)
 
 
@@ -66,16 +69,20 @@ def test_crop_lies_inside(width, height, seed):
 
 
 def test_crop_distribution():
-    """On a square, nearly every draw fits: areas are uniform, aspects uniform in their logarithm, places spread."""
+    """On a square, nearly every draw fits: areas are uniform, aspects uniform in their logarithm,
+    places spread."""
     transform, generator = TrainTransform(7, max_area=0.5), rng()
     boxes = np.array([transform._crop_box(1009, 1009, generator) for _ in range(4000)], float)
     x, y, width, height = boxes.T
     area, aspect = width * height / 1009 ** 2, np.log(width / height) / math.log(4 / 3)
     assert 0.079 < area.min() < 0.085 and 0.495 < area.max() < 0.501
-    np.testing.assert_allclose(np.quantile(area, [.25, .5, .75]), np.array([.25, .5, .75]) * 0.42 + 0.08, atol=0.015)
-    np.testing.assert_allclose(np.quantile(aspect, [0, .25, .5, .75, 1]), [-1, -.5, 0, .5, 1], atol=0.06)
+    np.testing.assert_allclose(np.quantile(area, [.25, .5, .75]),
+                               np.array([.25, .5, .75]) * 0.42 + 0.08, atol=0.015)
+    np.testing.assert_allclose(np.quantile(aspect, [0, .25, .5, .75, 1]), [-1, -.5, 0, .5, 1],
+                               atol=0.06)
     for place, free in ((x, 1009 - width), (y, 1009 - height)):
-        np.testing.assert_allclose(np.quantile(place / free, [.25, .5, .75]), [.25, .5, .75], atol=0.04)
+        np.testing.assert_allclose(np.quantile(place / free, [.25, .5, .75]), [.25, .5, .75],
+                                   atol=0.04)
 
 
 @pytest.mark.parametrize(('width', 'height', 'box'), [
@@ -89,7 +96,8 @@ def test_no_crop_fits_then_centre(width, height, box):
 
 def fixed(**answers):
     """A generator whose draws are known."""
-    return SimpleNamespace(**{name: (lambda *_, answer=answer: answer) for name, answer in answers.items()})
+    return SimpleNamespace(
+        **{name: (lambda *_, answer=answer: answer) for name, answer in answers.items()})
 
 
 def shifted(image, hue, lightness, saturation):
@@ -103,7 +111,8 @@ def test_shift_against_plain_loops():
     hls[..., 0] = (hls[..., 0] + 17) % 180
     hls[..., 1] = np.minimum(hls[..., 1] + 43, 255)
     hls[..., 2] = np.maximum(hls[..., 2] - 39, 0)
-    np.testing.assert_array_equal(shifted(image, 17, 43, -39), cv2.cvtColor(hls.astype(np.uint8), cv2.COLOR_HLS2RGB))
+    np.testing.assert_array_equal(shifted(image, 17, 43, -39),
+                                  cv2.cvtColor(hls.astype(np.uint8), cv2.COLOR_HLS2RGB))
 
 
 @pytest.mark.parametrize(('hue', 'colour'), [(60, (0, 255, 0)), (-60, (0, 0, 255)), (-30, (255, 0, 255))])
@@ -128,7 +137,9 @@ def test_shift_range_is_whole_and_inclusive(name):
     def integers(low, high):
         drawn.append((low.tolist(), high.tolist()))
         return np.array([0, 0, 0])
-    shift_colours(noise(3, 3), TrainTransform(3, **{**GREY, name: 5}), SimpleNamespace(integers=integers))
+
+    shift_colours(noise(3, 3), TrainTransform(3, **{**GREY, name: 5}),
+                  SimpleNamespace(integers=integers))
     place = ['hue', 'lightness', 'saturation'].index(name)
     low, high = np.zeros(3, int), np.ones(3, int)
     low[place], high[place] = -5, 6
@@ -145,7 +156,8 @@ def test_same_generator_same_pixels():
 def test_eval_by_hand(height, width):
     image = noise(height, width)
     short = 33  # round(29 / 0.875) = round(33.14)
-    new = (short, round(height * short / width)) if width < height else (round(width * short / height), short)
+    new = (short, round(height * short / width)) if width < height else (round(width * short
+                                                                               / height), short)
     x, y = (new[0] - 29) // 2, (new[1] - 29) // 2
     expected = cv2.resize(image, new, interpolation=cv2.INTER_CUBIC)[y:y + 29, x:x + 29]
     if max(height, width) <= 16 * min(height, width):
@@ -155,7 +167,8 @@ def test_eval_by_hand(height, width):
 
 
 def test_eval_crop_position():
-    """No resizing: crop ratio 1 of an image whose short side has the size; odd rests leave the extra pixel behind."""
+    """No resizing: crop ratio 1 of an image whose short side has the size; odd rests leave the
+    extra pixel behind."""
     image = noise(31, 60)
     np.testing.assert_array_equal(EvalTransform(31, 1.0)(image), image[:, 14:45])
     assert EvalTransform(31, 1.0)(image).flags['C_CONTIGUOUS']

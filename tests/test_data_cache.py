@@ -14,7 +14,8 @@ def test_it_is_made_the_first_time_only(tmp_path):
     calls = []
     for _ in range(2):
         folder = made_once('thing', lambda draft: (calls.append(draft), write(draft)), tmp_path)
-    assert folder == str(tmp_path / 'thing') and (tmp_path / 'thing' / 'file').read_text() == 'content'
+    assert folder == str(
+        tmp_path / 'thing') and (tmp_path / 'thing' / 'file').read_text() == 'content'
     assert len(calls) == 1 and os.listdir(tmp_path) == ['thing']
 
 
@@ -31,7 +32,9 @@ def test_who_is_second_takes_what_the_first_made(tmp_path):
     def slow(draft):
         write(draft)
         made_once('thing', write, tmp_path)  # another process, faster
-    assert os.listdir(made_once('thing', slow, tmp_path)) == ['file'] and os.listdir(tmp_path) == ['thing']
+
+    assert os.listdir(made_once('thing', slow,
+                                tmp_path)) == ['file'] and os.listdir(tmp_path) == ['thing']
 
 
 def test_where_it_is(monkeypatch):

@@ -12,8 +12,10 @@ from gluon_a2.data.augment import TrainTransform, shift_colours
 from gluon_a2.data.clips import EvalClip, TrainClip, Views, cut, random_clip, read_clip, view_clip
 from gluon_a2.errors import UserError
 
-PLAIN = {'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0, 'saturation': 0,
-         'lightness': 0}
+PLAIN = {
+    'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0,
+    'saturation': 0, 'lightness': 0
+}
 
 
 class Film:
@@ -55,7 +57,8 @@ def noise(length=11, height=23, width=37, seed=0):
 
 def numbered(length, side=8):
     """Every pixel of a frame is its number."""
-    return np.arange(length, dtype=np.uint8)[:, None, None, None] * np.ones((1, side, side, 3), np.uint8)
+    return np.arange(length, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, side, side, 3), np.uint8)
 
 
 def filled(transform, source, index=0, seed=0):
@@ -72,7 +75,8 @@ def bytes_of(clip):
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9), st.integers(0, 2 ** 32))
-def test_a_random_clip_keeps_its_stride_and_goes_round_only_where_it_must(length, frames, stride, seed):
+def test_a_random_clip_keeps_its_stride_and_goes_round_only_where_it_must(
+        length, frames, stride, seed):
     numbers = random_clip(length, frames, stride, np.random.default_rng(seed))
     assert len(numbers) == frames and (numbers >= 0).all() and (numbers < length).all()
     assert ((np.diff(numbers) - stride) % length == 0).all()
@@ -115,7 +119,10 @@ def test_without_augmentation_the_frames_are_only_resized():
     film, transform = Film(noise()), TrainClip(13, 3, 2, **PLAIN)
     clip = bytes_of(filled(transform, Films(film), seed=5))
     first = np.random.default_rng(5).integers(11 - 5 + 1)
-    expected = [cv2.resize(film.frames[first + 2 * t], (13, 13), interpolation=cv2.INTER_LINEAR) for t in range(3)]
+    expected = [
+        cv2.resize(film.frames[first + 2 * t], (13, 13), interpolation=cv2.INTER_LINEAR)
+        for t in range(3)
+    ]
     np.testing.assert_array_equal(clip, expected)
 
 
@@ -132,8 +139,9 @@ def test_all_frames_of_a_clip_are_augmented_alike():
                                     {'saturation': 9}, {'lightness': 9}])
 def test_each_augmentation_does_something(choice):
     films = Films(Film(noise(4)))
-    plain, changed = ([filled(TrainClip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed) for seed in range(8)]
-                      for extra in ({}, choice))
+    plain, changed = ([
+        filled(TrainClip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed) for seed in range(8)
+    ] for extra in ({}, choice))
     assert any((a != b).any() for a, b in zip(plain, changed))
 
 
@@ -142,12 +150,14 @@ def test_colours_are_shifted_as_those_of_images_frame_by_frame():
     film = Film(noise(3))
     clip = bytes_of(filled(TrainClip(13, 3, 1, **{**PLAIN, **shift}), Films(film), seed=3))
     rng = np.random.default_rng(3)
-    rng.integers(1), rng.uniform(), rng.random(), rng.uniform(), rng.uniform(), rng.uniform()  # what comes before
+    # what comes before
+    rng.integers(1), rng.uniform(), rng.random(), rng.uniform(), rng.uniform(), rng.uniform()
     shifts = rng.integers([-15, -35, -25], [16, 36, 26])
     drawn = SimpleNamespace(integers=lambda low, high: shifts)
     for t in range(3):
         small = cv2.resize(film.frames[t], (13, 13), interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_array_equal(clip[t], shift_colours(small, TrainTransform(13, **shift), drawn))
+        np.testing.assert_array_equal(clip[t],
+                                      shift_colours(small, TrainTransform(13, **shift), drawn))
 
 
 @settings(deadline=None, max_examples=60)
@@ -160,7 +170,9 @@ def test_the_window_lies_inside_frames_of_any_shape(height, width, size, seed):
 
 def test_windows_have_the_sizes_of_the_authors_code():
     """Short side size…size·9/7 after a stretch to a square and to an aspect of 0.64…1.5625."""
-    boxes = np.array([TrainClip(7, 1, 1)._window(np.random.default_rng(seed)) for seed in range(2000)])
+    boxes = np.array([
+        TrainClip(7, 1, 1)._window(np.random.default_rng(seed)) for seed in range(2000)
+    ])
     width, height = boxes[:, 2], boxes[:, 3]
     short = 1 / np.maximum(width, height)  # of the stretched frame, in crop sides
     aspect = height / width
@@ -184,14 +196,16 @@ def test_crops_are_spread_along_the_long_side(height, width):
     assert clips.shape == (3, 3, 1, 20, 20)
     spare = max(height, width) - 20
     for clip, start in zip(clips, (0, spare // 2, spare)):
-        window = film.frames[0][start:start + 20] if height > width else film.frames[0][:, start:start + 20]
+        window = film.frames[0][start:start
+                                + 20] if height > width else film.frames[0][:, start:start + 20]
         np.testing.assert_array_equal(bytes_of(clip)[0], window)
 
 
 def test_views_of_a_source_follow_one_another_and_are_those_of_prediction():
     films = Films(Film(numbered(40)), Film(numbered(31)))
     views, transform = Views(films, 3), EvalClip(8, 4, 2, 1.0, views=3)
-    assert len(views) == 6 and views.labels.tolist() == [0, 0, 0, 1, 1, 1] and views.name(4) == 'film 1'
+    assert len(views) == 6 and views.labels.tolist() == [0, 0, 0, 1, 1, 1
+                                                         ] and views.name(4) == 'film 1'
     loaded = np.concatenate([filled(transform, views, i)[None] for i in range(6)])
     alone = np.concatenate([clips for film in films.films
                             for clips in transform.clips(film, data.MEAN, data.SCALE)])
@@ -213,10 +227,18 @@ def test_the_loader_makes_the_same_clips_whoever_does(workers):
 
 
 @pytest.mark.parametrize('make, sentence', [
-    (lambda: TrainClip(0, 4, 1), '--input-size'), (lambda: TrainClip(8, 0, 1), '--frames must be a whole number above'),
-    (lambda: TrainClip(8, 4, -1), '--frame-stride must be'), (lambda: TrainClip(8, 4, 1, 0.9), '--max-scale must be'),
-    (lambda: TrainClip(8, 4, 1, min_aspect=2.0), 'aspect'), (lambda: TrainClip(8, 4, 1, hue=91), 'hue must be'),
-    (lambda: EvalClip(8, 4, 1, 1.1), '--crop-ratio'), (lambda: EvalClip(8, 4, 1, views=0), '--views must be'),
+    (lambda: TrainClip(0, 4, 1), '--input-size'), (lambda: TrainClip(8, 0, 1), '--frames must be a '
+                                                                               'whole number '
+                                                                               'above'),
+    (lambda: TrainClip(8, 4, -1), '--frame-stride must be'), (lambda: TrainClip(8, 4, 1, 0.9), '--max-scale '
+                                                                                               'must '
+                                                                                               'be'),
+    (lambda: TrainClip(8, 4, 1, min_aspect=2.0), 'aspect'), (lambda: TrainClip(8, 4, 1, hue=91), 'hue '
+                                                                                                 'must '
+                                                                                                 'be'),
+    (lambda: EvalClip(8, 4, 1, 1.1), '--crop-ratio'), (lambda: EvalClip(8, 4, 1, views=0), '--views '
+                                                                                           'must '
+                                                                                           'be'),
     (lambda: EvalClip(8, 4, 1, crops=0), '--crops must be')])
 def test_bad_settings_are_named(make, sentence):
     with pytest.raises(UserError, match=sentence):

@@ -29,7 +29,8 @@ def test_split(folder):
                          [('train', 0, 0), ('train', 4, 5), ('val', 0, 4), ('val', 358, 1794)])
 def test_pixels(folder, split, i, original):
     image = decode(open_source(folder, split).read(i))
-    expected = cv2.resize(load_digits().images[original] * 255 / 16, (32, 32), interpolation=cv2.INTER_CUBIC)
+    expected = cv2.resize(load_digits().images[original] * 255 / 16, (32, 32),
+                          interpolation=cv2.INTER_CUBIC)
     assert image.shape == (32, 32, 3)
     assert abs(image[:, :, 0] - expected.clip(0, 255)).max() < 16  # JPEG
 

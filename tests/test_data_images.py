@@ -44,7 +44,8 @@ def test_lossless_colour(kind):
 
 def test_jpeg_colour():
     image = smooth()
-    assert abs(decode(pillow(Image.fromarray(image), 'JPEG', quality=98)).astype(int) - image).max() <= 6
+    assert abs(decode(pillow(Image.fromarray(image), 'JPEG', quality=98)).astype(int)
+               - image).max() <= 6
 
 
 @pytest.mark.parametrize('progressive', [False, True])
@@ -74,7 +75,8 @@ def test_16_bit_gray_png():
 
 def test_alpha_is_dropped():
     image = noise(channels=4)
-    np.testing.assert_array_equal(decode(pillow(Image.fromarray(image, 'RGBA'), 'PNG')), image[:, :, :3])
+    np.testing.assert_array_equal(decode(pillow(Image.fromarray(image, 'RGBA'), 'PNG')),
+                                  image[:, :, :3])
 
 
 def test_palette_png():
@@ -136,16 +138,19 @@ def test_trailing_garbage_is_tolerated(kind):
 def test_filling_between_jpeg_segments(filling):
     encoded = encode(noise(), '.jpg')
     second = encoded.index(b'\xff\xdb')
-    np.testing.assert_array_equal(decode(encoded[:second] + filling + encoded[second:]), decode(encoded))
+    np.testing.assert_array_equal(decode(encoded[:second] + filling + encoded[second:]),
+                                  decode(encoded))
 
 
 def png_chunk(kind, content):
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+    return struct.pack('>I', len(content)) + kind + content + struct.pack(
+        '>I', zlib.crc32(kind + content))
 
 
 def huge_png(side):
     rows = zlib.compress(bytes(1000))
-    return (b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0))
+    return (b'\x89PNG\r\n\x1a\n'
+            + png_chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0))
             + png_chunk(b'IDAT', rows) + png_chunk(b'IEND', b''))
 
 
@@ -173,7 +178,8 @@ def test_decompression_bomb(make):
 @given(st.data())
 def test_damage_raises_image_error_or_nothing(data):
     """No other exception escapes, whatever bytes are changed."""
-    encoded = bytearray(encode(noise(), data.draw(st.sampled_from(['.png', '.jpg', '.bmp', '.webp']))))
+    encoded = bytearray(
+        encode(noise(), data.draw(st.sampled_from(['.png', '.jpg', '.bmp', '.webp']))))
     for _ in range(data.draw(st.integers(1, 4))):
         encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -189,8 +195,10 @@ def test_normalise_by_hand():
     image[1, 2] = 124, 105, 204
     result = normalise(image)
     assert result.shape == (3, 2, 3) and result.dtype == np.float32
-    np.testing.assert_allclose(result[:, 1, 2], [0, -12 * 0.0167, 100 * 0.0167], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(result[:, 0, 0], [-124 * 0.0167, -117 * 0.0167, -104 * 0.0167], rtol=1e-6)
+    np.testing.assert_allclose(result[:, 1, 2], [0, -12 * 0.0167, 100 * 0.0167], rtol=1e-6,
+                               atol=1e-7)
+    np.testing.assert_allclose(result[:, 0, 0], [-124 * 0.0167, -117 * 0.0167, -104 * 0.0167],
+                               rtol=1e-6)
 
 
 def test_normalise_every_byte_into_a_given_array():

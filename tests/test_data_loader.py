@@ -1,4 +1,5 @@
-"""The loader: the same pixels whoever makes them, damage accounted for, and nothing left behind however it ends."""
+"""The loader: the same pixels whoever makes them, damage accounted for, and nothing left behind
+however it ends."""
 import logging
 import os
 import signal
@@ -46,7 +47,9 @@ class Pictures:
         if i in self.damaged:
             raise ImageError(f'the dog ate {i}')
         shape = (29 + i, 61 - i, 3)
-        return cv2.imencode('.png', np.random.default_rng(i).integers(0, 256, shape, np.uint8))[1].tobytes()
+        return cv2.imencode('.png',
+                            np.random.default_rng(i).integers(0, 256, shape,
+                                                              np.uint8))[1].tobytes()
 
     def name(self, i):
         return f'picture {i}'
@@ -86,8 +89,11 @@ def loaded(loader, index_batches, epoch):
     """{index: pixels} of all batches, each checked on the way."""
     found = {}
     for indices, batch in zip(index_batches, loader.load(index_batches, epoch)):
-        assert batch.images.dtype == np.float32 and batch.images.shape == (len(indices), 3, SIZE, SIZE)
-        assert batch.indices.tolist() == list(indices) and batch.labels.tolist() == [i % 3 for i in indices]
+        assert batch.images.dtype == np.float32 and batch.images.shape == (len(indices), 3, SIZE,
+                                                                           SIZE)
+        assert batch.indices.tolist() == list(indices) and batch.labels.tolist() == [
+            i % 3 for i in indices
+        ]
         assert batch.labels.dtype == batch.indices.dtype == np.int64 and batch.damaged == []
         found.update(zip(batch.indices.tolist(), batch.images.copy()))
     return found
@@ -137,9 +143,11 @@ def test_evaluation_and_batches_of_any_kind(workers):
     transform = EvalTransform(SIZE)
     with Loader(Pictures(), transform, workers) as loader:
         assert list(loader.load([], 0)) == []
-        empty, twice = [(batch.images.copy(), batch.labels) for batch in loader.load([[], [8, 8]], 0)]
+        empty, twice = [(batch.images.copy(), batch.labels)
+                        for batch in loader.load([[], [8, 8]], 0)]
         assert empty[0].shape == (0, 3, SIZE, SIZE) and empty[1].tolist() == []
-        np.testing.assert_array_equal(twice[0], [normalise(transform(decode(Pictures().read(8))))] * 2)
+        np.testing.assert_array_equal(twice[0],
+                                      [normalise(transform(decode(Pictures().read(8))))] * 2)
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -161,8 +169,11 @@ def test_damaged_samples_are_left_out(workers):
             assert batch.images.shape == (len(batch.indices), 3, SIZE, SIZE)
             for index, pixels in zip(batch.indices, batch.images):
                 np.testing.assert_array_equal(pixels, expected(index, 0))
-    assert seen == [([4, 1], [1, 1], [('picture 2', 'the dog ate 2'), ('picture 0', 'the dog ate 0')]),
-                    ([], [], [('picture 5', 'the dog ate 5'), ('picture 6', 'the dog ate 6')]), ([7], [1], [])]
+    assert seen == [([4, 1], [1, 1], [('picture 2', 'the dog ate 2'),
+                                      ('picture 0', 'the dog ate '
+                                       '0')]),
+                    ([], [], [('picture 5', 'the dog ate 5'), ('picture 6', 'the dog ate 6')]),
+                    ([7], [1], [])]
 
 
 def test_damage_log(caplog):
@@ -172,9 +183,11 @@ def test_damage_log(caplog):
         log.add([('x', 'bad')])
         log.add([('x', 'bad'), ('y', 'worse')])
         log.add([])
-    assert [record.getMessage() for record in caplog.records] == ['left out x: bad', 'left out y: worse']
+    assert [record.getMessage() for record in caplog.records] == ['left out x: bad', 'left out y: '
+                                                                                     'worse']
     assert log.count == 2
-    with pytest.raises(UserError, match='3 damaged samples, the last of them z, are more than the 2 .*--max-damaged'):
+    with pytest.raises(UserError, match='3 damaged samples, the last of them z, are more than the '
+                                        '2 .*--max-damaged'):
         log.add([('z', 'bad')])
     with pytest.raises(UserError):
         DamageLog(total=10 ** 6, cap=0).add([('x', 'bad')])
@@ -207,7 +220,8 @@ def test_workers_are_kept():
 
 def test_workers_import_neither_mxnet_nor_sklearn():
     code = 'import sys, gluon_a2.data; print({"mxnet", "sklearn"} & set(sys.modules))'
-    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True).stdout == 'set()\n'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True,
+                          text=True).stdout == 'set()\n'
 
 
 def test_closed_loader_leaves_nothing():
@@ -232,7 +246,9 @@ def tracker():
 
 def test_killed_worker_is_named():
     with Loader(Murderous(), TRAIN, 2, SEED) as loader:
-        with pytest.raises(WorkerError, match=r'data worker \d \(process \d+\) was killed by SIGKILL.*fewer workers'):
+        with pytest.raises(
+                WorkerError,
+                match=r'data worker \d \(process \d+\) was killed by SIGKILL.*fewer workers'):
             list(loader.load(batches(np.arange(COUNT), 5), 0))
         with pytest.raises(WorkerError):  # still: never a hang
             list(loader.load(batches(np.arange(COUNT), 5), 0))
@@ -252,8 +268,11 @@ def test_all_workers_killed_between_batches():
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-@pytest.mark.parametrize(('error', 'kind', 'message'), [(UserError('mend the file'), UserError, '^mend the file$'),
-                                                        (ValueError('a defect'), Exception, 'a defect')])
+@pytest.mark.parametrize(('error', 'kind', 'message'), [(UserError('mend the file'), UserError, '^mend '
+                                                                                                'the '
+                                                                                                'file$'),
+                                                        (ValueError('a defect'), Exception, 'a '
+                                                                                            'defect')])
 def test_errors_in_workers_arrive(workers, error, kind, message):
     with Loader(Spoilt(error), TRAIN, workers, SEED) as loader:
         with pytest.raises(kind, match=message):
@@ -290,9 +309,9 @@ def start_script(tmp_path, then):
     path = tmp_path / 'script.py'
     path.write_text(SCRIPT.format(then=then))
     paths = os.pathsep.join([ROOT, os.path.join(ROOT, 'tests')])
-    script = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, 'PYTHONPATH': paths}, start_new_session=True,
-                              preexec_fn=hear_interrupts)
+    script = subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': paths}, start_new_session=True, preexec_fn=hear_interrupts)
     assert script.stdout.readline() == 'ready\n'
     return script
 
@@ -303,7 +322,8 @@ def start_script(tmp_path, then):
     ('time.sleep(99)', signal.SIGKILL, -signal.SIGKILL), ('[0 for _ in running]', signal.SIGKILL, -signal.SIGKILL),
 ])
 def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
-    """Signals of the keyboard go to the whole group, as from a terminal; the others to the parent alone."""
+    """Signals of the keyboard go to the whole group, as from a terminal; the others to the parent
+    alone."""
     memory = shared_memory()
     script = start_script(tmp_path, then)
     workers = children(script.pid)
@@ -314,9 +334,11 @@ def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
     try:
         _, errors = script.communicate(timeout=20)
     except subprocess.TimeoutExpired:
-        os.killpg(script.pid, signal.SIGKILL)  # or it would take the cores from all tests that follow
+        # or it would take the cores from all tests that follow
+        os.killpg(script.pid, signal.SIGKILL)
         raise
     assert script.returncode == code
     assert wait_for(lambda: not any(map(alive, workers)))
     assert wait_for(lambda: shared_memory() <= memory)
-    assert 'leaked' not in errors and errors.count('Traceback') == (send == signal.SIGINT or code == 1)
+    assert 'leaked' not in errors and errors.count('Traceback') == (send == signal.SIGINT
+                                                                    or code == 1)

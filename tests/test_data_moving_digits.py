@@ -24,11 +24,14 @@ def dot():
 
 
 def centres(frames):
-    """Where the light is, as float64 T×2 (x, y), the picture taken for a ring in both directions."""
+    """Where the light is, as float64 T×2 (x, y), the picture taken for a ring in both
+    directions."""
     angles = 2 * np.pi * np.arange(SIDE) / SIDE
     light = frames[..., 0].astype(float)
-    return np.stack([np.angle((light.sum(axis=axis) * np.exp(1j * angles)).sum(-1)) % (2 * np.pi) * SIDE / (2 * np.pi)
-                     for axis in (1, 2)], axis=-1)
+    return np.stack([
+        np.angle((light.sum(axis=axis) * np.exp(1j * angles)).sum(-1)) % (2 * np.pi) * SIDE /
+        (2 * np.pi) for axis in (1, 2)
+    ], axis=-1)
 
 
 def steps(frames):
@@ -56,8 +59,12 @@ def test_circles_turn_the_way_they_say(motion, sign):
 
 def test_a_single_frame_is_anywhere_in_every_class():
     for motion in CLASSES:
-        first = [centres(frames_of(dot(), motion, np.random.default_rng(seed))[:1])[0] for seed in range(200)]
-        quarters = collections.Counter(map(tuple, (np.array(first) % SIDE // (SIDE / 2)).astype(int).tolist()))
+        first = [
+            centres(frames_of(dot(), motion, np.random.default_rng(seed))[:1])[0]
+            for seed in range(200)
+        ]
+        quarters = collections.Counter(
+            map(tuple, (np.array(first) % SIDE // (SIDE / 2)).astype(int).tolist()))
         assert len(quarters) == 4 and min(quarters.values()) > 25  # 50 each, if it is uniform
 
 
@@ -67,7 +74,8 @@ def test_the_files_are_as_many_as_it_says_in_the_folders_of_kinetics(folder):
         for motion in CLASSES:
             files = os.listdir(os.path.join(folder, part, motion))
             assert len(files) == count // len(CLASSES)
-            assert sum(name.endswith('.mp4') for name in files) == sum(name.endswith('.avi') for name in files)
+            assert sum(name.endswith('.mp4') for name in files) == sum(
+                name.endswith('.avi') for name in files)
 
 
 def test_they_are_h264_and_mpeg4_with_b_frames(folder):
@@ -83,7 +91,8 @@ def test_they_are_h264_and_mpeg4_with_b_frames(folder):
 def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):
     shutil.copytree(folder, tmp_path / 'moving-digits')
     (tmp_path / 'moving-digits' / 'val' / 'up' / '005.mp4').unlink()
-    with pytest.raises(UserError, match='holds 119 instead of 120 val videos: remove it to have it rebuilt'):
+    with pytest.raises(UserError, match='holds 119 instead of 120 val videos: remove it to have it '
+                                        'rebuilt'):
         moving_digits_folder(tmp_path)
 
 

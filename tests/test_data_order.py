@@ -28,7 +28,8 @@ def test_batches_hold_the_rest_of_the_order(n, size, start):
 
 
 def test_every_sample_has_its_own_stream():
-    keys = [(seed, epoch, index) for seed in (0, 1, 7) for epoch in (0, 1, 7) for index in (0, 1, 7)]
+    keys = [(seed, epoch, index) for seed in (0, 1, 7) for epoch in (0, 1, 7)
+            for index in (0, 1, 7)]
     assert len({sample_rng(*key).integers(2 ** 62) for key in keys}) == len(keys)
     assert sample_rng(1, 2, 3).integers(2 ** 62) == sample_rng(1, 2, 3).integers(2 ** 62)
 

@@ -14,11 +14,15 @@ from gluon_a2.data import ImageError, RecordError, RecordReader, RecordWriter
 from gluon_a2.errors import UserError
 
 MAGIC = struct.pack('<I', 0xced7230a)
-AWKWARD = [  # payloads (after a header of 24 bytes, so aligned here is aligned there) that must be cut, or must not
-    b'', b'x', MAGIC, MAGIC * 3, b'abc' + MAGIC, b'abcd' + MAGIC, b'abcd' + MAGIC + b'e', MAGIC + b'abcde' + MAGIC,
-    b'ab' + MAGIC + b'cd' + MAGIC + MAGIC[:3], MAGIC[:3], bytes(4096) + MAGIC + bytes(5),
+# payloads (after a header of 24 bytes, so aligned here is aligned there) that must be cut, or must
+# not
+AWKWARD = [
+    b'', b'x', MAGIC, MAGIC * 3, b'abc' + MAGIC, b'abcd' + MAGIC, b'abcd' + MAGIC + b'e',
+    MAGIC + b'abcde' + MAGIC, b'ab' + MAGIC + b'cd' + MAGIC + MAGIC[:3], MAGIC[:3],
+    bytes(4096) + MAGIC + bytes(5),
 ]
-payloads = st.lists(st.sampled_from([MAGIC, b'a', b'bc', b'\0\0\0', MAGIC[:2]]), max_size=12).map(b''.join)
+payloads = st.lists(st.sampled_from([MAGIC, b'a', b'bc', b'\0\0\0', MAGIC[:2]]),
+                    max_size=12).map(b''.join)
 
 
 def read(path):
@@ -89,18 +93,21 @@ def test_mxnet_reads_ours(tmp_path):
 
 def test_our_parts_are_cut_as_theirs(tmp_path):
     """Apart from the checksum, the files are the same, byte for byte."""
-    ours, theirs = write_ours(tmp_path / 'a.rec', LABELLED), write_theirs(tmp_path / 'b.rec', LABELLED)
+    ours, theirs = write_ours(tmp_path / 'a.rec', LABELLED), write_theirs(
+        tmp_path / 'b.rec', LABELLED)
     assert read(ours[:-4] + '.idx') == read(theirs[:-4] + '.idx')
     a, b = bytearray(read(ours)), read(theirs)
     for offset in RecordReader(ours).offsets:
-        a[offset + 24:offset + 32] = bytes(8)  # id2, behind part header (8), flag, label (8) and id (8)
+        # id2, behind part header (8), flag, label (8) and id (8)
+        a[offset + 24:offset + 32] = bytes(8)
     assert a == b
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(payloads, min_size=1, max_size=5))
 def test_any_payload_round_trip(tmp_path_factory, items):
-    path = write_ours(tmp_path_factory.mktemp('records') / 'a.rec', [(payload, 1) for payload in items])
+    path = write_ours(
+        tmp_path_factory.mktemp('records') / 'a.rec', [(payload, 1) for payload in items])
     assert [image for _, _, image in contents(path)] == items
 
 
@@ -108,8 +115,9 @@ def test_image_record_iter_reads_ours(tmp_path):
     images = [np.full((16, 16, 3), 20 * i, np.uint8) for i in range(7)]
     path = write_ours(tmp_path / 'a.rec', [(cv2.imencode('.png', image)[1].tobytes(), i)
                                            for i, image in enumerate(images)])
-    records = mx.io.ImageRecordIter(path_imgrec=path, path_imgidx=path[:-4] + '.idx', data_shape=(3, 16, 16),
-                                    batch_size=7, preprocess_threads=1, ctx='cpu', verbose=False)
+    records = mx.io.ImageRecordIter(path_imgrec=path, path_imgidx=path[:-4] + '.idx',
+                                    data_shape=(3, 16, 16), batch_size=7, preprocess_threads=1,
+                                    ctx='cpu', verbose=False)
     batch = next(records)
     assert batch.label[0].asnumpy().tolist() == list(range(7))
     assert batch.data[0].asnumpy()[:, 0, 0, 0].tolist() == [20 * i for i in range(7)]
@@ -120,7 +128,8 @@ def test_list_and_index_look_like_im2rec(tmp_path):
         writer.write(b'abc', 3, key=17, name='cläss one/b c.jpg')
         writer.write(b'defg', 2, key=5, name='x/y.jpg')
     assert (tmp_path / 'a.idx').read_text() == '17\t0\n5\t36\n'  # 8 + 24 + 3 bytes, padded to 36
-    assert (tmp_path / 'a.lst').read_text('utf-8') == '17\t3.000000\tcläss one/b c.jpg\n5\t2.000000\tx/y.jpg\n'
+    assert (tmp_path /
+            'a.lst').read_text('utf-8') == '17\t3.000000\tcläss one/b c.jpg\n5\t2.000000\tx/y.jpg\n'
     reader = RecordReader(tmp_path / 'a.rec')
     assert reader.name(0) == f'{tmp_path}/a.rec#17' and reader.read(1).id == 5
 
@@ -141,7 +150,8 @@ def test_pickles_without_its_map(tmp_path):
 
 def small(folder):
     """A tiny file with everything in it: a cut record, two labels, padding."""
-    return write_ours(folder / 'a.rec', [(b'abcd' + MAGIC + b'e', 2.), (b'xyz', [1., 3.]), (b'', 5.)])
+    return write_ours(folder / 'a.rec', [(b'abcd' + MAGIC + b'e', 2.), (b'xyz', [1., 3.]),
+                                         (b'', 5.)])
 
 
 def outcome(path, expected):
@@ -182,7 +192,8 @@ def test_every_truncation(tmp_path, with_index):
     for length in range(len(whole)):
         with open(path, 'wb') as file:
             file.write(whole[:length])
-        if not with_index and length in starts[1:]:  # a sound file of fewer records: only the index knows
+        # a sound file of fewer records: only the index knows
+        if not with_index and length in starts[1:]:
             assert contents(path) == expected[:starts.index(length)]
         else:
             with pytest.raises(RecordError, match='a.rec'):
@@ -231,7 +242,8 @@ def test_damage_of_foreign_files_is_bounded(tmp_path):
 
 
 @pytest.mark.parametrize(('index', 'message'), [
-    ('', 'is empty'), ('0\t0\n', 'the last record'), ('0\t0\n1\t999999\n', 'points to offset 999999'),
+    ('', 'is empty'), ('0\t0\n', 'the last record'), ('0\t0\n1\t999999\n', 'points to offset '
+                                                                           '999999'),
     ('nonsense\n', 'is no record index'), ('0\t0\t0\n', 'is no record index'), ('0\t-8\n', 'damaged'),
     ('0\t99999999999999999999999\n', 'is no record index'), ('0\t0\n1\t0\n', 'damaged'), ('0\t4\n', 'damaged'),
 ])

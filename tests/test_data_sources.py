@@ -53,7 +53,8 @@ def values(source):
 def test_folder(tmp_path):
     source = FolderSource(make_folder(tmp_path))
     assert source.classes == ('B', 'a', 'b')
-    assert source.labels.dtype == np.int64 and source.labels.tolist() == [0, 1, 2, 2] and len(source) == 4
+    assert source.labels.dtype == np.int64 and source.labels.tolist() == [0, 1, 2, 2
+                                                                          ] and len(source) == 4
     assert values(source) == [3, 2, 0, 1]
     assert source.name(3) == str(tmp_path / 'b' / '2 with space.PNG')
     copy = pickle.loads(pickle.dumps(source))
@@ -69,7 +70,8 @@ def test_folder_file_that_vanished(tmp_path):
 
 @pytest.mark.parametrize(('spoil', 'message'), [
     (lambda root: (root / 'empty').mkdir(), 'empty holds no images'),
-    (lambda root: [os.rename(root / name, root / ('.' + name)) for name in 'aBb'], 'holds no class folders'),
+    (lambda root: [os.rename(root / name, root / ('.' + name)) for name in 'aBb'], 'holds no class '
+                                                                                   'folders'),
 ])
 def test_bad_folder(tmp_path, spoil, message):
     spoil(make_folder(tmp_path))
@@ -88,7 +90,8 @@ def test_records(tmp_path, listed):
     if not listed:
         os.remove(tmp_path / 'train.lst')
     source = RecordSource(path)
-    assert source.labels.dtype == np.int64 and source.labels.tolist() == [2, 0, 1, 2] and len(source) == 4
+    assert source.labels.dtype == np.int64 and source.labels.tolist() == [2, 0, 1, 2
+                                                                          ] and len(source) == 4
     assert source.classes == ('0', '1', '2')
     assert values(pickle.loads(pickle.dumps(source))) == [0, 1, 2, 3]
     assert source.name(1) == f'{path}#11'
@@ -170,9 +173,11 @@ def test_im2rec_files(tmp_path, options):
     (folder / '.git' / '1.png').unlink()
     (folder / 'B' / 'x.webp').rename(folder / 'B' / 'x.png')
     for arguments in (['--list', '--recursive'], options):
-        subprocess.run([sys.executable, IM2REC, *arguments, prefix, str(folder)], check=True, capture_output=True)
+        subprocess.run([sys.executable, IM2REC, *arguments, prefix,
+                        str(folder)], check=True, capture_output=True)
     records, images = RecordSource(prefix + '.rec'), FolderSource(folder)
-    assert sorted(zip(values(records), records.labels)) == sorted(zip(values(images), images.labels))
+    assert sorted(zip(values(records), records.labels)) == sorted(zip(values(images),
+                                                                      images.labels))
     os.remove(prefix + '.lst')
     assert RecordSource(prefix + '.rec').labels.tolist() == records.labels.tolist()
     os.remove(prefix + '.idx')

@@ -1,4 +1,5 @@
-"""Any frame of any file is exactly that frame, or an error: each carries its number in the picture."""
+"""Any frame of any file is exactly that frame, or an error: each carries its number in the
+picture."""
 import contextlib
 import os
 import shutil
@@ -53,7 +54,8 @@ def test_any_frames_in_one_go(files, kind, wanted):
 
 
 def test_frames_come_as_they_are_asked_for(files):
-    """The decoder is not run to the end, and no clip is held: only what has been taken is decoded."""
+    """The decoder is not run to the end, and no clip is held: only what has been taken is
+    decoded."""
     frames = open_video(files['mp4, H.264'][0]).read([3, 39])
     assert numbered.number(next(frames)) == 3
     frames.close()
@@ -72,7 +74,8 @@ def test_pictures_are_those_of_the_decoder(files):
 def test_pictures_are_turned_as_they_are_to_be_shown(tmp_path, degrees, back):
     """A phone held upright stores lying pictures, and that they are to be turned."""
     upright = numbered.frames(3, height=160, width=96)
-    path = numbered.write(tmp_path / 'x.mp4', np.ascontiguousarray(np.rot90(upright, back, axes=(1, 2))),
+    path = numbered.write(tmp_path / 'x.mp4',
+                          np.ascontiguousarray(np.rot90(upright, back, axes=(1, 2))),
                           rotation=degrees)
     for picture, expected in zip(open_video(path, tmp_path).read(range(3)), upright):
         assert picture.shape == expected.shape
@@ -88,7 +91,9 @@ def refused(path, cache, reason):
 
 
 @pytest.mark.parametrize('content, reason', [
-    (b'', 'it is empty'), (b'<!DOCTYPE html><html><body>404 Not Found</body></html>' * 40, 'cannot be decoded'),
+    (b'', 'it is empty'), (b'<!DOCTYPE html><html><body>404 Not Found</body></html>' * 40, 'cannot '
+                                                                                           'be '
+                                                                                           'decoded'),
     (b'\x00' * 5000, 'cannot be decoded'), (bytes(range(256)) * 40, 'cannot be decoded')])
 @pytest.mark.parametrize('ending', ['mp4', 'avi', 'mkv'])
 def test_what_is_no_video_is_refused(tmp_path, content, reason, ending):
@@ -149,13 +154,17 @@ def test_a_header_that_lies_about_the_number_of_frames_is_not_believed(files, tm
 
 @pytest.mark.parametrize('ending, codec', [('mp4', 'libx264'), ('avi', 'mpeg4'), ('webm', 'libvpx-vp9')])
 def test_a_video_of_one_frame(tmp_path, ending, codec):
-    video = open_video(numbered.write(tmp_path / f'x.{ending}', numbered.frames(1), codec), tmp_path)
+    video = open_video(numbered.write(tmp_path / f'x.{ending}', numbered.frames(1), codec),
+                       tmp_path)
     assert len(video) == 1 and numbers(video, [0]) == [0]
 
 
 def test_a_4k_portrait_video(tmp_path):
-    path = numbered.write(tmp_path / 'x.mp4', numbered.frames(3, 3840, 2160), options={'preset': 'ultrafast'})
-    assert [picture.shape for picture in open_video(path, tmp_path).read([0, 2])] == [(3840, 2160, 3)] * 2
+    path = numbered.write(tmp_path / 'x.mp4', numbered.frames(3, 3840, 2160), options={
+        'preset': 'ultrafast'
+    })
+    assert [picture.shape
+            for picture in open_video(path, tmp_path).read([0, 2])] == [(3840, 2160, 3)] * 2
 
 
 def test_absurdly_large_pictures_are_refused(files, tmp_path, monkeypatch):

@@ -18,14 +18,16 @@ def touch(path):
 
 
 def pairs(source, root):
-    return [(path[len(str(root)) + 1:], int(label)) for path, label in zip(source.paths, source.labels)]
+    return [(path[len(str(root)) + 1:], int(label))
+            for path, label in zip(source.paths, source.labels)]
 
 
 # ---- folders of Kinetics
 
 def test_kinetics_folders_are_alphabetical_from_nought(tmp_path):
-    for name in ('zumba/b_000001_000011.mp4', 'abseiling/x y_000000_000010.avi', 'abseiling/A_000000_000010.MP4',
-                 'zumba/frames of c/img_00001.jpg', 'zumba/notes.txt', '.hidden/a.mp4', 'zumba/.partial.mp4'):
+    for name in ('zumba/b_000001_000011.mp4', 'abseiling/x y_000000_000010.avi',
+                 'abseiling/A_000000_000010.MP4', 'zumba/frames of c/img_00001.jpg',
+                 'zumba/notes.txt', '.hidden/a.mp4', 'zumba/.partial.mp4'):
         touch(tmp_path / 'train' / name)
     source = open_video_source(str(tmp_path), 'train')
     assert source.classes == ('abseiling', 'zumba')
@@ -37,9 +39,11 @@ def test_kinetics_folders_are_alphabetical_from_nought(tmp_path):
 
 
 @pytest.mark.parametrize('made, sentence', [
-    ([], 'no train videos in .*: the folder .*/train with class folders does not exist; --data-dir is the folder'),
+    ([], 'no train videos in .*: the folder .*/train with class folders does not exist; --data-dir '
+         'is the folder'),
     (['train/readme.txt'], 'train holds no class folders'),
-    (['train/a/x.mp4', 'train/b/notes.txt'], 'the class folder .*/train/b holds no videos: fill or remove it')])
+    (['train/a/x.mp4', 'train/b/notes.txt'], 'the class folder .*/train/b holds no videos: fill or '
+                                             'remove it')])
 def test_folders_that_are_not_right(tmp_path, made, sentence):
     for name in made:
         touch(tmp_path / name)
@@ -58,7 +62,8 @@ def official(folder, *rows, header=HEADER):
 
 
 def test_the_official_csv(tmp_path):
-    path = official(tmp_path, 'riding a bike,-_x9,5,15,train,1', '"abseiling, outdoors",abc,120,130,train,0',
+    path = official(tmp_path, 'riding a bike,-_x9,5,15,train,1', '"abseiling, '
+                                                                 'outdoors",abc,120,130,train,0',
                     'riding a bike,def,0,10,validate,0', header=HEADER + ',is_cc')
     source = kinetics_csv(path, str(tmp_path), 'train')
     assert source.classes == ('abseiling, outdoors', 'riding a bike')
@@ -80,7 +85,8 @@ def test_a_video_the_disk_lacks_stays_in_the_list(tmp_path):
 
 
 @pytest.mark.parametrize('rows, header, sentence', [
-    (['a,x,0,10'], 'label,youtube_id,time_start,time_end', 'has no column split: the official CSV begins with label,'),
+    (['a,x,0,10'], 'label,youtube_id,time_start,time_end', 'has no column split: the official CSV '
+                                                           'begins with label,'),
     (['a,x,soon,10,train'], HEADER, "k.csv:2 has no times in whole seconds: 'soon' and '10'"),
     (['a,x,0'], HEADER, "k.csv:2 has no times in whole seconds: '0' and None"),
     (['a,x,0,10,val'], HEADER, 'lists no train videos: its splits are val')])
@@ -92,16 +98,19 @@ def test_a_csv_that_is_not_right(tmp_path, rows, header, sentence):
 # ---- lists
 
 @pytest.mark.parametrize('form, line', [
-    ('path-label', 'some folder/my video.mp4 3'), ('path-frames-label', 'some folder/my video.mp4 120 3'),
+    ('path-label', 'some folder/my video.mp4 3'), ('path-frames-label', 'some folder/my video.mp4 '
+                                                                        '120 3'),
     ('id-label-path', 'v17 3 some folder/my video.mp4')])
 def test_the_three_forms_take_paths_with_spaces(tmp_path, form, line):
     (tmp_path / 'list.txt').write_text(f'{line}\n\n')
-    source = open_video_source('/data', 'train', video_list=str(tmp_path / 'list.txt'), list_format=form)
+    source = open_video_source('/data', 'train', video_list=str(tmp_path / 'list.txt'),
+                               list_format=form)
     assert (source.paths, source.labels.tolist()) == (['/data/some folder/my video.mp4'], [3])
     assert source.classes == ('0', '1', '2', '3')
 
 
-NAMES = st.text(st.characters(blacklist_categories=('Cs', 'Cc', 'Zs', 'Zl', 'Zp')), min_size=1, max_size=8)
+NAMES = st.text(st.characters(blacklist_categories=('Cs', 'Cc', 'Zs', 'Zl', 'Zp')), min_size=1,
+                max_size=8)
 
 
 @settings(deadline=None, max_examples=60)
@@ -109,7 +118,10 @@ NAMES = st.text(st.characters(blacklist_categories=('Cs', 'Cc', 'Zs', 'Zl', 'Zp'
                 max_size=9, unique_by=lambda row: row[0]),
        st.sampled_from(['path-label', 'path-frames-label', 'id-label-path']))
 def test_whatever_is_written_is_read(tmp_path_factory, rows, form):
-    lines = {'path-label': '{0} {1}', 'path-frames-label': '{0} 7 {1}', 'id-label-path': 'id {1} {0}'}[form]
+    lines = {
+        'path-label': '{0} {1}', 'path-frames-label': '{0} 7 {1}', 'id-label-path': 'id {1} '
+        '{0}'
+    }[form]
     path = tmp_path_factory.mktemp('lists') / 'list.txt'
     path.write_text(''.join(lines.format(*row) + '\n' for row in rows), encoding='utf-8')
     source = read_list(str(path), form, 'root')
@@ -125,16 +137,25 @@ def test_names_of_classes_stand_beside_the_list(tmp_path):
 
 @pytest.mark.parametrize('form, text, sentence', [
     ('path-label', 'a.mp4\n', r'list.txt:1 is not "path label": \'a.mp4\''),
-    ('path-label', 'a.mp4 1\nmy video.mp4\n', "list.txt:2 has no whole number, 0 or more, as its label, but 'video"),
-    ('path-label', 'a.mp4 -1\n', "list.txt:1 has no whole number, 0 or more, as its label, but '-1'"),
-    ('path-label', 'a.mp4 1.5\n', "as its label, but '1.5'"), ('path-label', 'a.mp4 ²\n', "as its label, but '²'"),
-    ('path-label', 'a.mp4 2\n', 'list.txt:1 has the label 2, and there are 2 classes: labels are 0…1'),
-    ('path-label', 'a.mp4 1\nb.mp4 0\na.mp4 0\n', 'list.txt:3 lists a.mp4 again, after line 1: remove one'),
+    ('path-label', 'a.mp4 1\nmy video.mp4\n', "list.txt:2 has no whole number, 0 or more, as its "
+                                              "label, but 'video"),
+    ('path-label', 'a.mp4 -1\n', "list.txt:1 has no whole number, 0 or more, as its label, but "
+                                 "'-1'"),
+    ('path-label', 'a.mp4 1.5\n', "as its label, but '1.5'"), ('path-label', 'a.mp4 ²\n', "as its "
+                                                                                          "label, "
+                                                                                          "but "
+                                                                                          "'²'"),
+    ('path-label', 'a.mp4 2\n', 'list.txt:1 has the label 2, and there are 2 classes: labels are '
+                                '0…1'),
+    ('path-label', 'a.mp4 1\nb.mp4 0\na.mp4 0\n', 'list.txt:3 lists a.mp4 again, after line 1: '
+                                                  'remove one'),
     ('path-frames-label', 'a.mp4 1\n', 'is not "path frames label"'),
-    ('path-frames-label', 'a.mp4 x 1\n', "list.txt:1 has no whole number, 0 or more, as its number of frames, but 'x'"),
+    ('path-frames-label', 'a.mp4 x 1\n', "list.txt:1 has no whole number, 0 or more, as its number "
+                                         "of frames, but 'x'"),
     ('id-label-path', 'v1 1\n', 'is not "id label path"'),
     ('path-label', '\n\n', 'lists no videos'),
-    ('label-path', 'a 1\n', '--list-format must be one of path-label, path-frames-label, id-label-path, kinetics-csv')])
+    ('label-path', 'a 1\n', '--list-format must be one of path-label, path-frames-label, '
+                            'id-label-path, kinetics-csv')])
 def test_a_list_that_is_not_right(tmp_path, form, text, sentence):
     (tmp_path / 'list.txt').write_text(text)
     (tmp_path / 'classes.txt').write_text('run\nwalk\n')
@@ -176,7 +197,8 @@ def test_the_split_files_of_ucf101(tmp_path):
     folder = ucf(tmp_path)
     train = open_video_source(folder, 'train', split=2)
     test = open_video_source(folder, 'val', split=2)
-    assert pairs(train, tmp_path / 'UCF-101') == [('Archery/v_Archery_g08_c01.avi', 1), ('YoYo/v_YoYo_g09_c02.avi', 2)]
+    assert pairs(train, tmp_path / 'UCF-101') == [('Archery/v_Archery_g08_c01.avi', 1),
+                                                  ('YoYo/v_YoYo_g09_c02.avi', 2)]
     assert pairs(test, tmp_path / 'UCF-101') == [('YoYo/v_YoYo_g01_c01.avi', 2)]
     assert train.classes == test.classes == CLASSES and train.split == test.split == 2
 
@@ -190,10 +212,13 @@ def test_the_class_folders_may_be_named_themselves_and_the_lists_be_elsewhere(tm
 
 
 @pytest.mark.parametrize('files, split, sentence', [
-    ({}, 4, '--split must be 1, 2 or 3, not 4'), ({}, 3, 'trainlist03.txt cannot be read: No such file'),
+    ({}, 4, '--split must be 1, 2 or 3, not 4'), ({}, 3, 'trainlist03.txt cannot be read: No such '
+                                                         'file'),
     ({'train': 'Archery/v_Archery_g08_c01.avi\n'}, 2, r'trainlist02.txt:1 has the label \(none\), and Archery is 2'),
-    ({'train': 'Archery/v_Archery_g08_c01.avi 1\n'}, 2, 'trainlist02.txt:1 has the label 1, and Archery is 2 in'),
-    ({'train': 'Surfing/v_Surfing_g08_c01.avi 2\n'}, 2, 'trainlist02.txt:1 is not <Class>/<clip>.avi of a class in'),
+    ({'train': 'Archery/v_Archery_g08_c01.avi 1\n'}, 2, 'trainlist02.txt:1 has the label 1, and '
+                                                        'Archery is 2 in'),
+    ({'train': 'Surfing/v_Surfing_g08_c01.avi 2\n'}, 2, 'trainlist02.txt:1 is not '
+                                                        '<Class>/<clip>.avi of a class in'),
     ({'names': ('A B', 'C')}, 2, 'classInd.txt does not number the classes')])
 def test_split_files_that_are_not_right(tmp_path, files, split, sentence):
     folder = ucf(tmp_path, **files)
@@ -202,7 +227,8 @@ def test_split_files_that_are_not_right(tmp_path, files, split, sentence):
 
 
 def test_split_files_that_are_not_there(tmp_path):
-    with pytest.raises(UserError, match='no folder ucfTrainTestlist in .* or beside it: give it as --splits'):
+    with pytest.raises(UserError, match='no folder ucfTrainTestlist in .* or beside it: give it as '
+                                        '--splits'):
         ucf101(str(tmp_path), None, 1, 'train')
     with pytest.raises(UserError, match='--splits nowhere is no folder'):
         ucf101(str(tmp_path), 'nowhere', 1, 'train')
@@ -222,4 +248,5 @@ def test_what_is_asked_for_must_make_sense(tmp_path):
 def test_workers_get_a_copy():
     source = VideoSource(['a.mp4'], [0], ['x'], split=1)
     copy = pickle.loads(pickle.dumps(source))
-    assert (copy.paths, copy.labels.tolist(), copy.classes, copy.split) == (['a.mp4'], [0], ('x',), 1)
+    assert (copy.paths, copy.labels.tolist(), copy.classes, copy.split) == (['a.mp4'], [0], ('x', ),
+                                                                            1)

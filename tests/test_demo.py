@@ -1,4 +1,5 @@
-"""The promise of `make demo`: the embedded digits, learnt to at least 97 %, scored again from the files, one named."""
+"""The promise of `make demo`: the embedded digits, learnt to at least 97 %, scored again from the
+files, one named."""
 import json
 import subprocess
 import sys
@@ -20,6 +21,9 @@ def test_demo(tmp_path):
     assert last['val_images'] == 359 and last['val_top1'] >= 0.97
     prefix = tmp_path / 'run' / 'export' / 'a2_resnet26'
     assert call('score', prefix).startswith(f'{100 * last["val_top1"]:.2f} % top-1')
-    assert call('predict', '--model', prefix, 'docs/digit.png').splitlines()[2].startswith('docs/digit.png  2 ')
-    call('visualize_attention', 'docs/digit.png', '--model', prefix, '--at', '22,30', '--out', tmp_path / 'attention')
+    assert call('predict', '--model', prefix,
+                'docs/digit.png').splitlines()[2].startswith('docs/digit.png  '
+                                                             '2 ')
+    call('visualize_attention', 'docs/digit.png', '--model', prefix, '--at', '22,30', '--out',
+         tmp_path / 'attention')
     assert {path.name for path in (tmp_path / 'attention').iterdir()} == {'sheet.png', 'page.html'}

@@ -18,7 +18,8 @@ CLASSES = [f'digit {i}' for i in range(10)]
 @pytest.fixture(scope='module')
 def net():
     net = network.build(RECIPES['digits'])
-    for name, parameter in net.collect_params().items():  # statistics and scales that are not 0 and 1
+    # statistics and scales that are not 0 and 1
+    for name, parameter in net.collect_params().items():
         if name.endswith(('gamma', 'running_var')):
             parameter.set_data(mx.nd.random.uniform(0.5, 1.5, parameter.shape))
         elif name.endswith(('beta', 'running_mean', 'bias')):
@@ -28,7 +29,8 @@ def net():
 
 @pytest.fixture
 def prefix(net, tmp_path):
-    write_bundle(network.bundle(net, RECIPES['digits'], CLASSES, {'data': 'digits'}), tmp_path / 'a2')
+    write_bundle(network.bundle(net, RECIPES['digits'], CLASSES, {'data': 'digits'}),
+                 tmp_path / 'a2')
     return tmp_path / 'a2'
 
 
@@ -52,8 +54,10 @@ assert not any(name.startswith('gluon_a2') for name in sys.modules)
 def test_plain_mxnet_loads_the_files_three_ways_with_the_same_logits(net, prefix, tmp_path):
     x = np.random.default_rng(3).normal(size=(5, 3, 32, 32)).astype(np.float32)
     np.save(tmp_path / 'x.npy', x)
-    done = subprocess.run([sys.executable, '-c', PLAIN_MXNET, str(prefix), str(tmp_path)], cwd=str(tmp_path),
-                          capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
+    done = subprocess.run(
+        [sys.executable, '-c', PLAIN_MXNET,
+         str(prefix), str(tmp_path)], cwd=str(tmp_path), capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': ''})
     assert done.returncode == 0, done.stderr
     expected = net(mx.nd.array(x)).asnumpy()
     for way in ('symbol_block', 'load_checkpoint', 'module'):
@@ -84,7 +88,8 @@ def test_the_metadata_says_what_a_user_must_know(prefix):
 @pytest.mark.parametrize('ending', ['-symbol.json', '-0000.params'])
 @pytest.mark.parametrize('damage, sentence', [
     (lambda content: content[:-1], r'has \d+ bytes, not the \d+ its metadata records'),
-    (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], 'is damaged: its SHA-256 differs'),
+    (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], 'is damaged: its '
+                                                                              'SHA-256 differs'),
     (lambda content: b'', 'has 0 bytes')])
 def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending, damage, sentence):
     path = prefix.with_name('a2' + ending)
@@ -99,14 +104,18 @@ def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending,
 
 
 def test_missing_renamed_and_foreign_files_are_named(prefix):
-    with pytest.raises(BundleError, match='b-meta.json does not exist: give the prefix of an exported network'):
+    with pytest.raises(BundleError, match='b-meta.json does not exist: give the prefix of an '
+                                          'exported network'):
         read_bundle(prefix.with_name('b'))
     for ending in ('-symbol.json', '-0000.params', '-meta.json'):
         os.rename(f'{prefix}{ending}', prefix.with_name('b' + ending))
-    with pytest.raises(BundleError, match='b-symbol.json is not named in its metadata: the files were renamed'):
+    with pytest.raises(BundleError, match='b-symbol.json is not named in its metadata: the files '
+                                          'were renamed'):
         read_bundle(prefix.with_name('b'))
-    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the meta'), ('{"format": 1}', 'is not the meta'),
-                           ('{"format": "gluon_a2 bundle 1", "files": {}}', 'says nothing that can be used as net')):
+    for text, sentence in (('{', 'is not valid JSON'), ('[]', 'is not the meta'),
+                           ('{"format": 1}',
+                            'is not the meta'), ('{"format": "gluon_a2 bundle 1", "files": {}}',
+                                                 'says nothing that can be used as net')):
         prefix.with_name('b-meta.json').write_text(text)
         with pytest.raises(BundleError, match=sentence):
             read_bundle(prefix.with_name('b'))

@@ -30,23 +30,29 @@ def test_preprocessing_against_opencv_alone(net):
     recipe = choose('digits', {'crop_ratio': 0.5})
     image = picture(64, 79)
     encoded = cv2.imencode('.png', image[:, :, ::-1])[1].tobytes()
-    # The short side, 64, is already 32/0.5, so only the crop is left: rows 16 to 48, columns 23.5 → 23 or 24.
+    # The short side, 64, is already 32/0.5, so only the crop is left: rows 16 to 48, columns 23.5 →
+    # 23 or 24.
     pixels = Classifier(network.bundle(net, recipe, list('0123456789'), {})).preprocess(encoded)
-    crops = [(image[16:48, left:left + 32].transpose(2, 0, 1) - np.array([124, 117, 104])[:, None, None]) * 0.0167
-             for left in (23, 24)]
+    crops = [
+        (image[16:48, left:left + 32].transpose(2, 0, 1) - np.array([124, 117, 104])[:, None, None])
+        * 0.0167 for left in (23, 24)
+    ]
     assert min(np.abs(pixels - crop).max() for crop in crops) < 1e-5
 
 
 def test_logits_are_the_networks(net, bundle):
     x = np.random.default_rng(0).normal(size=(5, 3, 32, 32)).astype(np.float32)
-    np.testing.assert_allclose(Classifier(bundle).logits(x), net(mx.nd.array(x)).asnumpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        Classifier(bundle).logits(x),
+        net(mx.nd.array(x)).asnumpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_predict_orders_names_by_softmax(net, bundle, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), picture(50, 41))
     classifier = Classifier(bundle)
     guesses = classifier.predict(tmp_path / 'a.png', top=10)
-    logits = classifier.logits(classifier.preprocess((tmp_path / 'a.png').read_bytes())[None])[0].astype(np.float64)
+    logits = classifier.logits(classifier.preprocess(
+        (tmp_path / 'a.png').read_bytes())[None])[0].astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum()
     assert [name for name, _ in guesses] == [str(i) for i in np.argsort(-shares)]
     np.testing.assert_allclose([share for _, share in guesses], np.sort(shares)[::-1], rtol=1e-6)
@@ -59,34 +65,44 @@ def test_mean_max_pooling_against_numpy(net, bundle):
     maps = net.features(mx.nd.array(x)).asnumpy().astype(np.float64)
     weight, bias = (net.fc.weight.data().asnumpy().astype(np.float64), net.fc.bias.data().asnumpy())
     assert maps.shape == (3, 1024, 5, 5)
-    windows = [maps[:, :, i:i + 2, j:j + 2].mean(axis=(2, 3)) @ weight.T + bias for i in range(4) for j in range(4)]
+    windows = [
+        maps[:, :, i:i + 2, j:j + 2].mean(axis=(2, 3)) @ weight.T + bias for i in range(4)
+        for j in range(4)
+    ]
     expected = (np.mean(windows, axis=0) + np.max(windows, axis=0)) / 2
-    np.testing.assert_allclose(Classifier(bundle, size=80, mean_max=True).logits(x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        Classifier(bundle, size=80, mean_max=True).logits(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_mean_max_at_the_training_size_is_the_plain_network(bundle):
     x = np.random.default_rng(1).normal(size=(3, 3, 32, 32)).astype(np.float32)
-    np.testing.assert_allclose(Classifier(bundle, mean_max=True).logits(x), Classifier(bundle).logits(x),
-                               rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        Classifier(bundle, mean_max=True).logits(x),
+        Classifier(bundle).logits(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_larger_size_without_mean_max_pools_the_larger_map(net, bundle):
     x = np.random.default_rng(1).normal(size=(2, 3, 47, 47)).astype(np.float32)
     expected = net(mx.nd.array(x)).asnumpy()
-    np.testing.assert_allclose(Classifier(bundle, size=47).logits(x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        Classifier(bundle, size=47).logits(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_score_counts_every_image_whatever_the_batch_and_workers(bundle):
     source, classifier = data.open_source(data.digits_folder(), 'val'), Classifier(bundle)
-    sums = [classifier.score(source, batch_size, workers) for batch_size, workers in ((64, 0), (53, 2))]
+    sums = [
+        classifier.score(source, batch_size, workers) for batch_size, workers in ((64, 0), (53, 2))
+    ]
     assert sums[0] == sums[1] and sums[0].images == 359
-    labels = classifier.logits(np.stack([classifier.preprocess(source.read(i)) for i in range(359)])).argmax(axis=1)
+    labels = classifier.logits(np.stack([classifier.preprocess(source.read(i))
+                                         for i in range(359)])).argmax(axis=1)
     assert sums[0].top1 == (labels == source.labels).sum()
 
 
 @pytest.mark.parametrize('changes, sentence', [
     ({'size': 8}, 'a2_resnet26 cannot take images of 8: its total stride is 16'),
-    ({'size': 16, 'mean_max': True}, 'mean-max pooling needs crops of at least 32, the size in training, not 16')])
+    ({'size': 16, 'mean_max': True}, 'mean-max pooling needs crops of at least 32, the size in '
+                                     'training, not 16')])
 def test_sizes_that_cannot_be(bundle, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         Classifier(bundle, **changes)
@@ -116,16 +132,20 @@ def test_a_stream_is_in_order_whole_and_what_predict_says(bundle, tmp_path, batc
     classifier, paths = Classifier(bundle), pictures(tmp_path, 7)
     found = list(classifier.stream(iter(paths), 3, batch_size, workers))
     assert [prediction.source for prediction in found] == paths
-    assert [bool(prediction.error) for prediction in found] == [path.name == 'page.jpg' for path in paths]
-    assert 'page.jpg is not an image that can be decoded' in found[3].error and found[3].guesses is None
+    assert [bool(prediction.error)
+            for prediction in found] == [path.name == 'page.jpg' for path in paths]
+    assert 'page.jpg is not an image that can be decoded' in found[3].error and found[
+        3].guesses is None
     for prediction in found[:3] + found[4:]:
         alone = classifier.predict(prediction.source, 3)
         assert [name for name, _ in prediction.guesses] == [name for name, _ in alone]
-        np.testing.assert_allclose([share for _, share in prediction.guesses], [share for _, share in alone], rtol=1e-3)
+        np.testing.assert_allclose([share for _, share in prediction.guesses],
+                                   [share for _, share in alone], rtol=1e-3)
 
 
 def test_a_stream_does_not_run_ahead(bundle):
-    """An endless iterable: with batches of one, each answer comes before the next picture is asked for."""
+    """An endless iterable: with batches of one, each answer comes before the next picture is asked
+    for."""
     asked = []
 
     def camera():
@@ -180,7 +200,8 @@ def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
         logits = classifier.logits(clips).astype(np.float64)
         shares = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).mean(axis=0)
         named = dict(prediction.guesses)
-        np.testing.assert_allclose([named[name] for name in ('one', 'two', 'three')], shares, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose([named[name] for name in ('one', 'two', 'three')], shares,
+                                   rtol=1e-3, atol=1e-6)
 
 
 def test_what_the_iterable_raises_comes_behind_the_answers(bundle):
@@ -202,7 +223,8 @@ def test_a_stream_that_is_closed_reads_no_more(bundle, monkeypatch):
     def slowly(source):
         time.sleep(0.05)
         read.append(source)
-        return source, classifier.transform(picture(40, 40))[None].transpose(0, 3, 1, 2).astype(np.float32), None
+        return source, classifier.transform(picture(40, 40))[None].transpose(0, 3, 1, 2).astype(
+            np.float32), None
 
     monkeypatch.setattr(classifier, '_read', slowly)
     stream = classifier.stream(range(100), batch_size=10, workers=2)

@@ -1,4 +1,5 @@
-"""Which files stand behind a name, files without metadata, and processes that have the deploy part alone."""
+"""Which files stand behind a name, files without metadata, and processes that have the deploy part
+alone."""
 import os
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ NAMES = list('0123456789')
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
-    """A prefix with all forms behind it; INT8 is stood for by bfloat16, since here only its name matters."""
+    """A prefix with all forms behind it; INT8 is stood for by bfloat16, since here only its name
+    matters."""
     prefix = tmp_path_factory.mktemp('exported') / 'net'
     bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
     write_bundle(bundle, prefix, to_onnx(bundle))
@@ -50,17 +52,20 @@ def test_all_engines_say_the_same_of_photographs(exported):
     logits = {engine: Classifier(exported, engine=engine).logits(pixels) for engine in ENGINES}
     for engine, found in logits.items():
         tolerance = 1e-4 if engine in ('mxnet', 'onnxruntime') else 0.1
-        np.testing.assert_allclose(found, logits['mxnet'], atol=tolerance * np.abs(logits['mxnet']).max(), rtol=0)
+        np.testing.assert_allclose(found, logits['mxnet'],
+                                   atol=tolerance * np.abs(logits['mxnet']).max(), rtol=0)
 
 
 def test_mistakes_are_sentences(exported, tmp_path):
-    with pytest.raises(UserError, match='unknown engine .tensorrt.: choose one of mxnet, mxnet-bf16, mxnet-int8, onnx'):
+    with pytest.raises(UserError, match='unknown engine .tensorrt.: choose one of mxnet, '
+                                        'mxnet-bf16, mxnet-int8, onnx'):
         engines.find(exported, 'tensorrt')
     with pytest.raises(UserError, match='mean-max pooling and GPUs are for MXNet'):
         Classifier(exported, mean_max=True, engine='onnxruntime')
     plain = tiny_bundle.make('resnet26')
     write_bundle(plain, tmp_path / 'plain')
-    with pytest.raises(BundleError, match='plain was not exported as ONNX: export it again with --onnx'):
+    with pytest.raises(BundleError, match='plain was not exported as ONNX: export it again with '
+                                          '--onnx'):
         engines.find(tmp_path / 'plain', 'onnxruntime')
     with pytest.raises(BundleError, match='plain-int8-meta.json does not exist'):
         engines.find(tmp_path / 'plain', 'mxnet-int8')
@@ -75,7 +80,8 @@ def test_a_form_of_another_network_is_refused(exported, tmp_path):
     """As left behind where a network was exported over another one, without that form."""
     shutil.copytree(exported.parent, tmp_path / 'copy')
     write_bundle(tiny_bundle.make('a2_resnet26'), tmp_path / 'copy' / 'net')
-    with pytest.raises(BundleError, match='net-bf16 was not made from the network that .*net is now: export it again'):
+    with pytest.raises(BundleError, match='net-bf16 was not made from the network that .*net is '
+                                          'now: export it again'):
         engines.find(tmp_path / 'copy' / 'net', 'mxnet-bf16')
     by_its_own_name = engines.find(tmp_path / 'copy' / 'net-bf16')
     assert by_its_own_name.meta['precision'] == 'bfloat16'
@@ -93,16 +99,19 @@ def test_a_pair_without_metadata_is_read_and_used(exported, bare):
     pixels = data.photo_batch(2, (3, 40, 40), data.MEAN, data.SCALE)
     found = Classifier(bare, size=40)
     assert found.classes == tuple(NAMES)
-    np.testing.assert_array_equal(found.logits(pixels), Classifier(exported, size=40).logits(pixels))
+    np.testing.assert_array_equal(found.logits(pixels),
+                                  Classifier(exported, size=40).logits(pixels))
 
 
 def test_a_pair_without_metadata_needs_a_size_and_must_fit_together(bare):
-    with pytest.raises(UserError, match='net has no metadata .net-meta.json.: say the side of its input, such as'):
+    with pytest.raises(UserError, match='net has no metadata .net-meta.json.: say the side of its '
+                                        'input, such as'):
         Classifier(bare)
     values = tiny_bundle.make('a2_resnet26', classes=('a', 'b', 'c'))
     write_bundle(values, bare.with_name('other'))
     os.replace(bare.with_name('other-0000.params'), f'{bare}-0000.params')
-    with pytest.raises(SymbolError, match='does not fit the symbol, which takes arg:fc_weight of shape .10, 1024.'):
+    with pytest.raises(SymbolError, match='does not fit the symbol, which takes arg:fc_weight of '
+                                          'shape .10, 1024.'):
         Classifier(bare, size=32)
 
 
@@ -126,11 +135,16 @@ print(*sorted(name for name in sys.modules if name.split('.')[0] in ('mxnet', 'g
 
 @pytest.mark.parametrize('ending, mxnet', [('', True), ('.onnx', False)])
 def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, mxnet):
-    """A copy of the package without networks, blocks and training; for ONNX, without MXNet as well."""
-    shutil.copytree(ROOT / 'gluon_a2', tmp_path / 'gluon_a2', ignore=shutil.ignore_patterns(
-        'models', 'nn', 'train', 'compare', 'visualization', 'paper', '__pycache__', *([] if mxnet else ['backend.py'])))
-    done = subprocess.run([sys.executable, '-c', DEPLOY_ONLY, f'{exported}{ending}', str(ROOT / 'docs' / 'digit.png')],
-                          cwd=str(tmp_path), capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
+    """A copy of the package without networks, blocks and training; for ONNX, without MXNet as
+    well."""
+    shutil.copytree(
+        ROOT / 'gluon_a2', tmp_path / 'gluon_a2', ignore=shutil.ignore_patterns(
+            'models', 'nn', 'train', 'compare', 'visualization', 'paper', '__pycache__',
+            *([] if mxnet else ['backend.py'])))
+    done = subprocess.run([
+        sys.executable, '-c', DEPLOY_ONLY, f'{exported}{ending}',
+        str(ROOT / 'docs' / 'digit.png')
+    ], cwd=str(tmp_path), capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
     assert done.returncode == 0, done.stderr
     guess, modules = done.stdout.splitlines()
     assert guess in NAMES

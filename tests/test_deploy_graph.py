@@ -24,7 +24,8 @@ def test_written_as_it_was_read(model):
     symbol = get_model(model)(mx.sym.var('data'))
     again = mx.sym.load_json(Graph(symbol.tojson()).to_bytes().decode())
     found, expected = (json.loads(one.tojson())['nodes'] for one in (again, symbol))
-    for node in found + expected:  # the third number of an input counts its changes; MXNet does without it
+    # the third number of an input counts its changes; MXNet does without it
+    for node in found + expected:
         node['inputs'] = [source[:2] for source in node['inputs']]
     assert found == expected
 
@@ -34,8 +35,10 @@ def test_nodes_come_behind_what_they_read():
     assert names(graph) == ['x', 'r', 'y', 's', 't']
     readers = {node.name: [(reader and reader.name, index) for reader, index in found]
                for node, found in graph.readers().items()}
-    assert readers == {'x': [('r', 0)], 'r': [('s', 0), ('t', 0)], 'y': [('s', 1)], 's': [('t', 1), (None, 0)],
-                       't': [(None, 1)]}
+    assert readers == {
+        'x': [('r', 0)], 'r': [('s', 0), ('t', 0)], 'y': [('s', 1)], 's': [('t', 1), (None, 0)],
+        't': [(None, 1)]
+    }
 
 
 def test_replacing_reaches_readers_and_outputs_and_drops_what_nobody_reads():
@@ -48,7 +51,8 @@ def test_replacing_reaches_readers_and_outputs_and_drops_what_nobody_reads():
 
 
 def test_attributes_as_python_values():
-    symbol = mx.sym.Convolution(mx.sym.var('x'), kernel=(3, 5), num_filter=7, no_bias=True, layout='NCHW', name='c')
+    symbol = mx.sym.Convolution(mx.sym.var('x'), kernel=(3, 5), num_filter=7, no_bias=True,
+                                layout='NCHW', name='c')
     node = Graph(symbol.tojson()).nodes()[-1]
     read = [node.attr(name, None) for name in ('kernel', 'num_filter', 'no_bias', 'layout')]
     assert read == [(3, 5), 7, True, 'NCHW']

@@ -8,8 +8,9 @@ from gluon_a2.errors import UserError
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    for name in ('b.JPG', 'a.png', '.hidden.png', 'notes.txt', 'deep/er/c.webp', 'clip.mp4', 'deep/d.avi',
-                 'deep/frames/img_00001.jpg', 'deep/frames/img_00002.jpg', 'odd[1].png'):
+    for name in ('b.JPG', 'a.png', '.hidden.png', 'notes.txt', 'deep/er/c.webp', 'clip.mp4',
+                 'deep/d.avi', 'deep/frames/img_00001.jpg', 'deep/frames/img_00002.jpg',
+                 'odd[1].png'):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -17,7 +18,8 @@ def tree(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('words, videos, expected', [
-    (['a.png', 'missing.png'], False, ['a.png', 'missing.png']),  # a missing file is told when it is read
+    # a missing file is told when it is read
+    (['a.png', 'missing.png'], False, ['a.png', 'missing.png']),
     (['.'], False, ['./a.png', './b.JPG', './deep/er/c.webp', './deep/frames/img_00001.jpg',
                     './deep/frames/img_00002.jpg', './odd[1].png']),
     (['*.*'], False, ['a.png', 'b.JPG', 'odd[1].png']), (['**/*.webp', 'a.png'], False, ['deep/er/c.webp', 'a.png']),

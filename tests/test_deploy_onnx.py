@@ -34,7 +34,8 @@ def test_every_network_of_the_zoo_says_the_same_in_onnx_runtime(model):
     mxnet, other = MXNetEngine(bundle), engines.OnnxEngine(content, bundle.meta)
     frames = [3] if model.endswith('_3d') else []
     for batch, side in ((1, 47), (3, 32)):
-        pixels = data.photo_batch(batch, (3, *(2 * f for f in frames), side, side), data.MEAN, data.SCALE)
+        pixels = data.photo_batch(batch, (3, *(2 * f
+                                               for f in frames), side, side), data.MEAN, data.SCALE)
         expected = mxnet(pixels)
         assert expected.shape == (batch, 7) and expected.std() > 0
         assert parity.relative_gap(other(pixels), expected) < parity.ONNX_TOLERANCE
@@ -44,13 +45,16 @@ def test_what_the_file_says_of_itself():
     import onnx
     bundle, content = export('a2_resnet26_3d')
     model = onnx.load_from_string(content)
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [('', OPSET)] == [('', 13)]
+    assert [(opset.domain, opset.version)
+            for opset in model.opset_import] == [('', OPSET)] == [('', 13)]
     assert model.ir_version == IR_VERSION
     (fed,), (said,) = model.graph.input, model.graph.output
-    shapes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in (fed, said)]
+    shapes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+              for value in (fed, said)]
     assert (fed.name, shapes[0]) == ('data', ['batch', 3, 'frames', 'height', 'width'])
     assert (said.name, shapes[1]) == ('logits', ['batch', 7])
-    assert json.loads({entry.key: entry.value for entry in model.metadata_props}['gluon_a2']) == bundle.meta
+    assert json.loads({entry.key: entry.value
+                       for entry in model.metadata_props}['gluon_a2']) == bundle.meta
     read = {name for node in model.graph.node for name in node.input}
     assert {value.name for value in model.graph.initializer} <= read
     onnx.checker.check_model(model, full_check=True)
@@ -60,10 +64,12 @@ def test_onnx_itself_is_left_as_it_was():
     import onnx
     before = onnx.defs.onnx_opset_version(), dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)
     export('resnet26')
-    assert (onnx.defs.onnx_opset_version(), dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)) == before
+    assert (onnx.defs.onnx_opset_version(), dict(
+        onnx.checker.DEFAULT_CONTEXT.opset_imports)) == before
 
 
 def test_an_operator_that_onnx_lacks_is_a_sentence():
     bundle = network.from_zoo('convnet_lstm', class_names=NAMES, input_size=32)
-    with pytest.raises(UserError, match='convnet_lstm cannot be written as ONNX, which lacks one of its op'):
+    with pytest.raises(UserError, match='convnet_lstm cannot be written as ONNX, which lacks one '
+                                        'of its op'):
         to_onnx(bundle)

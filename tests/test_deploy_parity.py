@@ -15,7 +15,8 @@ def bundle():
 
 
 def changed(bundle, name, by):
-    return bundle._replace(arguments={**bundle.arguments, name: bundle.arguments[name] + np.float32(by)})
+    return bundle._replace(
+        arguments={**bundle.arguments, name: bundle.arguments[name] + np.float32(by)})
 
 
 def test_a_gap_by_hand():
@@ -30,8 +31,10 @@ def test_onnx_is_compared_at_two_sizes_and_batches(bundle):
 
 def test_another_network_is_refused(bundle):
     other = changed(bundle, 'fc_bias', 0.02 * np.arange(10))
-    with pytest.raises(UserError, match=r'the ONNX file of a2_resnet26 differs from MXNet by .* at batch 1, size 32, '
-                                        'above 0.0001: nothing was written'):
+    with pytest.raises(
+            UserError,
+            match=r'the ONNX file of a2_resnet26 differs from MXNet by .* at batch 1, size 32, '
+            'above 0.0001: nothing was written'):
         parity.onnx_gaps(bundle, to_onnx(other))
 
 
@@ -46,7 +49,8 @@ def test_folding_is_compared_in_float64(bundle):
 
 
 def test_a_folding_that_changes_something_is_refused(bundle):
-    with pytest.raises(UserError, match='folding changed the logits of a2_resnet26 by .*: leave out --fold'):
+    with pytest.raises(UserError, match='folding changed the logits of a2_resnet26 by .*: leave '
+                                        'out --fold'):
         parity.fold_gap(bundle, changed(bundle, 'fc_bias', 0.001 * np.arange(10)))
 
 

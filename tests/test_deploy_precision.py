@@ -46,17 +46,19 @@ def test_both_forms_are_written_read_back_and_say_much_the_same(model, tmp_path)
         logits = MXNetEngine(read)(pixels)
         assert logits.dtype == np.float32 and np.array_equal(logits, MXNetEngine(converted)(pixels))
         gap = np.abs(logits - expected).max() / np.abs(expected).max()
-        assert 1e-4 < gap < tolerance, name  # no difference at all would mean that nothing was converted
+        # no difference at all would mean that nothing was converted
+        assert 1e-4 < gap < tolerance, name
 
 
 def test_bfloat16_is_the_nearest_upper_half():
-    values = np.array([1.0, -2.5, 3.1415927, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1e-40, 3.0e38], np.float32)
+    values = np.array([1.0, -2.5, 3.1415927, 1 + 2**-8, 1 + 3 * 2**-8, 1e-40, 3.0e38], np.float32)
     halves = _rounded(values)
     assert halves.dtype == BFLOAT16
     back = (halves.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     # 8 bits: π is 3.140625; a tie goes to the even neighbour, down to 1 and up to 1 + 4/256.
     assert back[:5].tolist() == [1.0, -2.5, 3.140625, 1.0, 1 + 4 * 2 ** -8]
-    theirs = mx.nd.array(values[:2]).astype(BFLOAT16).asnumpy()  # of others it cuts the lower half off
+    # of others it cuts the lower half off
+    theirs = mx.nd.array(values[:2]).astype(BFLOAT16).asnumpy()
     np.testing.assert_array_equal(theirs.view(np.uint16), halves.view(np.uint16)[:2])
 
 
@@ -64,14 +66,18 @@ def test_what_is_bfloat16_and_what_stays_float32():
     bundle = bundle_of('a2_resnet26')
     converted = to_bf16(bundle)
     half = {name for name, value in converted.arguments.items() if value.dtype == BFLOAT16}
-    assert half == {name for name in bundle.arguments if 'conv' in name.rsplit('_', 2)[-2] and name.endswith('_weight')}
+    assert half == {
+        name for name in bundle.arguments
+        if 'conv' in name.rsplit('_', 2)[-2] and name.endswith('_weight')
+    }
     assert not {value.dtype for value in converted.statistics.values()} - {np.dtype('float32')}
     nodes = json.loads(converted.graph)['nodes']
     for node in nodes:
         if node['op'] in ('softmax', 'batch_dot', 'FullyConnected'):  # nothing feeds them bfloat16
             sources = [nodes[source[0]] for source in node['inputs']]
-            assert all(source['op'] != 'Convolution' and source.get('attrs', {}).get('dtype') != 'bfloat16'
-                       for source in sources), node['name']
+            assert all(
+                source['op'] != 'Convolution' and source.get('attrs', {}).get('dtype') != 'bfloat16'
+                for source in sources), node['name']
 
 
 def test_int8_is_oneDNNs_and_says_how_it_was_calibrated():
@@ -83,21 +89,26 @@ def test_int8_is_oneDNNs_and_says_how_it_was_calibrated():
 
 def test_entropy_gives_other_ranges():
     net = mx.gluon.nn.HybridSequential()
-    net.add(mx.gluon.nn.Conv2D(8, 3, activation='relu', in_channels=3), mx.gluon.nn.Conv2D(8, 3, in_channels=8),
-            mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Dense(10, in_units=8))
+    net.add(mx.gluon.nn.Conv2D(8, 3, activation='relu', in_channels=3),
+            mx.gluon.nn.Conv2D(8, 3, in_channels=8), mx.gluon.nn.GlobalAvgPool2D(),
+            mx.gluon.nn.Dense(10, in_units=8))
     net.initialize(mx.init.Xavier())
     bundle = from_gluon(net, 'small', NAMES, (3, 48, 48))
-    ranges = [[node['attrs'].get('max_calib_range') for node in json.loads(converted.graph)['nodes']
-               if node['op'] == '_sg_mkldnn_conv']
-              for converted in (to_int8(bundle, photos(bundle, 8), kind) for kind in ('min-max', 'entropy'))]
+    ranges = [[
+        node['attrs'].get('max_calib_range') for node in json.loads(converted.graph)['nodes']
+        if node['op'] == '_sg_mkldnn_conv'
+    ] for converted in (to_int8(bundle, photos(bundle, 8), kind)
+                        for kind in ('min-max', 'entropy'))]
     assert ranges[0] != ranges[1]
 
 
 def test_mistakes_are_sentences():
     bundle = bundle_of('resnet26')
-    with pytest.raises(UserError, match="unknown calibration 'median': choose one of min-max, entropy"):
+    with pytest.raises(UserError, match="unknown calibration 'median': choose one of min-max, "
+                                        "entropy"):
         to_int8(bundle, photos(bundle, 1), 'median')
-    with pytest.raises(UserError, match='resnet26 is in bfloat16 already: start from float32 files'):
+    with pytest.raises(UserError, match='resnet26 is in bfloat16 already: start from float32 '
+                                        'files'):
         to_int8(to_bf16(bundle), photos(bundle, 1))
     with pytest.raises(UserError, match='mean-max pooling: it is for float32 files'):
         Classifier(to_bf16(bundle), mean_max=True)

@@ -7,13 +7,15 @@ from gluon_a2.errors import UserError
 
 
 class Numbers:
-    """Stands in for a `Classifier`: says the number it finds in a picture's red channel, plus `off` for every third."""
+    """Stands in for a `Classifier`: says the number it finds in a picture's red channel, plus `off`
+    for every third."""
 
     def __init__(self, off=0):
         self.transform, self._off = data.EvalTransform(8, 1.0), off
 
     def logits(self, images):
-        shown = np.rint((images[:, 0].mean(axis=(1, 2)) / data.SCALE + data.MEAN[0]) / 20).astype(int)
+        shown = np.rint(
+            (images[:, 0].mean(axis=(1, 2)) / data.SCALE + data.MEAN[0]) / 20).astype(int)
         shown = np.where(shown % 3 == 0, shown + self._off, shown)
         return np.eye(10)[shown % 10]
 
@@ -40,7 +42,8 @@ class Pictures:
 
 def test_accuracy_and_agreement_by_hand():
     """19 pictures; labels 0, 3, 6 (two each) and 9 (one) are named wrongly by the second form."""
-    forms = side_by_side.compare({'first': (Numbers(), 3_000_000), 'second': (Numbers(1), 1_500_000)}, Pictures(), 7, 0)
+    forms = side_by_side.compare(
+        {'first': (Numbers(), 3_000_000), 'second': (Numbers(1), 1_500_000)}, Pictures(), 7, 0)
     assert [(form.name, form.megabytes, form.top1, form.agreement) for form in forms] == [
         ('first', 3.0, 1.0, 1.0), ('second', 1.5, 12 / 19, 12 / 19)]
     assert forms[0].ratio == 1 and all(form.per_second > 0 for form in forms)

@@ -1,4 +1,5 @@
-"""The doctor on this installation, and on ones that ail: it answers even where `import mxnet` kills the process."""
+"""The doctor on this installation, and on ones that ail: it answers even where `import mxnet` kills
+the process."""
 import os
 import subprocess
 import sys
@@ -15,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def consult(folder=None):
     """Run the doctor with `folder` first on the path: (exit code, its lines)."""
     path = os.pathsep.join(str(part) for part in (folder, ROOT) if part)
-    done = subprocess.run([sys.executable, '-m', 'gluon_a2.doctor'], env={**os.environ, 'PYTHONPATH': path},
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, '-m', 'gluon_a2.doctor'],
+                          env={**os.environ, 'PYTHONPATH': path
+                               }, capture_output=True, text=True, timeout=300)
     assert not done.stderr
     return done.returncode, done.stdout.splitlines()
 
@@ -34,7 +36,8 @@ def test_this_installation_is_well():
     assert table['MXNet'].endswith(' 1.9.1')
     assert table['oneDNN'] == 'yes'
     assert table['CPU threads'] == f'{os.environ["OMP_NUM_THREADS"]} (OMP_NUM_THREADS)'
-    assert {'gluon_a2', 'features', 'CUDA', 'numpy', 'OpenCV', 'Horovod', *doctor.OPTIONAL} < set(table)
+    assert {'gluon_a2', 'features', 'CUDA', 'numpy', 'OpenCV', 'Horovod',
+            *doctor.OPTIONAL} < set(table)
 
 
 @pytest.mark.parametrize('code, sentence', [
@@ -53,14 +56,16 @@ def test_an_mxnet_that_cannot_be_imported(tmp_path, code, sentence):
 def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet': '1.6.0'})
     monkeypatch.setattr(checks, 'installed', {'numpy': '2.0.1', 'tqdm': '4'}.get)
-    monkeypatch.setattr(doctor, 'probe', lambda code: (None, 'ImportError: libGL.so.1: cannot open shared object file'))
+    monkeypatch.setattr(doctor, 'probe', lambda code: (None, 'ImportError: libGL.so.1: cannot open '
+                                                             'shared object file'))
     assert doctor.main() == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith('fault: ')]
     assert told == [
         'fault: mxnet 1.6.0 is installed and gluon_a2 needs 1.9.1: run pip install mxnet==1.9.1',
-        'fault: numpy 2.0.1 is too new for MXNet 1.9.1, which needs numpy below 1.24: run pip install "numpy<1.24"',
-        'fault: OpenCV cannot be imported (ImportError: libGL.so.1: cannot open shared object file): '
-        'run pip install --force-reinstall --no-deps opencv-python-headless==4.11.0.86',
+        'fault: numpy 2.0.1 is too new for MXNet 1.9.1, which needs numpy below 1.24: run pip '
+        'install "numpy<1.24"',
+        'fault: OpenCV cannot be imported (ImportError: libGL.so.1: cannot open shared object '
+        'file): run pip install --force-reinstall --no-deps opencv-python-headless==4.11.0.86',
         *(f'fault: {name} is not installed: run pip install {name} "numpy<1.24"'
           for name in ('matplotlib', 'tensorboardX', 'scikit-learn', 'safetensors'))]
 
@@ -80,7 +85,8 @@ def test_horovod(monkeypatch, version, answer, row, notes):
 
 def test_horovod_is_not_blamed_for_mxnet(monkeypatch):
     monkeypatch.setattr(checks, 'installed', lambda name: '0.28.1')
-    assert doctor.examine_horovod(usable=False) == ([('Horovod', '0.28.1, not tried without MXNet')], [], [])
+    assert doctor.examine_horovod(usable=False) == ([('Horovod', '0.28.1, not tried without MXNet')
+                                                     ], [], [])
 
 
 def test_gpus_that_the_wheel_can_and_cannot_use(monkeypatch):
@@ -103,4 +109,5 @@ def test_probe(code, answer):
 
 
 def test_a_probe_that_never_ends():
-    assert doctor.probe('import time\ntime.sleep(60)', timeout=0.2) == (None, 'no answer within 0.2 s')
+    assert doctor.probe('import time\ntime.sleep(60)', timeout=0.2) == (None, 'no answer within '
+                                                                              '0.2 s')

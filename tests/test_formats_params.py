@@ -13,26 +13,34 @@ DTYPES = ['float16', 'float32', 'float64', 'uint8', 'int8', 'int32', 'int64']
 
 def arrays(dtype):
     rng = np.random.default_rng(2)
-    return {'arg:a_weight': (100 * rng.random((2, 3, 5, 7))).astype(dtype), 'aux:β': np.arange(11).astype(dtype)}
+    return {
+        'arg:a_weight': (100 * rng.random((2, 3, 5, 7))).astype(dtype),
+        'aux:β': np.arange(11).astype(dtype)
+    }
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_written_byte_for_byte_as_mxnet_writes_it(tmp_path, dtype):
     values = arrays(dtype)
-    mx.nd.save(str(tmp_path / 'mxnet'), {name: mx.nd.array(value, dtype=dtype) for name, value in values.items()})
+    mx.nd.save(str(tmp_path / 'mxnet'),
+               {name: mx.nd.array(value, dtype=dtype) for name, value in values.items()})
     assert to_bytes(values) == (tmp_path / 'mxnet').read_bytes()
 
 
 def test_bfloat16_is_read_and_written_as_mxnet_does(tmp_path):
     """1.0 and −2.5 are 0x3F80 and 0xC020, the upper halves of their float32."""
-    values = {name: mx.nd.array(value).astype(BFLOAT16) for name, value in arrays('float32').items()}
+    values = {
+        name: mx.nd.array(value).astype(BFLOAT16) for name, value in arrays('float32').items()
+    }
     values['hand'] = mx.nd.array([1, -2.5]).astype(BFLOAT16)
     mx.nd.save(str(tmp_path / 'mxnet'), values)
     content = (tmp_path / 'mxnet').read_bytes()
     assert to_bytes({name: value.asnumpy() for name, value in values.items()}) == content
     read = from_bytes(content, 'x')
     assert read['hand']['bfloat16'].tolist() == [0x3F80, 0xC020]
-    assert mx.nd.array(read['hand'], dtype=BFLOAT16).astype('float32').asnumpy().tolist() == [1, -2.5]
+    assert mx.nd.array(read['hand'], dtype=BFLOAT16).astype('float32').asnumpy().tolist() == [
+        1, -2.5
+    ]
     assert all(read[name].tobytes() == value.asnumpy().tobytes() for name, value in values.items())
 
 
@@ -69,12 +77,14 @@ def test_what_no_file_can_hold_is_not_written(array):
 def test_every_truncation_is_refused():
     content = to_bytes(arrays('float32'))
     for length in range(len(content)):
-        with pytest.raises(ParamsError, match='w.params is not a sound .params file: .*; copy or export it again'):
+        with pytest.raises(ParamsError, match='w.params is not a sound .params file: .*; copy or '
+                                              'export it again'):
             from_bytes(content[:length], 'w.params')
 
 
 def test_flipped_bits_are_refused_or_stay_inside_their_array():
-    """There is no checksum in the format, so values may change; sizes, names and the rest may not run away."""
+    """There is no checksum in the format, so values may change; sizes, names and the rest may not
+    run away."""
     content = to_bytes({'w': np.zeros((2, 3), np.float32), 'b': np.zeros(2, np.float32)})
     for bit in range(8 * len(content)):
         flipped = bytearray(content)
@@ -109,9 +119,11 @@ def test_noise_is_refused(noise):
                 from_bytes(content, 'x')
 
 
-def _one(magic=0xF993FAC9, storage=0, shape=(3,), device=(1, 0), flag=0, name=b'w', values=bytes(12)):
+def _one(magic=0xF993FAC9, storage=0, shape=(3, ), device=(1, 0), flag=0, name=b'w',
+         values=bytes(12)):
     """A file of one array, fields as given."""
-    array = struct.pack(f'<IiI{len(shape)}q', magic, storage, len(shape), *shape) + struct.pack('<iii', *device, flag)
+    array = struct.pack(f'<IiI{len(shape)}q', magic, storage, len(shape), *shape) + struct.pack(
+        '<iii', *device, flag)
     return (struct.pack('<QQQ', 0x112, 0, 1) + array + values
             + struct.pack('<QQ', 1, len(name)) + name)
 
@@ -126,7 +138,8 @@ def test_one_sound_file():
     (b'<html></html>' * 9, 'it does not begin as one'),
     (struct.pack('<QQQ', 0x112, 7, 0) + bytes(8), 'it does not begin as one'),
     (struct.pack('<QQQ', 0x112, 0, 2 ** 60), 'it has no room for 1152921504606846976 items'),
-    (struct.pack('<QQQ', 0x112, 0, MOST_ARRAYS + 1) + bytes(40 * MOST_ARRAYS), 'it has no room for 65537 items'),
+    (struct.pack('<QQQ', 0x112, 0, MOST_ARRAYS + 1) + bytes(40 * MOST_ARRAYS), 'it has no room for '
+                                                                               '65537 items'),
     (to_bytes({'w': np.zeros(3, np.float32)}) + b'x', '1 bytes follow its end'),
     (_one(magic=0xF993FAC8), 'before MXNet 1.0'),
     (_one(storage=1), 'is sparse'),
@@ -150,6 +163,7 @@ def test_what_is_not_one_is_refused(content, sentence):
 
 
 def test_two_arrays_of_one_name_are_refused():
-    content = to_bytes({'aa': np.zeros(2, np.float32), 'ab': np.zeros(2, np.float32)}).replace(b'ab', b'aa')
+    content = to_bytes({'aa': np.zeros(2, np.float32), 'ab': np.zeros(2, np.float32)}).replace(
+        b'ab', b'aa')
     with pytest.raises(ParamsError, match='it has 2 arrays and 1 different names'):
         from_bytes(content, 'x')

@@ -19,9 +19,11 @@ from gluon_a2.models import get_model, list_baselines
 ROOT = Path(__file__).resolve().parents[1]
 FUZZ = ROOT / 'benchmarks' / 'fuzz_files.py'
 EXPORTED = sorted((ROOT / 'symbols').glob('*-symbol.json'))
-GLUONCV = ['resnet50_v1b', 'resnet50_v2', 'mobilenetv2_1.0', 'mobilenetv3_large', 'densenet121', 'inceptionv3',
-           'squeezenet1.1', 'vgg16_bn', 'se_resnet50_v1', 'resnest50', 'shufflenet_v2',
-           'i3d_nl5_resnet50_v1_kinetics400', 'slowfast_4x16_resnet50_kinetics400']
+GLUONCV = [
+    'resnet50_v1b', 'resnet50_v2', 'mobilenetv2_1.0', 'mobilenetv3_large', 'densenet121',
+    'inceptionv3', 'squeezenet1.1', 'vgg16_bn', 'se_resnet50_v1', 'resnest50', 'shufflenet_v2',
+    'i3d_nl5_resnet50_v1_kinetics400', 'slowfast_4x16_resnet50_kinetics400'
+]
 
 
 def same(symbol):
@@ -52,7 +54,8 @@ def test_networks_of_gluoncv_are_read(name):
 
 
 def test_symbols_with_a_loss_are_read():
-    """As Module's users and Dual Path Networks have them; variables made on the way keep their layer's attributes."""
+    """As Module's users and Dual Path Networks have them; variables made on the way keep their
+    layer's attributes."""
     dense = mx.sym.FullyConnected(mx.sym.Flatten(mx.sym.var('data')), num_hidden=7, name='fc')
     assert same(mx.sym.SoftmaxOutput(dense, name='softmax'))
 
@@ -60,7 +63,9 @@ def test_symbols_with_a_loss_are_read():
 def test_older_names_are_read():
     """MXNet 1.0 calls attributes attr, and entries may have no version."""
     graph = _graph()
-    graph['nodes'][1] = {'op': 'Activation', 'name': 'r', 'attr': {'act_type': 'relu'}, 'inputs': [[0, 0]]}
+    graph['nodes'][1] = {
+        'op': 'Activation', 'name': 'r', 'attr': {'act_type': 'relu'}, 'inputs': [[0, 0]]
+    }
     graph['attrs'] = {'mxnet_version': ['int', 1000]}
     relu = mx.sym.Activation(mx.sym.var('data'), act_type='relu', name='r')
     assert parse_symbol(json.dumps(graph).encode(), 'x').tojson() == relu.tojson()
@@ -86,35 +91,63 @@ def test_fused_mixed_and_quantized_symbols_are_read(small):
     for content, _ in small:
         assert parse_symbol(content, 'x').tojson() == mx.sym.load_json(content.decode()).tojson()
     operators = {node['op'] for content, _ in small for node in json.loads(content)['nodes']}
-    assert {'_sg_mkldnn_conv', '_sg_mkldnn_fully_connected', '_contrib_quantize_v2', '_contrib_dequantize',
-            'amp_cast'} <= operators
+    assert {
+        '_sg_mkldnn_conv', '_sg_mkldnn_fully_connected', '_contrib_quantize_v2',
+        '_contrib_dequantize', 'amp_cast'
+    } <= operators
 
 
 d, e = mx.sym.var('data'), mx.sym.var('e')
-CASES = [  # each gives an operator whose number of inputs or outputs depends on its attributes, or is not 1
+# each gives an operator whose number of inputs or outputs depends on its attributes, or is not 1
+CASES = [
     *(mx.sym.Convolution(d, kernel=(1, 1), num_filter=2, no_bias=flag) for flag in (True, False)),
     *(mx.sym.Deconvolution(d, kernel=(1, 1), num_filter=2, no_bias=flag) for flag in (True, False)),
-    mx.sym.Deconvolution(d, kernel=(1, 1), num_filter=2), mx.sym.FullyConnected(d, num_hidden=2),
-    *(mx.sym.LeakyReLU(d, act_type=kind) for kind in ('leaky', 'prelu', 'gelu', 'elu')),
-    *(mx.sym.RNN(d, mode=mode, state_size=3, num_layers=2, state_outputs=states, use_sequence_length=length)
-      for mode in ('lstm', 'gru', 'rnn_tanh') for states in (True, False) for length in (True, False)),
+    mx.sym.Deconvolution(d, kernel=(1, 1), num_filter=2),
+    mx.sym.FullyConnected(d, num_hidden=2), *(mx.sym.LeakyReLU(d, act_type=kind)
+                                              for kind in ('leaky', 'prelu', 'gelu', 'elu')),
+    *(mx.sym.RNN(d, mode=mode, state_size=3, num_layers=2, state_outputs=states,
+                 use_sequence_length=length) for mode in ('lstm', 'gru', 'rnn_tanh')
+      for states in (True, False) for length in (True, False)),
     mx.sym.UpSampling(d, scale=2, sample_type='bilinear', num_filter=3, num_args=1),
     mx.sym.UpSampling(d, e, scale=2, sample_type='nearest', num_args=2),
-    mx.sym.softmax(d), mx.sym.softmax(d, e, use_length=True), mx.sym.add_n(d, e, d), mx.sym.Concat(d, e, dim=1),
-    mx.sym.stack(d, e), mx.sym.amp_multicast(d, e, num_outputs=2), mx.sym.contrib.BilinearResize2D(d, e, mode='like'),
-    mx.sym.contrib.BilinearResize2D(d, height=2, width=3), mx.sym.zeros((2, 3)),
-    mx.sym.BatchNorm(d), mx.sym.contrib.BatchNormWithReLU(d), mx.sym.LayerNorm(d), mx.sym.GroupNorm(d),
-    mx.sym.InstanceNorm(d), mx.sym.LRN(d, nsize=3), mx.sym.L2Normalization(d), mx.sym.Dropout(d),
-    *(mx.sym.topk(d, ret_typ=kind) for kind in ('both', 'value', 'indices', 'mask')),
-    mx.sym.SliceChannel(d, num_outputs=3), mx.sym.split_v2(d, 3), mx.sym.split_v2(d, (2, 4)),
-    mx.sym.slice(d, begin=(None, 1), end=(None, 2)), mx.sym.contrib.quantize(d), mx.sym.contrib.quantize_v2(d),
-    mx.sym.contrib.requantize(d), mx.sym.contrib.dequantize(d),
-    *(mx.sym.contrib.quantized_conv(d, kernel=(1, 1), num_filter=2, no_bias=flag) for flag in (True, False)),
-    mx.sym.contrib.quantized_fully_connected(d, num_hidden=2), mx.sym.contrib.quantized_flatten(d),
-    mx.sym.contrib.quantized_concat(*map(mx.sym.var, 'abcdef'), num_args=2),
-    *(mx.sym.contrib.quantized_elemwise_mul(d, enable_float_output=flag) for flag in (True, False)),
-    mx.sym.contrib.quantized_elemwise_add(d), mx.sym.contrib.quantized_act(d, act_type='relu'),
-    mx.sym.contrib.quantized_batch_norm(d)]
+    mx.sym.softmax(d),
+    mx.sym.softmax(d, e, use_length=True),
+    mx.sym.add_n(d, e, d),
+    mx.sym.Concat(d, e, dim=1),
+    mx.sym.stack(d, e),
+    mx.sym.amp_multicast(d, e, num_outputs=2),
+    mx.sym.contrib.BilinearResize2D(d, e, mode='like'),
+    mx.sym.contrib.BilinearResize2D(d, height=2, width=3),
+    mx.sym.zeros((2, 3)),
+    mx.sym.BatchNorm(d),
+    mx.sym.contrib.BatchNormWithReLU(d),
+    mx.sym.LayerNorm(d),
+    mx.sym.GroupNorm(d),
+    mx.sym.InstanceNorm(d),
+    mx.sym.LRN(d, nsize=3),
+    mx.sym.L2Normalization(d),
+    mx.sym.Dropout(d), *(mx.sym.topk(d, ret_typ=kind)
+                         for kind in ('both', 'value', 'indices', 'mask')),
+    mx.sym.SliceChannel(d, num_outputs=3),
+    mx.sym.split_v2(d, 3),
+    mx.sym.split_v2(d, (2, 4)),
+    mx.sym.slice(d, begin=(None, 1), end=(None, 2)),
+    mx.sym.contrib.quantize(d),
+    mx.sym.contrib.quantize_v2(d),
+    mx.sym.contrib.requantize(d),
+    mx.sym.contrib.dequantize(d),
+    *(mx.sym.contrib.quantized_conv(d, kernel=(1, 1), num_filter=2, no_bias=flag)
+      for flag in (True, False)),
+    mx.sym.contrib.quantized_fully_connected(d, num_hidden=2),
+    mx.sym.contrib.quantized_flatten(d),
+    mx.sym.contrib.quantized_concat(
+        *map(mx.sym.var, 'abcdef'),
+        num_args=2), *(mx.sym.contrib.quantized_elemwise_mul(d, enable_float_output=flag)
+                       for flag in (True, False)),
+    mx.sym.contrib.quantized_elemwise_add(d),
+    mx.sym.contrib.quantized_act(d, act_type='relu'),
+    mx.sym.contrib.quantized_batch_norm(d)
+]
 
 
 @pytest.mark.parametrize('symbol', CASES, ids=lambda symbol: symbol.name)
@@ -135,7 +168,8 @@ def test_inputs_and_outputs_are_counted_as_mxnet_counts_them(symbol):
 
 
 def test_every_operator_is_one_of_mxnet_and_its_attributes_are_understood():
-    """An operator that lacks an input is refused for that, or for an attribute: both come after the registry."""
+    """An operator that lacks an input is refused for that, or for an attribute: both come after the
+    registry."""
     assert set(mx.operator.get_all_registered_operators()) >= OPERATORS
     for name in OPERATORS:
         with pytest.raises(SymbolError, match='inputs and has|has no attribute|has no subgraph'):
@@ -145,8 +179,15 @@ def test_every_operator_is_one_of_mxnet_and_its_attributes_are_understood():
 # ---- what is refused
 
 def _graph(**changes):
-    relu = {'op': 'Activation', 'name': 'r', 'attrs': {'act_type': 'relu'}, 'inputs': [[0, 0, 0]], **changes}
-    return {'nodes': [{'op': 'null', 'name': 'data', 'inputs': []}, relu], 'arg_nodes': [0], 'heads': [[1, 0, 0]]}
+    relu = {
+        'op': 'Activation', 'name': 'r', 'attrs': {'act_type': 'relu'}, 'inputs': [[0, 0, 0]],
+        **changes
+    }
+    return {
+        'nodes': [{'op': 'null', 'name': 'data', 'inputs': []}, relu], 'arg_nodes': [0], 'heads': [[
+            1, 0, 0
+        ]]
+    }
 
 
 def _json(**changes):
@@ -194,7 +235,8 @@ def _with(op, **attrs):
     (_graph(inputs={}), 'node 1 has inputs that are no list'),
     (_graph(inputs=[]), 'node 1 takes 1 inputs and has 0'),
     ({**_graph(), 'heads': []}, 'it has no outputs'),
-    ({**_graph(), 'heads': [[7, 0, 0]]}, 'its output reads from a node that does not come before it'),
+    ({**_graph(), 'heads': [[7, 0, 0]]}, 'its output reads from a node that does not come before '
+                                         'it'),
     ({**_graph(), 'heads': [[1, 7, 0]]}, 'its output reads output 7 of node 1, which has 1'),
     ({**_graph(), 'heads': [[1, 0, 0]] * 1025}, 'it has 1025 outputs'),
     ({**_graph(), 'arg_nodes': []}, 'arg_nodes are not its variables'),
@@ -205,28 +247,37 @@ def _with(op, **attrs):
     ({**_graph(), 'attrs': {'mxnet_version': ['int', 800]}}, 'MXNet 800 wrote it'),
     ({**_graph(), 'attrs': {'mxnet_version': '1.9.1'}}, 'its mxnet_version is none'),
     ({**_graph(), 'attrs': {'json': ['str', '']}}, 'it has attributes no symbol has'),
-    ({**_graph(), 'nodes': [_variable()['nodes'][0]] * 2, 'arg_nodes': [0, 1]}, 'two variables have one name'),
+    ({**_graph(), 'nodes': [_variable()['nodes'][0]] * 2, 'arg_nodes': [0, 1]}, 'two variables '
+                                                                                'have one name'),
     (json.dumps(_graph()).replace('"op"', '"op": "Custom", "op"'), 'it names something twice'),
     (json.dumps(_graph()).replace('[1, 0, 0]', '[1, NaN, 0]'), 'it has the number NaN'),
     (json.dumps(_graph()).replace('[1, 0, 0]', '[1, 0.0, 0]'), 'it has the number 0.0'),
     (json.dumps(_graph()).replace('[1, 0, 0]', '[1, 1e9, 0]'), 'it has the number 1e9'),
-    (json.dumps(_graph()).replace('[1, 0, 0]', '[1, ' + '9' * 10 ** 6 + ', 0]'), 'it has the number 9999'),
+    (json.dumps(_graph()).replace('[1, 0, 0]', '[1, ' + '9' * 10 ** 6 + ', 0]'), 'it has the '
+                                                                                 'number 9999'),
     ('[' * 10 ** 6, 'it is nested too deep'),
     (' ' * (2 ** 22 + 1), 'it has more than 4194304 bytes'),
     (_graph(attrs=[]), 'node 1 has attributes that are no texts'),
     (_graph(attrs={'act_type': 1}), 'node 1 has attributes that are no texts'),
-    (_with('Activation', act_type='nonsense'), "node 1 has the attribute act_type 'nonsense', which is none of {'relu"),
+    (_with('Activation', act_type='nonsense'), "node 1 has the attribute act_type 'nonsense', "
+                                               "which is none of {'relu"),
     (_with('Activation'), 'node 1 has no attribute act_type'),
-    (_with('Activation', act_type='relu', axis='1'), "node 1 has the attribute 'axis', which Activation does not have"),
-    (_with('Convolution', kernel='(1, 1)', num_filter='1000000000'), 'num_filter .* from 1 to 16777216'),
+    (_with('Activation', act_type='relu', axis='1'), "node 1 has the attribute 'axis', which "
+                                                     "Activation does not have"),
+    (_with('Convolution', kernel='(1, 1)', num_filter='1000000000'), 'num_filter .* from 1 to '
+                                                                     '16777216'),
     (_with('Convolution', kernel='(1, 1)', num_filter='1.0'), 'is not an integer'),
-    (_with('Convolution', kernel='(1, 1)', num_filter='8', num_group='0'), 'is not an integer from 1'),
-    (_with('Convolution', kernel='(1, 1)', num_filter='8', no_bias='2'), 'is neither True nor False'),
-    (_with('Convolution', kernel='(1000000, 1000000)', num_filter='8'), 'asks for more than 268435456 values'),
+    (_with('Convolution', kernel='(1, 1)', num_filter='8', num_group='0'), 'is not an integer from '
+                                                                           '1'),
+    (_with('Convolution', kernel='(1, 1)', num_filter='8', no_bias='2'), 'is neither True nor '
+                                                                         'False'),
+    (_with('Convolution', kernel='(1000000, 1000000)', num_filter='8'), 'asks for more than '
+                                                                        '268435456 values'),
     (_with('Convolution', kernel='(1, 1', num_filter='8'), 'is not an integer'),
     (_with('Convolution', kernel='(0, 1)', num_filter='8'), 'is not an integer from 1'),
     (_with('Reshape', shape='(' + '1, ' * 17 + ')'), 'has 17 entries'),
-    (_with('Reshape', shape='None'), 'is not an integer'),  # MXNet takes that for a shape of -1 axes
+    # MXNet takes that for a shape of -1 axes
+    (_with('Reshape', shape='None'), 'is not an integer'),
     (_with('Reshape', shape=''), 'has 0 entries'),
     (_with('_zeros', shape='(1000000, 1000000)'), 'asks for more than 268435456 values'),
     (_with('_zeros', ctx='disk(0)'), 'is no device'),
@@ -237,8 +288,10 @@ def _with(op, **attrs):
     (_with('_mul_scalar', scalar='1e999'), 'is not a number'),
     (_variable(attrs={'__shape__': '(-5,)'}), 'node 0 has the attribute __shape__'),
     (_variable(attrs={'__dtype__': '99'}), 'node 0 has the attribute __dtype__'),
-    (_variable(attrs={'__init__': '["load", {"param": "x.params"}]'}), 'node 0 .* which reads a file'),
-    (_variable(attrs={'__gpu__': '1'}), "node 0 has the attribute '__gpu__', which null does not have")])
+    (_variable(attrs={'__init__': '["load", {"param": "x.params"}]'}), 'node 0 .* which reads a '
+                                                                       'file'),
+    (_variable(attrs={'__gpu__': '1'}), "node 0 has the attribute '__gpu__', which null does not "
+                                        "have")])
 def test_unsound_symbols_are_refused(tmp_path, graph, sentence):
     text = graph if isinstance(graph, (str, bytes)) else json.dumps(graph)
     (tmp_path / 's.json').write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -248,18 +301,21 @@ def test_unsound_symbols_are_refused(tmp_path, graph, sentence):
 
 
 def test_the_graphs_above_are_sound_before_they_are_changed():
-    for graph in (_graph(), _variable(attrs={'__shape__': '(0, 3, 7, 7)', '__init__': '["xavier", {}]'}),
+    for graph in (_graph(), _variable(attrs={'__shape__': '(0, 3, 7, 7)', '__init__': '["xavier", '
+                                                                                      '{}]'}),
                   _with('Reshape', shape='(0, -1)'), {**_graph(), 'node_row_ptr': [0, 1, 2]}):
         assert parse_symbol(json.dumps(graph).encode(), 'x').list_arguments() == ['data']
 
 
 def _first_fused(small):
-    """(graph, node): a quantized network, and in it a convolution with bias and BatchNorm in one node."""
+    """(graph, node): a quantized network, and in it a convolution with bias and BatchNorm in one
+    node."""
     for content, _ in small:
         graph = json.loads(content)
         for node in graph['nodes']:
             attrs = node.get('attrs', {})
-            if attrs.get('with_bn') == attrs.get('quantized') == 'true' and len(node['inputs']) == 9:
+            if attrs.get('with_bn') == attrs.get('quantized') == 'true' and len(
+                    node['inputs']) == 9:
                 return graph, node
     raise AssertionError('no such node')
 
@@ -268,14 +324,19 @@ def _first_fused(small):
     (lambda node: node.pop('subgraphs'), 'has no subgraph, or several'),
     (lambda node: node.update(subgraphs=node['subgraphs'] * 2), 'has no subgraph, or several'),
     (lambda node: node['attrs'].pop('with_bn'), 'of other operators than its attributes say'),
-    (lambda node: node['attrs'].update(with_sum='true'), 'of other operators than its attributes say'),
+    (lambda node: node['attrs'].update(with_sum='true'), 'of other operators than its attributes '
+                                                         'say'),
     (lambda node: node['attrs'].update(quantized='false'), 'takes 7 inputs and has 9'),
     (lambda node: node['inputs'].pop(), 'takes 9 inputs and has 8'),
-    (lambda node: node['subgraphs'][0]['nodes'][3].update(op='Custom'), 'has a subgraph: node 3 is a Custom'),
-    (lambda node: node['subgraphs'][0]['nodes'][3].update(inputs=[[1, 0, 0]] * 3), 'a subgraph that is no chain'),
+    (lambda node: node['subgraphs'][0]['nodes'][3].update(op='Custom'), 'has a subgraph: node 3 is '
+                                                                        'a Custom'),
+    (lambda node: node['subgraphs'][0]['nodes'][3].update(inputs=[[1, 0, 0]] * 3), 'a subgraph '
+                                                                                   'that is no '
+                                                                                   'chain'),
     (lambda node: node['subgraphs'][0]['nodes'][3].update(op='_sg_mkldnn_conv', attrs={}),
      'has a subgraph: node 3 is fused twice'),
-    (lambda node: node['subgraphs'][0].update(attrs={'mxnet_version': 1}), 'its mxnet_version is none')])
+    (lambda node: node['subgraphs'][0].update(attrs={'mxnet_version': 1}), 'its mxnet_version is '
+                                                                           'none')])
 def test_fused_nodes_hold_what_they_say(small, change, sentence):
     graph, node = _first_fused(small)
     change(node)
@@ -288,15 +349,20 @@ def test_a_missing_file_is_named(tmp_path):
         read_symbol(tmp_path / 'none.json')
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=9), lambda inner: (
-    st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(
-        ['nodes', 'heads', 'arg_nodes', 'op', 'name', 'inputs', 'attrs', 'subgraphs', 'mxnet_version']), inner)))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=9),
+    lambda inner: (st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from([
+            'nodes', 'heads', 'arg_nodes', 'op', 'name', 'inputs', 'attrs', 'subgraphs',
+            'mxnet_version'
+        ]), inner)))
 
 
 @settings(max_examples=100, deadline=None)
 @given(JSON, st.sampled_from(['nodes', 'heads', 'arg_nodes', 'node_row_ptr', 'attrs', 'node', 'inputs', 'name', 'op']))
 def test_any_json_is_refused_in_a_sentence(value, part):
-    graph = _graph(**{part: value}) if part in ('inputs', 'name', 'op') else {**_graph(), part: value}
+    graph = _graph(**{part: value}) if part in ('inputs', 'name',
+                                                'op') else {**_graph(), part: value}
     graph = {**_graph(), 'nodes': [_graph()['nodes'][0], value]} if part == 'node' else graph
     try:
         symbol = parse_symbol(json.dumps(graph).encode(), 'x')
@@ -312,9 +378,11 @@ def test_any_json_is_refused_in_a_sentence(value, part):
 def test_what_is_accepted_is_shaped_or_refused_by_mxnet(key, text):
     """The process lives on, whatever an attribute says."""
     attrs = {'kernel': '(1, 1)', 'num_filter': '8', 'no_bias': 'True', key: text}
-    graph = _graph(op='Convolution', attrs=attrs, inputs=[[0, 0, 0]] * (2 if attrs['no_bias'] == 'True' else 3))
+    graph = _graph(op='Convolution', attrs=attrs, inputs=[[0, 0, 0]] *
+                   (2 if attrs['no_bias'] == 'True' else 3))
     try:
-        _, (shape,), _ = parse_symbol(json.dumps(graph).encode(), 'x').infer_shape(data=(8, 8, 1, 1))
+        _, (shape, ), _ = parse_symbol(json.dumps(graph).encode(),
+                                       'x').infer_shape(data=(8, 8, 1, 1))
     except (SymbolError, mx.MXNetError):
         return
     assert len(shape) == 4 and min(shape) >= 0
@@ -329,10 +397,15 @@ def test_values_that_fit_pass(small, fuzz):
 
 def _pair():
     """A symbol with all kinds of inputs, and values that fit it."""
-    body = mx.sym.BatchNorm(mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=5, name='fc'), name='bn')
-    shapes = {'arg:fc_weight': (5, 3), 'arg:fc_bias': (5,), 'arg:bn_gamma': (5,), 'arg:bn_beta': (5,),
-              'aux:bn_moving_mean': (5,), 'aux:bn_moving_var': (5,)}
-    return mx.sym.SoftmaxOutput(body, name='softmax'), {key: np.zeros(shape) for key, shape in shapes.items()}
+    body = mx.sym.BatchNorm(mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=5, name='fc'),
+                            name='bn')
+    shapes = {
+        'arg:fc_weight': (5, 3), 'arg:fc_bias': (5, ), 'arg:bn_gamma': (5, ), 'arg:bn_beta': (5, ),
+        'aux:bn_moving_mean': (5, ), 'aux:bn_moving_var': (5, )
+    }
+    return mx.sym.SoftmaxOutput(body, name='softmax'), {
+        key: np.zeros(shape) for key, shape in shapes.items()
+    }
 
 
 def test_labels_may_be_left_out():
@@ -345,7 +418,8 @@ def test_labels_may_be_left_out():
     ({'arg:fc_weight': np.zeros((3, 5))},
      r'w.params does not fit the symbol, which takes arg:fc_weight of shape \(5, 3\): it has \(3, 5\); export both'),
     ({'arg:fc_bias': None}, r'which takes arg:fc_bias of shape \(5,\): it has none'),
-    ({'aux:bn_moving_var': None, 'arg:bn_moving_var': np.zeros(5)}, 'which takes aux:bn_moving_var .* it has none'),
+    ({'aux:bn_moving_var': None, 'arg:bn_moving_var': np.zeros(5)}, 'which takes aux:bn_moving_var '
+                                                                    '.* it has none'),
     ({'arg:extra': np.zeros(5)}, 'which takes no arg:extra'),
     ({'arg:data': np.zeros((2, 3))}, 'which takes no arg:data'),
     ({'arg:softmax_label': np.zeros(3)}, r'which takes arg:softmax_label of shape \(2,\): it has \(3,\)')])
@@ -358,8 +432,10 @@ def test_values_that_do_not_fit_are_named(changes, sentence):
 
 @pytest.mark.parametrize('symbol, shape, sentence', [
     (mx.sym.relu(mx.sym.var('image')), (2, 3), 'the symbol of w has no input named data'),
-    (mx.sym.Convolution(mx.sym.var('data'), kernel=(3, 3), num_filter=2), (1, 2), 'cannot take data of shape'),
-    (mx.sym.broadcast_add(mx.sym.var('data'), mx.sym.var('b')), (1, 2), 'does not tell all its shapes')])
+    (mx.sym.Convolution(mx.sym.var('data'), kernel=(3, 3), num_filter=2), (1, 2), 'cannot take '
+                                                                                  'data of shape'),
+    (mx.sym.broadcast_add(mx.sym.var('data'), mx.sym.var('b')), (1, 2), 'does not tell all its '
+                                                                        'shapes')])
 def test_symbols_that_cannot_be_fed_are_named(symbol, shape, sentence):
     with pytest.raises(SymbolError, match=sentence):
         check_values(symbol, {}, 'w', shape)
@@ -369,8 +445,11 @@ def test_symbols_that_cannot_be_fed_are_named(symbol, shape, sentence):
 
 def test_mutated_files_are_read_or_refused(tmp_path):
     """The short version of what benchmarks/fuzz_files.py does 100,000 times."""
-    done = subprocess.run([sys.executable, str(FUZZ), '--count', '500', '-j', '1', '--seed', '3', '--out',
-                           str(tmp_path / 'x.csv')], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
+    done = subprocess.run([
+        sys.executable,
+        str(FUZZ), '--count', '500', '-j', '1', '--seed', '3', '--out',
+        str(tmp_path / 'x.csv')
+    ], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
     assert done.stdout.splitlines()[-1] == '500 files: 0 exception, 0 crash, 0 hang, 0 memory'
     assert done.returncode == 0
 
@@ -416,13 +495,19 @@ sys.exit(fuzz.main(['--count', '11', '-j', '1', '--out', sys.argv[2], '--keep', 
 
 def test_the_fuzzer_sees_what_it_looks_for(tmp_path):
     """Each defect is counted, its file kept, and the workers go on with the next."""
-    done = subprocess.run([sys.executable, '-c', DOCTORED, str(FUZZ.parent), str(tmp_path / 'x.csv'),
-                           str(tmp_path / 'kept')], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
+    done = subprocess.run([
+        sys.executable, '-c', DOCTORED,
+        str(FUZZ.parent),
+        str(tmp_path / 'x.csv'),
+        str(tmp_path / 'kept')
+    ], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
     assert done.stdout.splitlines()[-1] == '11 files: 1 exception, 2 crash, 1 hang, 1 memory'
     assert done.returncode == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / 'kept').iterdir()} == {
-        '1-0-dies-crash.params': b'dies', '1-10-dies-crash.params': b'dies', '1-2-hangs-hang.params': b'hangs',
-        '1-4-eats-memory.params': b'eats', '1-6-raises-exception.params': b'raises'}
+        '1-0-dies-crash.params': b'dies', '1-10-dies-crash.params': b'dies',
+        '1-2-hangs-hang.params': b'hangs', '1-4-eats-memory.params': b'eats',
+        '1-6-raises-exception.params': b'raises'
+    }
     rows = (tmp_path / 'x.csv').read_text().splitlines()
     assert rows[0] == 'format,change,files,refused,accepted,exception,crash,hang,memory'
     assert rows[1] == 'params,dies,2,0,0,0,2,0,0'

@@ -26,13 +26,18 @@ def flags(*given):
 
 
 def environment(folder):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(('HOROVOD_', 'GLUON_A2_'))}
+    clean = {
+        name: value for name, value in os.environ.items()
+        if not name.startswith(('HOROVOD_', 'GLUON_A2_'))
+    }
     return dict(clean, TOY_JOB=str(folder))
 
 
 def popen(folder, *given, script=TOY):
-    return subprocess.Popen([sys.executable, str(script), '--save-dir', str(folder), *map(str, given)], cwd=ROOT,
-                            env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding='utf-8')
+    return subprocess.Popen(
+        [sys.executable, str(script), '--save-dir',
+         str(folder), *map(str, given)], cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, encoding='utf-8')
 
 
 def run(folder, *given, script=TOY):
@@ -87,20 +92,25 @@ def test_hosts_that_cannot_be(given, reason):
 
 def test_hosts(tmp_path):
     assert launch.read_hosts(flags('-np', 3)) == [('localhost', 3)]
-    assert launch.read_hosts(flags('-np', 3, '-H', 'n-1.x:2,10.0.0.2:5')) == [('n-1.x', 2), ('10.0.0.2', 5)]
+    assert launch.read_hosts(flags('-np', 3, '-H', 'n-1.x:2,10.0.0.2:5')) == [('n-1.x', 2),
+                                                                              ('10.0.0.2', 5)]
     file = tmp_path / 'hosts'
     file.write_text('# ours\nn1 slots=2\n\nn2   slots = 3  # the big one\n')
     assert launch.read_hosts(flags('-np', 5, '--hostfile', file)) == [('n1', 2), ('n2', 3)]
     file.write_text('n1 8\n')
-    with pytest.raises(UserError, match="'n1 8' is no host .*hosts: \"HOST slots=SLOTS\" is expected"):
+    with pytest.raises(UserError, match="'n1 8' is no host .*hosts: \"HOST slots=SLOTS\" is "
+                                        "expected"):
         launch.read_hosts(flags('-np', 5, '--hostfile', file))
-    assert [launch.is_local(host) for host in ('localhost', '127.0.0.1', socket.gethostname(), 'other')] == [
-        True, True, True, False]
+    assert [
+        launch.is_local(host) for host in ('localhost', '127.0.0.1', socket.gethostname(), 'other')
+    ] == [True, True, True, False]
 
 
 def test_the_command_of_a_rank(tmp_path):
-    argv = ['s.py', '--epochs', '3', '-np', '4', '--lr=-1', '-H', 'a:4', '--save-dir=old', '-j', '2', '--overwrite',
-            '--max-restarts', '2', '--rec-train', 'a b', '--seed', '-5']
+    argv = [
+        's.py', '--epochs', '3', '-np', '4', '--lr=-1', '-H', 'a:4', '--save-dir=old', '-j', '2',
+        '--overwrite', '--max-restarts', '2', '--rec-train', 'a b', '--seed', '-5'
+    ]
     job = launch.Job(flags('-np', 4), argv, tmp_path)
     rest = ['--epochs', '3', '--lr=-1', '-j', '2', '--rec-train', 'a b', '--seed', '-5']
     first = [sys.executable, 's.py', *rest, '--overwrite', '--save-dir', str(tmp_path)]
@@ -108,14 +118,20 @@ def test_the_command_of_a_rank(tmp_path):
     (tmp_path / 'run.json').write_text('{"launch": "another"}')
     assert job.command(again=True) == first
     (tmp_path / 'run.json').write_text(json.dumps({'launch': job.id}))
-    assert job.command(again=True) == [sys.executable, 's.py', *rest, '--resume', '--save-dir', str(tmp_path)]
+    assert job.command(again=True) == [
+        sys.executable, 's.py', *rest, '--resume', '--save-dir',
+        str(tmp_path)
+    ]
     assert job.command() == first
 
 
 def test_a_remote_line_survives_the_shell(tmp_path):
     program = 'import json, os, sys; print(json.dumps([sys.argv[1:], os.environ["MXNET_X"], "HOME" in os.environ]))'
-    line = launch._remote_line([sys.executable, '-c', program, "it's", 'a $b "c"'], {'MXNET_X': "x'y z", 'HOME': 'h'})
-    said = subprocess.run(['env', '-i', 'sh', '-c', line], stdout=subprocess.PIPE, check=True).stdout
+    line = launch._remote_line([sys.executable, '-c', program, "it's", 'a $b "c"'],
+                               {'MXNET_X': "x'y "
+                                "z", 'HOME': 'h'})
+    said = subprocess.run(['env', '-i', 'sh', '-c', line], stdout=subprocess.PIPE,
+                          check=True).stdout
     assert json.loads(said) == [["it's", 'a $b "c"'], "x'y z", False]
 
 
@@ -127,8 +143,8 @@ def test_exit_codes(tmp_path, code):
     got, said = run(tmp_path, '--max-restarts', 1, '--no-heart', '--fault', code, '--until', 9)
     assert got == code
     assert len(starts(tmp_path)) == (2 if code == 1 else 1)
-    assert said == ('' if code != 1 else 'rank 0 ended with exit code 1\nrestart 1 of 1: from the beginning\n'
-                    'rank 0 ended with exit code 1\n')
+    assert said == ('' if code != 1 else 'rank 0 ended with exit code 1\nrestart 1 of 1: from the '
+                                         'beginning\nrank 0 ended with exit code 1\n')
 
 
 @pytest.mark.parametrize('foreign', [False, True])
@@ -138,7 +154,8 @@ def test_a_restart_resumes_what_this_launch_began(tmp_path, foreign):
     assert code == 0
     how = 'from the beginning' if foreign else 'going on from the last checkpoint'
     assert f'rank 0 was killed by SIGKILL\nrestart 1 of 3: {how}\n' in said and f'restart 2 of 3: {how}\n' in said
-    modes = [[flag for flag in start['argv'] if flag in ('--resume', '--overwrite')] for start in starts(tmp_path)]
+    modes = [[flag for flag in start['argv'] if flag in ('--resume', '--overwrite')]
+             for start in starts(tmp_path)]
     assert modes == [['--overwrite']] + [['--overwrite' if foreign else '--resume']] * 2
     assert all(start['argv'][-2:] == ['--save-dir', str(tmp_path)] for start in starts(tmp_path))
     assert not (tmp_path / 'fault.json').exists()
@@ -200,22 +217,29 @@ def test_a_launcher_that_is_killed_leaves_nothing(tmp_path, ranks):
 
 
 def test_the_watchdog_sees_that_the_launcher_is_gone(tmp_path):
-    """Where the kernel does not kill the ranks, as on other machines: a shell that ends stands for the launcher."""
+    """Where the kernel does not kill the ranks, as on other machines: a shell that ends stands for
+    the launcher."""
     command = f'{shlex.quote(sys.executable)} {TOY} --save-dir {tmp_path} --steps 1000 >{tmp_path}/said 2>&1 & sleep 1'
-    subprocess.run(['sh', '-c', command], env=dict(environment(tmp_path), GLUON_A2_LAUNCH='x'), check=True, timeout=30)
+    subprocess.run(['sh', '-c', command], env=dict(environment(tmp_path), GLUON_A2_LAUNCH='x'),
+                   check=True, timeout=30)
     assert_all_gone(tmp_path)
     assert 'the launcher is gone' in (tmp_path / 'said').read_text()
 
 
 def test_ranks_on_another_host(tmp_path, horovod):
-    code, said = run(tmp_path, '-np', 3, '-H', 'localhost:2,otherhost:1', '--remote-shell', 'env STUB={host} sh -c')
+    code, said = run(tmp_path, '-np', 3, '-H', 'localhost:2,otherhost:1', '--remote-shell', 'env '
+                     'STUB={host} '
+                     'sh -c')
     assert (code, said) == (0, '')
-    assert {start['rank']: start['hostname'] for start in starts(tmp_path)} == {0: None, 1: None, 2: 'otherhost'}
+    assert {start['rank']: start['hostname']
+            for start in starts(tmp_path)} == {0: None, 1: None, 2: 'otherhost'}
 
 
 @pytest.mark.parametrize('given, reason', [
-    (['-np', 2, '--remote-shell', 'no-such-shell {host}', '-H', 'other:2'], 'no-such-shell cannot be started'),
-    (['-np', 2, '--network-interface', 'no0', '-H', 'other:2'], '--network-interface no0 has no address here'),
+    (['-np', 2, '--remote-shell', 'no-such-shell {host}', '-H', 'other:2'], 'no-such-shell cannot '
+                                                                            'be started'),
+    (['-np', 2, '--network-interface', 'no0', '-H', 'other:2'], '--network-interface no0 has no '
+                                                                'address here'),
 ])
 def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
     code, said = run(tmp_path, *given)
@@ -249,4 +273,6 @@ def test_horovod_meets(tmp_path, horovod, where, locally):
     code, said = run(tmp_path, '-np', 2, *where, script=script)
     assert code == 0, said
     for rank in range(2):
-        assert (tmp_path / f'of-{rank}').read_text() == str((2, rank % locally, locally, [2.0, 11.0]))
+        assert (tmp_path / f'of-{rank}').read_text() == str((2, rank % locally, locally, [
+            2.0, 11.0
+        ]))

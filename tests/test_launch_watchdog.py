@@ -1,4 +1,5 @@
-"""The watchdog: each way to lose a rank ends all of them, soon, with one line; a healthy run is left alone."""
+"""The watchdog: each way to lose a rank ends all of them, soon, with one line; a healthy run is
+left alone."""
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ def of_job(folder):
     mark, found = f'TOY_JOB={folder}'.encode(), []
     for path in Path('/proc').glob('[0-9]*'):
         try:
-            if mark in (path / 'environ').read_bytes().split(b'\0') and b') Z ' not in (path / 'stat').read_bytes():
+            if mark in (path / 'environ').read_bytes().split(b'\0') and b') Z ' not in (
+                    path / 'stat').read_bytes():
                 found.append(int(path.name))
         except OSError:  # gone, or somebody else's
             continue
@@ -44,11 +46,15 @@ def start(folder, *flags, size=3):
     ranks = []
     for rank in range(size):
         with open(folder / f'err-{rank}', 'wb') as err:
-            ranks.append(subprocess.Popen(
-                [sys.executable, str(TOY), '--save-dir', str(folder), '--timeout', str(TIMEOUT), *map(str, flags)],
-                stdin=subprocess.DEVNULL, stdout=err, stderr=err, start_new_session=True,
-                env=dict(os.environ, TOY_JOB=str(folder), HOROVOD_RANK=str(rank), HOROVOD_SIZE=str(size),
-                         HOROVOD_LOCAL_SIZE=str(size))))
+            ranks.append(
+                subprocess.Popen([
+                    sys.executable,
+                    str(TOY), '--save-dir',
+                    str(folder), '--timeout',
+                    str(TIMEOUT), *map(str, flags)
+                ], stdin=subprocess.DEVNULL, stdout=err, stderr=err, start_new_session=True,
+                                 env=dict(os.environ, TOY_JOB=str(folder), HOROVOD_RANK=str(rank),
+                                          HOROVOD_SIZE=str(size), HOROVOD_LOCAL_SIZE=str(size))))
     return ranks
 
 
@@ -72,7 +78,8 @@ def test_a_lost_rank_ends_all(tmp_path, fault, reason, at_rank):
     codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', at_rank))
     assert time.monotonic() - begun < TIMEOUT + SLACK
     lines = [line for line in said.splitlines() if line.startswith('error:')]
-    assert len(lines) == 1 and lines[0].startswith(f'error: rank {at_rank} on {socket.gethostname()}'), said
+    assert len(lines) == 1 and lines[0].startswith(f'error: rank {at_rank} on '
+                                                   f'{socket.gethostname()}'), said
     assert reason in lines[0]
     told = json.loads((tmp_path / 'fault.json').read_text())
     assert (told['rank'], told['step'], told['host']) == (at_rank, 3, socket.gethostname())
@@ -99,7 +106,8 @@ def test_a_rank_without_its_watchdog_ends(tmp_path, at_rank):
 
 @pytest.mark.parametrize('fault', ['none', 'lockstep', 'leave'])
 def test_what_is_no_fault(tmp_path, fault):
-    """A run in order; all busy for three timeouts, and none waits; one that is done before the others."""
+    """A run in order; all busy for three timeouts, and none waits; one that is done before the
+    others."""
     codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', 1, '--steps', 30))
     assert (codes, said) == ([0, 0, 0], '')
     assert not (tmp_path / 'fault.json').exists()
@@ -127,7 +135,8 @@ def test_strangers_do_nothing(tmp_path):
     address = json.loads(next(tmp_path.glob('meet-*/address')).read_text())
     where = address['host'], address['port']
     strangers = [socket.create_connection(where, 5) for _ in range(watchdog.STRANGERS + 6)]
-    for stranger, line in zip(strangers, (b'{"token": "x", "rank": 1, "end": "dead"}\n', b'\0' * 70000, b'[]\n{}\n')):
+    for stranger, line in zip(
+            strangers, (b'{"token": "x", "rank": 1, "end": "dead"}\n', b'\0' * 70000, b'[]\n{}\n')):
         stranger.sendall(line)
     assert finish(tmp_path, ranks) == ([0, 0, 0], '')
     for stranger in strangers:
@@ -165,7 +174,8 @@ def test_a_beat_is_cheap():
 
 
 def test_a_burst_of_beats_does_not_silence_a_rank(capfd):
-    """More than the socket holds, at once: the rest is dropped, what follows is heard, and the rank lives on."""
+    """More than the socket holds, at once: the rest is dropped, what follows is heard, and the rank
+    lives on."""
     with watchdog.Heart(0, 2, 1) as heart:
         heart._process.send_signal(signal.SIGSTOP)
         for step in range(20000):

@@ -1,4 +1,5 @@
-"""The other systems of Tables 5 and 6: each can be trained, exported and loaded, by the same means as ours."""
+"""The other systems of Tables 5 and 6: each can be trained, exported and loaded, by the same means
+as ours."""
 import numpy as np
 import pytest
 from gluon_a2.paper.compare.costs import BASELINES
@@ -10,8 +11,10 @@ from gluon_a2.models import get_model, list_baselines, list_models
 from gluon_a2.models.table import BASELINE_ROWS
 from gluon_a2.nn.preact import FoldedBatchNorm
 
-SMALL = {'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),
-         'convnet_lstm': (3, 32, 32)}
+SMALL = {
+    'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),
+    'convnet_lstm': (3, 32, 32)
+}
 
 
 def ready(name, size, classes=5):
@@ -22,7 +25,8 @@ def ready(name, size, classes=5):
 
 
 def test_these_are_all_the_rivals_of_tables_5_and_6():
-    assert {baseline.model for baseline in BASELINES} == set(list_baselines()) and not set(list_baselines()) & set(list_models())
+    assert {baseline.model for baseline in BASELINES} == set(
+        list_baselines()) and not set(list_baselines()) & set(list_models())
 
 
 @pytest.mark.parametrize('name', sorted(SMALL))
@@ -39,7 +43,8 @@ def test_a_step_of_training_on_a_cpu_changes_every_weight(name):
     trainer.step(2)
     mx.nd.waitall()
     assert np.isfinite(loss.asnumpy()).all()
-    for key in (key for key, p in net.collect_params().items() if key.endswith('weight') and p.grad_req != 'null'):
+    for key in (key for key, p in net.collect_params().items()
+                if key.endswith('weight') and p.grad_req != 'null'):
         assert (net.collect_params()[key].data().asnumpy() != before[key]).any(), key
 
 
@@ -51,7 +56,8 @@ def test_two_instances_have_the_same_names_and_their_symbol_computes_the_same(na
     symbol = net(mx.sym.var('data'))
     assert set(symbol.list_inputs()) == {'data', *net.collect_params()}
     block = mx.gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'))
-    block.collect_params().load_dict({key: p.data() for key, p in net.collect_params().items()}, ctx=mx.cpu())
+    block.collect_params().load_dict({key: p.data()
+                                      for key, p in net.collect_params().items()}, ctx=mx.cpu())
     for batch in (1, 3):
         x = mx.nd.random.normal(shape=(batch, 3, *SMALL[name]))
         np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-5)
@@ -74,8 +80,8 @@ def test_the_lstm_reads_the_frames_in_order():
 def test_the_fence_of_the_batch_norms_changes_no_number():
     gluoncv = pytest.importorskip('gluoncv')
     with mx.name.NameManager():
-        plain = gluoncv.model_zoo.get_model('r2plus1d_resnet34_kinetics400', nclass=5, pretrained=False,
-                                            pretrained_base=False)
+        plain = gluoncv.model_zoo.get_model('r2plus1d_resnet34_kinetics400', nclass=5,
+                                            pretrained=False, pretrained_base=False)
     net = ready('r2plus1d_resnet34', (8, 16, 16))
     for key, parameter in plain.collect_params().items():
         parameter.set_data(net.collect_params()[key].data())
@@ -87,7 +93,8 @@ def test_the_fence_of_the_batch_norms_changes_no_number():
 
 
 def test_r2plus1d_with_a_middle_width_for_each_convolution_is_what_the_paper_prints():
-    """Tran et al. 2018: M = ⌊9·3·in·out / (9·in + 3·out)⌋, so that (2+1)-D has as many values as 3-D."""
+    """Tran et al. 2018: M = ⌊9·3·in·out / (9·in + 3·out)⌋, so that (2+1)-D has as many values as
+    3-D."""
     pytest.importorskip('gluoncv')
     extra = 0
     for width, positions in ((128, 16 * 28 * 28), (256, 8 * 14 * 14), (512, 4 * 7 * 7)):
@@ -99,11 +106,14 @@ def test_r2plus1d_with_a_middle_width_for_each_convolution_is_what_the_paper_pri
 
 
 def test_res3d_by_hand():
-    """Multiply-adds of each convolution, kernel·in·out·positions; and the 33.2 M parameters that Tran et al. print."""
-    stages = [(64, 64, 8 * 56 * 56), (64, 128, 4 * 28 * 28), (128, 256, 2 * 14 * 14), (256, 512, 7 * 7)]
+    """Multiply-adds of each convolution, kernel·in·out·positions; and the 33.2 M parameters that
+    Tran et al. print."""
+    stages = [(64, 64, 8 * 56 * 56), (64, 128, 4 * 28 * 28), (128, 256, 2 * 14 * 14),
+              (256, 512, 7 * 7)]
     flops = 3 * 49 * 3 * 64 * 8 * 56 * 56 + 512 * 400
     for before, width, positions in stages:
-        flops += positions * (27 * before * width + 3 * 27 * width * width + (before * width if before != width else 0))
+        flops += positions * (27 * before * width + 3 * 27 * width * width +
+                              (before * width if before != width else 0))
     cost = count_network(get_model('res3d_resnet18'), (8, 112, 112))
     assert cost.flops == flops
     assert cost.trained == pytest.approx(33.2e6, rel=0.01)
@@ -116,8 +126,10 @@ def test_an_lstms_cost_by_hand(layers, ways):
     lstm = mx.gluon.rnn.LSTM(hidden, layers, input_size=channels, bidirectional=ways == 2)
     cost = count(lstm(mx.sym.var('data')), data=(time, batch, channels))
     widths = [channels] + [ways * hidden] * (layers - 1)
-    assert cost.flops == sum(time * batch * ways * 4 * (w * hidden + hidden * hidden) for w in widths)
-    assert cost.trained == sum(ways * (4 * (w * hidden + hidden * hidden) + 8 * hidden) for w in widths)
+    assert cost.flops == sum(time * batch * ways * 4 * (w * hidden + hidden * hidden)
+                             for w in widths)
+    assert cost.trained == sum(ways * (4 * (w * hidden + hidden * hidden) + 8 * hidden)
+                               for w in widths)
 
 
 @pytest.mark.parametrize('name, options, sentence', [
@@ -132,5 +144,6 @@ def test_what_they_cannot_do_is_said(name, options, sentence):
 
 
 def test_unknown_names_list_them_too():
-    with pytest.raises(ValueError, match='did you mean c3d.*: choose one of a2_resnet152.*convnet_lstm'):
+    with pytest.raises(ValueError, match='did you mean c3d.*: choose one of '
+                                         'a2_resnet152.*convnet_lstm'):
         get_model('c3dd')

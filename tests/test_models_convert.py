@@ -1,4 +1,5 @@
-"""PyTorch weights in the layout of GloRe: its names written out anew, its logits in numpy, and what is refused."""
+"""PyTorch weights in the layout of GloRe: its names written out anew, its logits in numpy, and what
+is refused."""
 import json
 import re
 import subprocess
@@ -24,10 +25,13 @@ UNITS = {2: (3, 64), 3: (4, 128), 4: (6, 256), 5: (3, 512)}  # stage: units, wid
 
 def batch_norm_values(rng, name, channels):
     """What PyTorch keeps of a BatchNorm."""
-    return {f'{name}.weight': rng.uniform(0.5, 1.5, channels), f'{name}.bias': rng.normal(0, 0.3, channels),
-            f'{name}.running_mean': rng.normal(0, 0.3, channels),
-            f'{name}.running_var': rng.uniform(0.5, 2, channels) * 1e-3,  # small, so that ε is seen
-            f'{name}.num_batches_tracked': np.array(7)}
+    return {
+        f'{name}.weight': rng.uniform(0.5, 1.5, channels),
+        f'{name}.bias': rng.normal(0, 0.3, channels),
+        f'{name}.running_mean': rng.normal(0, 0.3, channels),
+        f'{name}.running_var': rng.uniform(0.5, 2, channels) * 1e-3,  # small, so that ε is seen
+        f'{name}.num_batches_tracked': np.array(7)
+    }
 
 
 def kernel(rng, *shape):
@@ -35,26 +39,38 @@ def kernel(rng, *shape):
 
 
 def release(classes=5, tied=False, seed=1):
-    """{name: array} of an image ResNet-50; `tied`: each projection's BatchNorm is the first convolution's."""
+    """{name: array} of an image ResNet-50; `tied`: each projection's BatchNorm is the first
+    convolution's."""
     rng = np.random.default_rng(seed)
-    state = {'conv1.conv.weight': kernel(rng, 32, 3, 5, 5), **batch_norm_values(rng, 'conv1.bn', 32)}
+    state = {
+        'conv1.conv.weight': kernel(rng, 32, 3, 5, 5), **batch_norm_values(rng, 'conv1.bn', 32)
+    }
     channels = 32
     for stage, (units, width) in UNITS.items():
         for unit in range(1, units + 1):
             at, out = f'conv{stage}.B0{unit}.', 4 * width
-            for name, inner, outer, side in (('conv_m1', channels, width, 1), ('conv_m2', width, width, 3),
-                                             ('conv_m3', width, out, 1), ('conv_w1', channels, out, 1)):
+            for name, inner, outer, side in (('conv_m1', channels, width, 1), ('conv_m2', width,
+                                                                               width, 3),
+                                             ('conv_m3', width, out, 1), ('conv_w1', channels, out,
+                                                                          1)):
                 if name == 'conv_w1' and unit > 1:
                     continue
                 state.update(batch_norm_values(rng, f'{at}{name}.bn', inner))
                 state[f'{at}{name}.conv.weight'] = 0.03 * kernel(rng, outer, inner, side, side)
             if tied and unit == 1:
-                state.update({name.replace('conv_m1', 'conv_w1'): value for name, value in state.items()
-                              if name.startswith(f'{at}conv_m1.bn')})
+                state.update({
+                    name.replace('conv_m1', 'conv_w1'): value for name, value in state.items()
+                    if name.startswith(f'{at}conv_m1.bn')
+                })
             channels = out
     state.update(batch_norm_values(rng, 'tail.bn', 2048))
-    state.update({'classifier.weight': kernel(rng, classes, 2048), 'classifier.bias': rng.normal(size=classes)})
-    return {name: value if value.ndim == 0 else value.astype('float32') for name, value in state.items()}
+    state.update({
+        'classifier.weight': kernel(rng, classes, 2048), 'classifier.bias': rng.normal(size=classes)
+    })
+    return {
+        name: value if value.ndim == 0 else value.astype('float32')
+        for name, value in state.items()
+    }
 
 
 def bn_relu(x, state, at):
@@ -65,11 +81,13 @@ def bn_relu(x, state, at):
 
 
 def bn_ac_conv(x, state, at, stride=1):
-    return conv(bn_relu(x, state, f'{at}.bn'), state[f'{at}.conv.weight'].astype('float64'), (stride, stride))
+    return conv(bn_relu(x, state, f'{at}.bn'), state[f'{at}.conv.weight'].astype('float64'),
+                (stride, stride))
 
 
 def logits(state, x):
-    """The release's forward pass, in float64: every convolution behind a BatchNorm and ReLU of its own."""
+    """The release's forward pass, in float64: every convolution behind a BatchNorm and ReLU of its
+    own."""
     x = bn_relu(conv(x, state['conv1.conv.weight'].astype('float64'), (2, 2)), state, 'conv1.bn')
     x = max_pool(x, (3, 3), (2, 2))
     for stage, (units, _) in UNITS.items():
@@ -105,7 +123,8 @@ def values(net):
 
 def save(state, path):
     """As a checkpoint of its training script lies there, and as safetensors."""
-    safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, str(path))
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(value) for name, value in state.items()}, str(path))
     return path
 
 
@@ -127,7 +146,8 @@ def test_the_release_gives_its_logits_here(state):
 
 def test_projections_that_share_their_batch_norm_need_nothing_else(tmp_path):
     state = release(tied=True)
-    net = get_model('resnet50', pretrained=save(state, tmp_path / 'resnet50.safetensors'), classes=5)
+    net = get_model('resnet50', pretrained=save(state, tmp_path / 'resnet50.safetensors'),
+                    classes=5)
     assert not any('shortcut_bn' in name for name in net.collect_params())
     assert_close(outputs(net), logits(state, IMAGES))
 
@@ -165,9 +185,12 @@ def as_bfloat16(state, path):
     """Numpy has no such type: the header is written by hand, the values are the upper halves."""
     text, content, at = {}, b'', 0
     for name, value in state.items():
-        data = (value.view('uint32') >> 16).astype('<u2').tobytes() if value.dtype == 'float32' else value.tobytes()
+        data = (value.view('uint32') >> 16
+                ).astype('<u2').tobytes() if value.dtype == 'float32' else value.tobytes()
         kind = 'BF16' if value.dtype == 'float32' else 'I64'
-        text[name] = {'dtype': kind, 'shape': list(value.shape), 'data_offsets': [at, at + len(data)]}
+        text[name] = {
+            'dtype': kind, 'shape': list(value.shape), 'data_offsets': [at, at + len(data)]
+        }
         content, at = content + data, at + len(data)
     header = json.dumps(text).encode()
     path.write_bytes(len(header).to_bytes(8, 'little') + header + content)
@@ -178,22 +201,28 @@ def as_bfloat16(state, path):
 def test_half_precision_becomes_float32(tmp_path, state, half):
     if half == 'bfloat16':
         path = as_bfloat16(state, tmp_path / 'w.safetensors')
-        expected = {name: (value.view('uint32') & 0xFFFF0000).view('float32') for name, value in state.items()
-                    if value.dtype == 'float32'}
+        expected = {
+            name: (value.view('uint32') & 0xFFFF0000).view('float32')
+            for name, value in state.items() if value.dtype == 'float32'
+        }
     else:
-        halves = {name: value.astype(half) for name, value in state.items() if value.dtype == 'float32'}
+        halves = {
+            name: value.astype(half) for name, value in state.items() if value.dtype == 'float32'
+        }
         path, expected = save(halves, tmp_path / 'w.safetensors'), halves
     net = ready()
     assert load_torch(net, path, epsilon=1e-5) == []
     found = values(net)
-    for there, here in (('conv1.conv.weight', 'conv1_conv_weight'), ('tail.bn.running_var', 'final_bn_running_var'),
-                        ('classifier.bias', 'fc_bias')):
+    for there, here in (('conv1.conv.weight', 'conv1_conv_weight'),
+                        ('tail.bn.running_var', 'final_bn_running_var'), ('classifier.bias',
+                                                                          'fc_bias')):
         assert found[here].dtype == np.float32
         np.testing.assert_array_equal(found[here], expected[there].astype('float32'))
 
 
 def test_names_that_data_parallel_put_a_word_before(tmp_path, state):
-    path = save({f'module.{name}': value for name, value in state.items()}, tmp_path / 'w.safetensors')
+    path = save({f'module.{name}': value
+                 for name, value in state.items()}, tmp_path / 'w.safetensors')
     net, plain = ready(), ready()
     load_torch(net, path)
     convert(plain, state)
@@ -211,7 +240,8 @@ def test_blocks_and_classifier_start_anew_where_the_caller_says_so(state):
     net = ready('a2_resnet50', classes=3, identity=True)
     before = values(net)
     left = convert(net, state, new=('blocks', 'classifier'))
-    assert sorted(left) == sorted(name for name in before if '_a2_' in name or name.startswith('fc_'))
+    assert sorted(left) == sorted(name for name in before
+                                  if '_a2_' in name or name.startswith('fc_'))
     after = values(net)
     for name in left:
         np.testing.assert_array_equal(after[name], before[name])
@@ -231,30 +261,36 @@ def test_a_video_network_inflates_an_image_network(state, tmp_path):
     assert convert(net, tied) == []
     found = values(net)
     for name, there, frames in (('conv1_conv_weight', 'conv1.conv.weight', 3),
-                                ('conv3_unit2_conv2_conv_weight', 'conv3.B02.conv_m2.conv.weight', 1),
-                                ('conv2_unit1_shortcut_conv_weight', 'conv2.B01.conv_w1.conv.weight', 1)):
+                                ('conv3_unit2_conv2_conv_weight', 'conv3.B02.conv_m2.conv.weight',
+                                 1), ('conv2_unit1_shortcut_conv_weight',
+                                      'conv2.B01.conv_w1.conv.weight', 1)):
         assert found[name].shape[2] == frames
         for t in range(frames):
             np.testing.assert_allclose(found[name][:, :, t] * frames, tied[there], rtol=1e-6)
-    path = save(tied, tmp_path / 'w.safetensors')  # as --pretrained of scripts/train_video.py has it
+    # as --pretrained of scripts/train_video.py has it
+    path = save(tied, tmp_path / 'w.safetensors')
     assert set(read_parameters(get_model('a2_resnet50_3d', classes=3), path)) == set(found)
 
 
 def test_a_video_network_takes_a_state_dict_of_its_own_shapes():
-    """Names decide and shapes must agree; the release's own video networks have other ones, and are refused."""
+    """Names decide and shapes must agree; the release's own video networks have other ones, and are
+    refused."""
     net = ready('resnet50_3d', separate=False, classes=5)
     here = {name: parameter.shape for name, parameter in net.collect_params().items()}
-    state = {there: np.full(here[name], 0.25, 'float32') for there, name in name_map(BACKBONES['resnet50']).items()
-             if name in here}
+    state = {
+        there: np.full(here[name], 0.25, 'float32')
+        for there, name in name_map(BACKBONES['resnet50']).items() if name in here
+    }
     assert convert(net, state, epsilon=1e-5) == []
     assert all((value == 0.25).all() for value in values(net).values())
     state['conv2.B01.conv_m1.conv.weight'] = np.zeros((64, 32, 3, 1, 1))
     state['conv2.B01.conv_m2.conv.weight'] = np.zeros((64, 64, 1, 3, 3))
     with pytest.raises(UserError) as caught:
         convert(net, state)
-    assert ('in 2 places (conv2.B01.conv_m1.conv.weight is (64, 32, 3, 1, 1), conv2_unit1_conv1_conv_weight is '
-            '(64, 32, 1, 1, 1); conv2.B01.conv_m2.conv.weight is (64, 64, 1, 3, 3), conv2_unit1_conv2_conv_weight is '
-            '(64, 64, 3, 3, 3))') in str(caught.value)
+    assert ('in 2 places (conv2.B01.conv_m1.conv.weight is (64, 32, 3, 1, 1), '
+            'conv2_unit1_conv1_conv_weight is (64, 32, 1, 1, 1); conv2.B01.conv_m2.conv.weight is '
+            '(64, 64, 1, 3, 3), conv2_unit1_conv2_conv_weight is (64, 64, 3, 3, '
+            '3))') in str(caught.value)
 
 
 # ---- what does not fit
@@ -274,9 +310,9 @@ def test_all_mismatches_stand_in_one_sentence(state):
     wrong['conv3.B01.conv_m1.conv.weight'] = np.zeros((128, 256, 3, 3))
     assert refused(ready(), wrong) == (
         'w.pth does not fit resnet50 in 3 places (conv2.B02_extra.conv_state.weight has no place; '
-        'conv3.B01.conv_m1.conv.weight is (128, 256, 3, 3), conv3_unit1_conv1_conv_weight is (128, 256, 1, 1); '
-        'final_bn_beta is lacking): give the state_dict of a ResNet in the layout of GloRe '
-        '(conv2.B01.conv_m1.conv.weight, …), of the same backbone and classes')
+        'conv3.B01.conv_m1.conv.weight is (128, 256, 3, 3), conv3_unit1_conv1_conv_weight is (128, '
+        '256, 1, 1); final_bn_beta is lacking): give the state_dict of a ResNet in the layout of '
+        'GloRe (conv2.B01.conv_m1.conv.weight, …), of the same backbone and classes')
 
 
 def test_ten_of_many_are_written_out(state):
@@ -294,8 +330,9 @@ def test_another_number_of_classes_is_refused(state, new):
 
 def test_projections_with_a_batch_norm_of_their_own_are_not_taken_for_shared_ones(state):
     sentence = refused(ready(separate=False), state)
-    assert sentence.startswith('w.pth has projections with a BatchNorm of their own (conv2.B01.conv_w1.bn.weight and '
-                               '15 more), and those of resnet50 share')
+    assert sentence.startswith('w.pth has projections with a BatchNorm of their own '
+                               '(conv2.B01.conv_w1.bn.weight and 15 more), and those of resnet50 '
+                               'share')
     nearly = release(tied=True)
     nearly['conv4.B01.conv_w1.bn.bias'] = nearly['conv4.B01.conv_w1.bn.bias'] + np.float32(1e-6)
     assert '(conv4.B01.conv_w1.bn.bias and 0 more)' in refused(ready(separate=False), nearly)
@@ -305,12 +342,15 @@ def test_projections_with_a_batch_norm_of_their_own_are_not_taken_for_shared_one
 
 @pytest.mark.parametrize('new', ['blocks', ('block',), ('fc',)])
 def test_what_may_be_new_is_named_exactly(state, new):
-    assert refused(ready(), state, new=new) == f"new is a tuple of 'blocks' and 'classifier', or of none, not {new!r}"
+    assert refused(
+        ready(), state,
+        new=new) == f"new is a tuple of 'blocks' and 'classifier', or of none, not {new!r}"
 
 
 def test_networks_of_others_have_no_such_map(state):
     net = get_model('res3d_resnet18')
-    with pytest.raises(UserError, match='^w.pth is a PyTorch file, and res3d_resnet18 takes a .params file only'):
+    with pytest.raises(UserError, match='^w.pth is a PyTorch file, and res3d_resnet18 takes a '
+                                        '.params file only'):
         match(net, state, 'w.pth')
 
 
@@ -318,25 +358,30 @@ def test_networks_of_others_have_no_such_map(state):
 def test_a_damaged_safetensors_file_is_refused(tmp_path, content):
     path = tmp_path / 'w.safetensors'
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound safetensors file .*save it again$'):
+    with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound safetensors file '
+                                        '.*save it again$'):
         get_model('resnet50', pretrained=path)
 
 
 def test_types_that_are_no_weights_are_refused(tmp_path):
     path = save({'conv1.conv.weight': np.zeros(3, bool)}, tmp_path / 'w.safetensors')
-    with pytest.raises(UserError, match='^conv1.conv.weight in .* is of type BOOL: save it as one of F64, F32'):
+    with pytest.raises(UserError, match='^conv1.conv.weight in .* is of type BOOL: save it as one '
+                                        'of F64, F32'):
         get_model('resnet50', pretrained=path)
 
 
 @pytest.mark.parametrize('name', ['w.safetensors', 'w.pth'])
 def test_a_missing_file_is_named(tmp_path, name):
-    with pytest.raises(UserError, match='^the weights .*w.* cannot be read: No such file or directory$'):
+    with pytest.raises(UserError, match='^the weights .*w.* cannot be read: No such file or '
+                                        'directory$'):
         get_model('resnet50', pretrained=tmp_path / name)
 
 
 def test_a_checkpoint_of_ours_is_no_file_of_weights(tmp_path):
-    path = save({'param/conv1_conv_weight': np.zeros(3, 'float32')}, tmp_path / 'tensors.safetensors')
-    with pytest.raises(UserError, match='tensors.safetensors is a checkpoint, not weights alone: export it first'):
+    path = save({'param/conv1_conv_weight': np.zeros(3, 'float32')},
+                tmp_path / 'tensors.safetensors')
+    with pytest.raises(UserError, match='tensors.safetensors is a checkpoint, not weights alone: '
+                                        'export it first'):
         get_model('resnet50', pretrained=path)
 
 
@@ -367,30 +412,36 @@ for path in sys.argv[1:]:
 
 
 def test_pickles_are_read_as_weights_only(tmp_path):
-    """A process in which the package `torch` only tells how it was called, and answers what the file says."""
+    """A process in which the package `torch` only tells how it was called, and answers what the
+    file says."""
     (tmp_path / 'torch.py').write_text(STUB)
     contents = {'a.pth': '{"epoch": 3, "state_dict": {"module.a.weight": Tensor(numpy.ones(2))}}',
                 'b.pt': '{"epoch": 3}', 'c.pth.tar': '1 / 0'}
     for name, content in contents.items():
         (tmp_path / name).write_text(content)
-    lines = subprocess.run([sys.executable, '-c', CODE, *contents], cwd=tmp_path, stdout=subprocess.PIPE, check=True,
-                           env={'PYTHONPATH': f'{tmp_path}:{Path(__file__).parents[1]}'}, encoding='utf-8',
-                           timeout=60).stdout.splitlines()
-    calls = [f"[('map_location', 'cpu'), ('weights_only', True)] {content.encode()!r}" for content in contents.values()]
+    lines = subprocess.run([sys.executable, '-c', CODE, *contents], cwd=tmp_path,
+                           stdout=subprocess.PIPE, check=True, env={
+                               'PYTHONPATH': f'{tmp_path}:{Path(__file__).parents[1]}'
+                           }, encoding='utf-8', timeout=60).stdout.splitlines()
+    calls = [
+        f"[('map_location', 'cpu'), ('weights_only', True)] {content.encode()!r}"
+        for content in contents.values()
+    ]
     assert lines[::2] == calls
     assert lines[1::2] == [
         "{'a.weight': [1.0, 1.0]}",
         'b.pt holds no state_dict: save one with torch.save(net.state_dict(), path)',
-        'c.pth.tar cannot be read as PyTorch weights (division by zero): save its state_dict alone with torch.save, or '
-        'as safetensors']
+        'c.pth.tar cannot be read as PyTorch weights (division by zero): save its state_dict alone '
+        'with torch.save, or as safetensors']
 
 
 def test_without_pytorch_both_ways_out_are_told(tmp_path, monkeypatch):
     path = tmp_path / 'w.pth'
     path.write_bytes(b'x')
     monkeypatch.setitem(sys.modules, 'torch', None)
-    with pytest.raises(UserError, match=r'^.*w.pth takes PyTorch to read.*pip install torch, or save it.*'
-                                        r'safetensors.torch.save_file\(.*and give that file$'):
+    with pytest.raises(
+            UserError, match=r'^.*w.pth takes PyTorch to read.*pip install torch, or save it.*'
+            r'safetensors.torch.save_file\(.*and give that file$'):
         get_model('resnet50', pretrained=path)
 
 
@@ -398,7 +449,9 @@ def test_what_pytorch_itself_saved(tmp_path, state):
     torch = pytest.importorskip('torch')
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     net = ready()
-    for content in (tensors, {'epoch': 1, 'state_dict': {f'module.{name}': value for name, value in tensors.items()}}):
+    for content in (tensors, {
+            'epoch': 1, 'state_dict': {f'module.{name}': value for name, value in tensors.items()}
+    }):
         torch.save(content, tmp_path / 'w.pth')
         assert load_torch(net, tmp_path / 'w.pth') == []
         assert_close(outputs(net), logits(state, IMAGES))

@@ -1,4 +1,5 @@
-"""A video network that starts from an image network: repeated kernels, and the same answer for a still clip."""
+"""A video network that starts from an image network: repeated kernels, and the same answer for a
+still clip."""
 import numpy as np
 import pytest
 from test_nn_oracle import randomize
@@ -22,7 +23,8 @@ def first_stage(net, x):
 
 
 def test_a_still_clip_gives_what_its_frame_gives():
-    """conv1 and three units of k = 3 see four frames either side, so of 11 frames 4 to 6 are free of the padding."""
+    """conv1 and three units of k = 3 see four frames either side, so of 11 frames 4 to 6 are free
+    of the padding."""
     image, _ = ready('resnet50')
     video, _ = ready('resnet50_3d', seed=2)
     assert inflate(image, video) == []
@@ -31,8 +33,10 @@ def test_a_still_clip_gives_what_its_frame_gives():
     clip = first_stage(video, mx.nd.array(np.repeat(frame[:, :, None], 11, axis=2)))
     assert expected.shape == (2, 256, 9, 8) and clip.shape == (2, 256, 11, 9, 8)
     for t in (4, 5, 6):
-        np.testing.assert_allclose(clip[:, :, t], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-    assert np.abs(clip[:, :, 0] - expected).max() > 0.01 * np.abs(expected).max()  # the edge does see the padding
+        np.testing.assert_allclose(clip[:, :, t], expected, rtol=0,
+                                   atol=1e-5 * np.abs(expected).max())
+    # the edge does see the padding
+    assert np.abs(clip[:, :, 0] - expected).max() > 0.01 * np.abs(expected).max()
 
 
 def test_kernels_are_repeated_and_divided():
@@ -43,12 +47,15 @@ def test_kernels_are_repeated_and_divided():
     assert values.keys() == p.keys()
     for name, value in values.items():
         if name.endswith('conv_weight'):
-            frames = {'conv1_conv_weight': 3, 'conv3_unit2_conv2_conv_weight': 1, 'conv3_unit3_conv2_conv_weight': 3,
-                      'conv5_unit1_conv2_conv_weight': 1, 'conv5_unit2_conv2_conv_weight': 3,
-                      'conv3_unit1_a2_phi_conv_weight': 1}.get(name, value.shape[2])
+            frames = {
+                'conv1_conv_weight': 3, 'conv3_unit2_conv2_conv_weight': 1,
+                'conv3_unit3_conv2_conv_weight': 3, 'conv5_unit1_conv2_conv_weight': 1,
+                'conv5_unit2_conv2_conv_weight': 3, 'conv3_unit1_a2_phi_conv_weight': 1
+            }.get(name, value.shape[2])
             assert value.shape == (*p[name].shape[:2], frames, *p[name].shape[2:])
             for t in range(frames):
-                np.testing.assert_allclose(value[:, :, t] * frames, p[name], rtol=1e-6, err_msg=name)
+                np.testing.assert_allclose(value[:, :, t] * frames, p[name], rtol=1e-6,
+                                           err_msg=name)
         else:
             np.testing.assert_array_equal(value, p[name].astype('float32'), err_msg=name)
 
@@ -57,7 +64,8 @@ def test_new_blocks_and_another_classifier_are_left_as_they_were():
     image, p = ready('resnet26', classes=3)
     video, before = ready('a2_resnet26_3d', seed=2)
     left = inflate(image, video)
-    assert sorted(left) == sorted([n for n in before if '_a2_' in n] + ['fc_bias', 'fc_weight']) and len(left) == 82
+    assert sorted(left) == sorted([n for n in before if '_a2_' in n]
+                                  + ['fc_bias', 'fc_weight']) and len(left) == 82
     for name in left:
         np.testing.assert_array_equal(video.collect_params()[name].data().asnumpy(), before[name])
     moved = video.collect_params()['conv4_unit2_conv3_bn_running_var'].data().asnumpy()
@@ -86,5 +94,8 @@ def test_a_refusal_leaves_the_video_network_as_it_was():
     target, before = ready('a2_resnet26_3d', seed=2)
     with pytest.raises(UserError, match='^conv3_unit1_a2_phi_conv_weight is'):
         inflate(source, target)
-    changed = [n for n, value in target.collect_params().items() if (value.data().asnumpy() != before[n]).any()]
+    changed = [
+        n for n, value in target.collect_params().items()
+        if (value.data().asnumpy() != before[n]).any()
+    ]
     assert changed == []

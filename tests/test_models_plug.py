@@ -1,4 +1,5 @@
-"""Blocks behind places in GluonCV's networks: nothing changes until they learn, and learn they do."""
+"""Blocks behind places in GluonCV's networks: nothing changes until they learn, and learn they
+do."""
 import warnings
 
 import numpy as np
@@ -14,8 +15,12 @@ with warnings.catch_warnings():
     from gluoncv.model_zoo import get_model as gluoncv_model
 
 CLASSES = {'a2': DoubleAttention, 'nl': NonLocal, 'se': SqueezeExcite}
-PLACES = {'resnet50_v1b': ['layer2.0', 'layer3.4'], 'resnet50_v2': ['features.6.1', 'features.7.0'],
-          'mobilenetv2_1.0': ['features.6', 'features.12'], 'resnext50_32x4d': ['features.4.2', 'features.7']}
+PLACES = {
+    'resnet50_v1b': ['layer2.0', 'layer3.4'], 'resnet50_v2': ['features.6.1', 'features.7.0'],
+    'mobilenetv2_1.0': ['features.6', 'features.12'], 'resnext50_32x4d': [
+        'features.4.2', 'features.7'
+    ]
+}
 CHANNELS = {'resnet50_v1b': [512, 1024], 'resnet50_v2': [512, 1024],
             'mobilenetv2_1.0': [32, 64], 'resnext50_32x4d': [256, 2048]}
 
@@ -41,14 +46,17 @@ def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
     before, names = net(x).asnumpy(), list(net.collect_params())
     values = {n: p.data().asnumpy() for n, p in net.collect_params().items() if 'running' not in n}
     blocks = plug(net, kind, PLACES[name], input_size=(64, 64))
-    assert list(blocks) == PLACES[name] and {type(block) for block in blocks.values()} == {CLASSES[kind]}
+    assert list(blocks) == PLACES[name] and {type(block)
+                                             for block in blocks.values()} == {CLASSES[kind]}
     np.testing.assert_allclose(net(x).asnumpy(), before, rtol=0, atol=1e-6 * np.abs(before).max())
     after = net.collect_params()
     new = [n for n in after if n not in names]
     assert [n for n in after if n in names] == names and sorted(new) == sorted(
         n for block in blocks.values() for n in block.collect_params())
     for place, block in blocks.items():
-        assert all(n.startswith(f'{net.prefix}{place.replace(".", "_")}_{kind}_') for n in block.collect_params())
+        assert all(
+            n.startswith(f'{net.prefix}{place.replace(".", "_")}_{kind}_')
+            for n in block.collect_params())
     for n, value in values.items():
         np.testing.assert_array_equal(after[n].data().asnumpy(), value)
     trainer = mx.gluon.Trainer(after, 'sgd', {'learning_rate': 1e-3})
@@ -64,7 +72,9 @@ def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
 @pytest.mark.parametrize('name', PLACES)
 def test_blocks_fit_the_channels_of_their_places(name):
     blocks = plug(ready(name), 'a2', PLACES[name], ratio=8, input_size=(64, 64), association='auto')
-    shapes = [block.collect_params()[f'{block.prefix}phi_conv_weight'].shape for block in blocks.values()]
+    shapes = [
+        block.collect_params()[f'{block.prefix}phi_conv_weight'].shape for block in blocks.values()
+    ]
     assert shapes == [(channels // 8, channels, 1, 1) for channels in CHANNELS[name]]
 
 
@@ -81,7 +91,8 @@ def test_the_block_follows_its_place():
     block, = plug(net, 'se', ['layer2.1'], identity=False, input_size=(64, 64)).values()
     after = net.layer2[1]
     for child, name in ((after[0], 'child'), (block, 'block'), (net.layer2[2], 'next')):
-        child.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
+        child.register_forward_hook(
+            lambda _, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
     net(image())
     np.testing.assert_array_equal(seen['block'][0].asnumpy(), seen['child'][1].asnumpy())
     np.testing.assert_array_equal(seen['next'][0].asnumpy(), seen['block'][1].asnumpy())
@@ -91,7 +102,8 @@ def test_the_block_follows_its_place():
 def test_video_networks_take_blocks_too():
     net = mx.gluon.nn.HybridSequential(prefix='tiny_')
     with net.name_scope():
-        net.add(mx.gluon.nn.Conv3D(8, (3, 3, 3), in_channels=3), mx.gluon.nn.Conv3D(16, (1, 3, 3), in_channels=8))
+        net.add(mx.gluon.nn.Conv3D(8, (3, 3, 3), in_channels=3),
+                mx.gluon.nn.Conv3D(16, (1, 3, 3), in_channels=8))
     net.initialize()
     x = image((2, 3, 5, 11, 7))
     before = net(x).asnumpy()
@@ -135,13 +147,16 @@ CHILDREN = 'conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, avgpool, 
 
 @pytest.mark.parametrize('kind,places,sentence', [
     ('cbam', ['layer2.0'], "unknown block 'cbam': choose one of a2, nl, se"),
-    ('a2', ['layer9'], f"no place 'layer9': the network has no child 'layer9'; its children are {CHILDREN}"),
-    ('a2', ['layer2.9'], "no place 'layer2.9': layer2 has no child '9'; its children are 0, 1, 2, 3"),
+    ('a2', ['layer9'], "no place 'layer9': the network has no child 'layer9'; its children are "
+                       f"{CHILDREN}"),
+    ('a2', ['layer2.9'], "no place 'layer2.9': layer2 has no child '9'; its children are 0, 1, 2, "
+                         "3"),
     ('a2', ['relu.x'], "no place 'relu.x': relu has no child 'x'; its children are none"),
     ('a2', [''], f"no place '': the network has no child ''; its children are {CHILDREN}"),
     ('a2', ['layer2.0', 'layer2.0'], "a place is named twice in ['layer2.0', 'layer2.0']"),
     ('a2', ['fc'], 'fc yields no feature map to put a block behind, but (1, 5)'),
-    ('a2', ['layer2.0', 'flat'], 'flat yields no feature map to put a block behind, but (1, 2048)')])
+    ('a2', ['layer2.0', 'flat'], 'flat yields no feature map to put a block behind, but (1, '
+                                 '2048)')])
 def test_a_mistake_is_one_sentence_and_changes_nothing(plain, kind, places, sentence):
     net, before = plain
     names = list(net.collect_params())
@@ -171,7 +186,8 @@ def test_a_refusal_leaves_every_place_as_it_was():
 
 def test_a_network_without_weights_is_refused():
     net = gluoncv_model('resnet50_v1b', pretrained=False)
-    with pytest.raises(UserError, match='^the network has no weights yet .*: initialize or load it before blocks'):
+    with pytest.raises(UserError, match='^the network has no weights yet .*: initialize or load it '
+                                        'before blocks'):
         plug(net, 'a2', ['layer2.0'])
 
 

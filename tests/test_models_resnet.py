@@ -1,4 +1,5 @@
-"""The networks held to Table 1 as the paper prints it, to the pre-activation design, and to a numpy forward pass."""
+"""The networks held to Table 1 as the paper prints it, to the pre-activation design, and to a numpy
+forward pass."""
 import ast
 import json
 
@@ -11,7 +12,8 @@ from gluon_a2.models import get_model
 from gluon_a2.models.resnet import Bottleneck
 from gluon_a2.models.table import ZOO
 
-# Table 1, read off the paper: stage, width of the first two convolutions, k of each unit's middle one, output.
+# Table 1, read off the paper: stage, width of the first two convolutions, k of each unit's middle
+# one, output.
 TABLE_1 = {
     'resnet26_3d': {
         'input': (16, 112, 112), 'stem': ((3, 5, 5), 16, (16, 56, 56)), 'pool': None, 'last': (8, 7, 7),
@@ -41,10 +43,17 @@ TABLE_1 = {
         'stages': [('conv2', 64, [3] * 3, (56, 56)), ('conv3', 128, [3] * 8, (28, 28)),
                    ('conv4', 256, [3] * 36, (14, 14)), ('conv5', 512, [3] * 3, (7, 7))]},
 }
-PLACES = {  # where blocks go: "4 @ Conv3&4" of Table 3; two in conv3 and three in conv4 of ResNet-50
+# where blocks go: "4 @ Conv3&4" of Table 3; two in conv3 and three in conv4 of ResNet-50
+PLACES = {
     'resnet26': {'conv3': (1, 2), 'conv4': (1, 2)}, 'resnet29': {'conv3': (1, 2), 'conv4': (1, 2)},
-    'resnet50': {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 'resnet152': {'conv3': (1, 3), 'conv4': (1, 3, 5)}}
-UNITS = {'resnet26': (2, 2, 2, 2), 'resnet29': (2, 2, 3, 2), 'resnet50': (3, 4, 6, 3), 'resnet152': (3, 8, 36, 3)}
+    'resnet50': {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 'resnet152': {
+        'conv3': (1, 3), 'conv4': (1, 3, 5)
+    }
+}
+UNITS = {
+    'resnet26': (2, 2, 2, 2), 'resnet29': (2, 2, 3, 2), 'resnet50': (3, 4, 6, 3),
+    'resnet152': (3, 8, 36, 3)
+}
 
 
 def expected_convolutions(table):
@@ -58,7 +67,8 @@ def expected_convolutions(table):
         for unit, k in enumerate(ks, 1):
             stride, name = tuple(a // b for a, b in zip(size, output)), f'{stage}_unit{unit}'
             found[f'{name}_conv1'] = one, one, width, size
-            found[f'{name}_conv2'] = (k, 3, 3)[3 - dims:], stride, width, output  # the middle one has the stride
+            # the middle one has the stride
+            found[f'{name}_conv2'] = (k, 3, 3)[3 - dims:], stride, width, output
             found[f'{name}_conv3'] = one, one, 4 * width, output
             if unit == 1:
                 found[f'{name}_shortcut'] = one, stride, 4 * width, output
@@ -73,7 +83,8 @@ class Graph:
         internals = symbol.get_internals()
         self.nodes = json.loads(internals.tojson())['nodes']
         self.by_name = {node['name']: node for node in self.nodes}
-        self.sizes = dict(zip(internals.list_outputs(), internals.infer_shape(**shapes)[1])) if shapes else {}
+        self.sizes = dict(zip(internals.list_outputs(),
+                              internals.infer_shape(**shapes)[1])) if shapes else {}
 
     def source(self, node, slot=0):
         """The node that feeds `node`, looking through the folding around a 5-D BatchNorm."""
@@ -129,7 +140,8 @@ def test_pools_and_classifier(name):
     assert g.sizes[final['name'] + '_output'][2:] == table['last']
     fc, = g.ops('FullyConnected')
     assert fc['attrs'].get('no_bias', 'False') == 'False'
-    assert int(fc['attrs']['num_hidden']) == (1000 if dims == 2 else 400)  # ImageNet-1k; Kinetics-400
+    # ImageNet-1k; Kinetics-400
+    assert int(fc['attrs']['num_hidden']) == (1000 if dims == 2 else 400)
     assert g.source(fc)['op'] == 'Flatten' and g.source(g.source(fc)) is average
     assert g.nodes[-1] is fc
 
@@ -151,7 +163,8 @@ def test_units_are_pre_activation_and_share_one_batch_norm(name):
     assert g.source(before)['name'] == 'data'
     for stage, _, ks, _ in table['stages']:
         for unit in range(1, len(ks) + 1):
-            first, middle, last = (g.by_name[f'{stage}_unit{unit}_conv{i}_conv_fwd'] for i in (1, 2, 3))
+            first, middle, last = (g.by_name[f'{stage}_unit{unit}_conv{i}_conv_fwd']
+                                   for i in (1, 2, 3))
             total, = (node for node in g.nodes if node['op'] == 'elemwise_add' and last in
                       (g.source(node, 0), g.source(node, 1)))
             other = g.source(total, 0) if g.source(total, 1) is last else g.source(total, 1)
@@ -177,7 +190,8 @@ def test_units_are_pre_activation_and_share_one_batch_norm(name):
 
 @pytest.mark.parametrize('name', sorted(set(ZOO) - set(TABLE_1)))
 def test_blocks_stand_where_the_paper_puts_them(name):
-    """a2 and nl behind the unit's sum, se on every unit's branch; the plain network is left as it was."""
+    """a2 and nl behind the unit's sum, se on every unit's branch; the plain network is left as it
+    was."""
     kind, base = name.split('_', 1)
     backbone, dims = base.replace('_3d', ''), 3 if base.endswith('_3d') else 2
     g, plain = graph(name), graph(base)
@@ -189,29 +203,39 @@ def test_blocks_stand_where_the_paper_puts_them(name):
         assert places == {(f'conv{s}', u) for s, units in zip((2, 3, 4, 5), UNITS[backbone])
                           for u in range(1, units + 1)}
     else:
-        assert places == {(stage, unit) for stage, units in PLACES[backbone].items() for unit in units}
+        assert places == {(stage, unit) for stage, units in PLACES[backbone].items()
+                          for unit in units}
     for stage, unit in places:
-        at, width = f'{stage}_unit{unit}_', {'conv2': 32, 'conv3': 64, 'conv4': 128, 'conv5': 256}[stage]
+        at, width = f'{stage}_unit{unit}_', {'conv2': 32, 'conv3': 64, 'conv4': 128,
+                                             'conv5': 256}[stage]
         channels = 4 * width * (2 if backbone in ('resnet50', 'resnet152') else 1)
         last = g.by_name[f'{at}conv3_conv_fwd']
         if kind == 'se':
             scaled = g.by_name[f'{at}se_scale']
             assert g.source(scaled) is last  # before the sum
-            assert [node['op'] for node in g.nodes if scaled in [g.source(node, i) for i in range(len(node['inputs']))]
-                    ] == ['elemwise_add']
-            assert g.by_name[f'{at}se_squeeze_conv_fwd']['attrs']['num_filter'] == str(channels // 16)
+            assert [
+                node['op'] for node in g.nodes
+                if scaled in [g.source(node, i) for i in range(len(node['inputs']))]
+            ] == ['elemwise_add']
+            assert g.by_name[f'{at}se_squeeze_conv_fwd']['attrs']['num_filter'] == str(
+                channels // 16)
         else:
-            inner = channels // (4 if backbone in ('resnet26', 'resnet29') else 2)  # Section 3.2; 33.0 M of Section 3.3
+            # Section 3.2; 33.0 M of Section 3.3
+            inner = channels // (4 if backbone in ('resnet26', 'resnet29') else 2)
             first = g.by_name[f'{at}{kind}_phi_conv_fwd']
             assert first['attrs']['num_filter'] == str(inner)
             total = g.source(g.source(g.source(first)))
-            assert total['op'] == 'elemwise_add' and last in (g.source(total, 0), g.source(total, 1))
+            assert total['op'] == 'elemwise_add' and last in (g.source(total, 0), g.source(
+                total, 1))
             assert g.sizes[f'{at}{kind}_expand_conv_fwd_output'][1] == channels
             assert len(g.numbers(first, 'kernel')) == dims
 
 
 def stages_of_parameters(net):
-    return {tuple(name.split('_')[:2]) for name in net.collect_params() if '_a2_' in name or '_nl_' in name}
+    return {
+        tuple(name.split('_')[:2]) for name in net.collect_params()
+        if '_a2_' in name or '_nl_' in name
+    }
 
 
 @pytest.mark.parametrize('blocks,expected', [
@@ -262,7 +286,8 @@ def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
     with mx.autograd.record(train_mode=training):
         y = net(mx.nd.array(x, dtype='float64')).asnumpy()
     expected = forward(name, x, p, training)
-    assert y.shape == (2, 7) and np.abs(expected[0] - expected[1]).max() > 1e-3 * np.abs(expected).max()
+    assert y.shape == (2, 7) and np.abs(expected[0]
+                                        - expected[1]).max() > 1e-3 * np.abs(expected).max()
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
@@ -270,10 +295,11 @@ def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
     ('resnet26_3d', True, 1e-2), ('se_resnet26_3d', True, 1e-2), ('a2_resnet26_3d', True, 0.5),
     ('nl_resnet26_3d', True, 0.5), ('a2_resnet26_3d', False, 1e-3)])
 def test_video_networks_train_on_cpu(name, training, tolerance):
-    """Forward and backward in float32, imperative and hybridized with static memory: float64's gradients both times.
+    """Forward and backward in float32, imperative and hybridized with static memory: float64's
+    gradients both times.
 
-    With batch statistics rounding grows to a fifth, since the expansion's BatchNorm divides by the small spread of Z
-    in so small a batch; a layout misread is off by more than the gradient itself.
+    With batch statistics rounding grows to a fifth, since the expansion's BatchNorm divides by the
+    small spread of Z in so small a batch; a layout misread is off by more than the gradient itself.
     """
     rng, results = np.random.RandomState(3), []
     x, label = rng.normal(size=(2, 3, 4, 32, 32)), mx.nd.array([1, 4])
@@ -285,9 +311,12 @@ def test_video_networks_train_on_cpu(name, training, tolerance):
         if hybrid:
             net.hybridize(static_alloc=True, static_shape=True)
         with mx.autograd.record(train_mode=training):
-            loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()(0.01 * net(mx.nd.array(x, dtype=dtype)), label)
+            loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()(0.01 * net(mx.nd.array(x, dtype=dtype)),
+                                                           label)
         loss.backward(train_mode=training)
-        results.append({n: v.grad().asnumpy() for n, v in net.collect_params().items() if v.grad_req != 'null'})
+        results.append({
+            n: v.grad().asnumpy() for n, v in net.collect_params().items() if v.grad_req != 'null'
+        })
     exact, *singles = results
     assert len(exact) > 60 and all(gradient.any() for gradient in exact.values())
     for single in singles:
@@ -308,7 +337,8 @@ def test_last_gamma_starts_every_branch_at_zero_and_two_steps_move_everything(na
     net(x)
     for hook in hooks:
         hook.detach()
-    assert len(units) == len(branches) == 8 and not any(branch.asnumpy().any() for branch in branches)
+    assert len(units) == len(branches) == 8 and not any(branch.asnumpy().any()
+                                                        for branch in branches)
     start = {n: v.data().asnumpy() for n, v in net.collect_params().items() if v.grad_req != 'null'}
     trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
     for _ in range(2):
@@ -316,11 +346,15 @@ def test_last_gamma_starts_every_branch_at_zero_and_two_steps_move_everything(na
             loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()(net(x), mx.nd.array([1, 4, 0, 2]))
         loss.backward()
         trainer.step(4)
-    assert [n for n, value in start.items() if (net.collect_params()[n].data().asnumpy() == value).all()] == []
+    assert [
+        n for n, value in start.items()
+        if (net.collect_params()[n].data().asnumpy() == value).all()
+    ] == []
 
 
 def test_identity_blocks_leave_the_backbone_as_it_was():
-    """With the same weights a2_resnet26(identity=True) is resnet26, to the bit, until its first step."""
+    """With the same weights a2_resnet26(identity=True) is resnet26, to the bit, until its first
+    step."""
     plain = get_model('resnet26', classes=5)
     plain.initialize()
     p = randomize(plain, 1)
@@ -338,7 +372,8 @@ def test_dropout_acts_in_training_only_and_in_front_of_the_classifier():
     net.initialize()
     p = randomize(net, 1)
     x = mx.nd.array(np.random.RandomState(2).normal(size=(2, 3, 35, 43)))
-    np.testing.assert_allclose(net(x).asnumpy(), forward('resnet26', x.asnumpy(), p), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        net(x).asnumpy(), forward('resnet26', x.asnumpy(), p), rtol=1e-3, atol=1e-2)
     mx.random.seed(1)
     features = mx.nd.ones((1, 1024, 1, 1))
     with mx.autograd.record():
@@ -351,12 +386,16 @@ def test_dropout_acts_in_training_only_and_in_front_of_the_classifier():
 
 
 def test_no_name_is_automatic():
-    """Parameters and outputs say where they are, the same in every process and after any number of other networks."""
+    """Parameters and outputs say where they are, the same in every process and after any number of
+    other networks."""
     for name in set(ZOO) - {'nl_resnet152', 'se_resnet152'}:
         net = get_model(name)
         nodes = Graph(net(mx.sym.var('data'))).nodes
-        for word in ('hybridsequential', 'conv0', 'conv2d', 'conv3d', 'batchnorm', 'dense', 'bottleneck', 'resnet'):
-            assert [node['name'] for node in nodes if node['op'] == 'null' and word in node['name']] == [], (name, word)
+        for word in ('hybridsequential', 'conv0', 'conv2d', 'conv3d', 'batchnorm', 'dense',
+                     'bottleneck', 'resnet'):
+            assert [
+                node['name'] for node in nodes if node['op'] == 'null' and word in node['name']
+            ] == [], (name, word)
         assert sorted(get_model(name).collect_params()) == sorted(net.collect_params())
     assert 'conv3_unit1_a2_phi_conv_weight' in get_model('a2_resnet50').collect_params()
     assert 'conv5_unit3_se_excite_conv_bias' in get_model('se_resnet50').collect_params()

@@ -1,4 +1,5 @@
-"""The committed symbols: what the code gives, in the layout of the Dual Path Networks code, and trainable by Module."""
+"""The committed symbols: what the code gives, in the layout of the Dual Path Networks code, and
+trainable by Module."""
 import sys
 from pathlib import Path
 
@@ -20,34 +21,43 @@ GENERATE = module('generate')
 
 
 def test_no_file_is_missing_or_left_over():
-    expected = {f'symbol_{name}.py' for name in list_models()} | {f'{name}-symbol.json' for name in list_models()}
-    assert {path.name for path in FOLDER.iterdir() if path.name != '__pycache__'} == expected | {'generate.py'}
+    expected = {f'symbol_{name}.py'
+                for name in list_models()} | {f'{name}-symbol.json' for name in list_models()}
+    assert {path.name for path in FOLDER.iterdir()
+            if path.name != '__pycache__'} == expected | {'generate.py'}
 
 
 @pytest.mark.parametrize('name', list_models())
 def test_every_file_is_what_the_code_gives(name):
     for file, text in GENERATE.contents(name).items():
-        assert (FOLDER / file).read_bytes() == text.encode(), f'{file} is stale: run symbols/generate.py'
+        assert (FOLDER
+                / file).read_bytes() == text.encode(), f'{file} is stale: run symbols/generate.py'
 
 
 def test_generate_writes_all_of_them(tmp_path):
     GENERATE.main(['--out', str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         path.name for path in FOLDER.iterdir() if path.name not in ('generate.py', '__pycache__'))
-    assert (tmp_path / 'symbol_resnet26.py').read_bytes() == (FOLDER / 'symbol_resnet26.py').read_bytes()
+    assert (tmp_path / 'symbol_resnet26.py').read_bytes() == (FOLDER
+                                                              / 'symbol_resnet26.py').read_bytes()
 
 
 @pytest.mark.parametrize('name', list_models())
 def test_modules_give_the_three_symbols(name):
     loaded, size = module(f'symbol_{name}'), ZOO[name].input_size
     shape, classes = (2, 3, *size), 400 if name.endswith('_3d') else 1000
-    last = {'resnet26': (1024, 7, 7), 'resnet26_3d': (1024, 8, 7, 7), 'resnet29_3d': (1024, 8, 7, 7),
-            'resnet50': (2048, 7, 7), 'resnet50_3d': (2048, 4, 7, 7), 'resnet152': (2048, 7, 7)}
+    last = {
+        'resnet26': (1024, 7, 7), 'resnet26_3d': (1024, 8, 7, 7), 'resnet29_3d': (1024, 8, 7, 7),
+        'resnet50': (2048, 7, 7), 'resnet50_3d': (2048, 4, 7, 7), 'resnet152': (2048, 7, 7)
+    }
     base = name.split('_', 1)[1] if name[2] == '_' else name
-    features, linear, whole = loaded.get_before_pool(), loaded.get_linear(num_classes=13), loaded.get_symbol(13)
+    features, linear, whole = loaded.get_before_pool(), loaded.get_linear(
+        num_classes=13), loaded.get_symbol(13)
     assert features.infer_shape(data=shape)[1] == [(2, *last[base])]
-    assert linear.infer_shape(data=shape)[1] == [(2, 13)] and linear.list_outputs() == ['fc_fwd_output']
-    assert whole.infer_shape(data=shape)[1] == [(2, 13)] and whole.list_outputs() == ['softmax_output']
+    assert linear.infer_shape(data=shape)[1] == [(2, 13)
+                                                 ] and linear.list_outputs() == ['fc_fwd_output']
+    assert whole.infer_shape(data=shape)[1] == [(2, 13)
+                                                ] and whole.list_outputs() == ['softmax_output']
     assert loaded.get_linear().infer_shape(data=shape)[1] == [(2, classes)]
     assert set(whole.list_arguments()) == {*linear.list_arguments(), 'softmax_label'}
     assert linear.list_arguments()[0] == 'data'
@@ -61,7 +71,8 @@ def test_module_trains_one_step(name):
     """The loss of the batch it stepped on falls, and every weight has moved."""
     size = (4, 32, 32)[-ZOO[name].dims:]
     rng = np.random.RandomState(3)
-    batch = mx.io.DataBatch([mx.nd.array(rng.normal(size=(4, 3, *size)))], [mx.nd.array([0, 3, 1, 4])])
+    batch = mx.io.DataBatch([mx.nd.array(rng.normal(size=(4, 3, *size)))],
+                            [mx.nd.array([0, 3, 1, 4])])
     network = mx.mod.Module(module(f'symbol_{name}').get_symbol(5))
     network.bind([('data', (4, 3, *size))], [('softmax_label', (4,))])
     mx.random.seed(5)

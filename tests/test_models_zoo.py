@@ -26,9 +26,10 @@ def test_every_name_builds_in_any_case(name):
         assert net.row.name == name and net.classes == 3
     assert get_model(name).classes == (400 if name.endswith('_3d') else 1000)
     size = ZOO[name].input_size
-    assert size == {'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112), 'resnet29_3d': (16, 112, 112),
-                    'resnet50': (224, 224), 'resnet152': (224, 224), 'resnet26': (112, 112)}[name.split('_', 1)[-1] if
-                    name[2] == '_' else name]
+    assert size == {
+        'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112), 'resnet29_3d': (16, 112, 112),
+        'resnet50': (224, 224), 'resnet152': (224, 224), 'resnet26': (112, 112)
+    }[name.split('_', 1)[-1] if name[2] == '_' else name]
     _, outputs, _ = net(mx.sym.var('data')).infer_shape(data=(5, 3, *size))
     assert outputs == [(5, 3)]
 
@@ -44,7 +45,8 @@ def test_an_unknown_name_lists_all(name):
 
 
 def test_a_near_name_is_suggested():
-    with pytest.raises(ValueError, match=re.escape("unknown model 'A2_resnet5O' (did you mean a2_resnet50?): choose")):
+    with pytest.raises(ValueError, match=re.escape("unknown model 'A2_resnet5O' (did you mean "
+                                                   "a2_resnet50?): choose")):
         get_model('A2_resnet5O')
 
 
@@ -62,14 +64,19 @@ def test_a_near_name_is_suggested():
      'resnet26 has no blocks to place: put a2_, nl_ or se_ in front of its name'),
     ('a2_resnet26', {'blocks': {'conv6': (1,)}},
      "unknown stage 'conv6' in blocks: choose from conv2, conv3, conv4, conv5"),
-    ('a2_resnet26', {'blocks': {'conv4': (1, 3)}}, 'conv4 of a2_resnet26 has no unit 3: its units are 1 to 2'),
-    ('a2_resnet26', {'blocks': {'conv4': (0,)}}, 'conv4 of a2_resnet26 has no unit 0: its units are 1 to 2'),
+    ('a2_resnet26', {'blocks': {'conv4': (1, 3)}}, 'conv4 of a2_resnet26 has no unit 3: its units '
+                                                   'are 1 to 2'),
+    ('a2_resnet26', {'blocks': {'conv4': (0,)}}, 'conv4 of a2_resnet26 has no unit 0: its units '
+                                                 'are 1 to 2'),
     ('a2_resnet26', {'input_size': 15},
-     'a2_resnet26 cannot take an input of 15×15: its total stride is 16×16, so that is the smallest'),
+     'a2_resnet26 cannot take an input of 15×15: its total stride is 16×16, so that is the '
+     'smallest'),
     ('a2_resnet50_3d', {'input_size': (1, 64, 64)},
-     'a2_resnet50_3d cannot take an input of 1×64×64: its total stride is 2×32×32, so that is the smallest'),
+     'a2_resnet50_3d cannot take an input of 1×64×64: its total stride is 2×32×32, so that is the '
+     'smallest'),
     ('a2_resnet50_3d', {'input_size': 31},
-     'a2_resnet50_3d cannot take an input of 8×31×31: its total stride is 2×32×32, so that is the smallest')])
+     'a2_resnet50_3d cannot take an input of 8×31×31: its total stride is 2×32×32, so that is the '
+     'smallest')])
 def test_a_mistake_is_one_sentence(name, options, sentence):
     with pytest.raises(UserError) as caught:
         get_model(name, **options)
@@ -105,7 +112,10 @@ def test_auto_association_follows_the_input_size():
     """
     def chosen(size):
         net = get_model('a2_resnet26', association='auto', input_size=size)
-        return [child.association for child in net.features._children.values() if isinstance(child, DoubleAttention)]
+        return [
+            child.association for child in net.features._children.values()
+            if isinstance(child, DoubleAttention)
+        ]
 
     assert chosen(112) == ['left'] * 4
     assert chosen(32) == ['right'] * 4  # 8×8 and 4×4
@@ -156,7 +166,8 @@ def test_pretrained_is_a_file_exported_or_saved_by_gluon(tmp_path, save, kind):
 def test_pretrained_goes_to_the_context_asked_for(tmp_path):
     path = saved_by_names(small()[0], tmp_path)
     net = get_model('resnet26', pretrained=path, classes=5, ctx=mx.cpu(1))
-    assert {context for value in net.collect_params().values() for context in value.list_ctx()} == {mx.cpu(1)}
+    assert {context for value in net.collect_params().values()
+            for context in value.list_ctx()} == {mx.cpu(1)}
 
 
 @pytest.mark.parametrize('name,options,sentence', [
@@ -172,7 +183,9 @@ def test_weights_of_another_network_are_refused(tmp_path, name, options, sentenc
 
 def test_weights_with_too_much_are_refused(tmp_path):
     path = saved_by_names(small('a2_resnet26')[0], tmp_path)
-    with pytest.raises(UserError, match=r'it has conv3_unit1_a2_expand_bn_beta, which the network lacks \(0 missing'):
+    with pytest.raises(
+            UserError,
+            match=r'it has conv3_unit1_a2_expand_bn_beta, which the network lacks \(0 missing'):
         get_model('resnet26', pretrained=path, classes=5)
 
 
@@ -181,7 +194,8 @@ def test_weights_with_too_much_are_refused(tmp_path):
 def test_a_file_that_is_no_weights_is_refused(tmp_path, content):
     path = tmp_path / 'net.params'
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound .params file: it .*export it again$'):
+    with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound .params file: it '
+                                        '.*export it again$'):
         get_model('resnet26', pretrained=path)
 
 
@@ -193,5 +207,6 @@ def test_arrays_without_names_are_refused(tmp_path):
 
 
 def test_a_folder_is_no_file_of_weights(tmp_path):
-    with pytest.raises(UserError, match=f'^the weights {re.escape(str(tmp_path))} cannot be read: Is a directory$'):
+    with pytest.raises(UserError, match=f'^the weights {re.escape(str(tmp_path))} cannot be read: '
+                                        'Is a directory$'):
         get_model('resnet26', pretrained=tmp_path)

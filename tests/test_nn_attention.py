@@ -1,4 +1,5 @@
-"""The double attention block: Eq. 6 = Eq. 7, attention that sums to one, and the rule of Section 2.3."""
+"""The double attention block: Eq. 6 = Eq. 7, attention that sums to one, and the rule of Section
+2.3."""
 import math
 
 import numpy as np
@@ -48,17 +49,20 @@ def test_right_association_equals_left_and_the_oracle(dims, training):
        st.lists(st.integers(1, 5), min_size=3, max_size=3), st.sampled_from(['left', 'right', 'auto']),
        st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_any_shape_and_association_equals_the_oracle(dims, batch, channels, m, n, space, association, seed):
+def test_any_shape_and_association_equals_the_oracle(dims, batch, channels, m, n, space,
+                                                     association, seed):
     space = tuple(space[:dims])
     net, p = ready(dims, channels, m, n, seed, association=association, input_size=space)
     x = array((batch, channels, *space), seed)
-    np.testing.assert_allclose(net(x).asnumpy(), double_attention(x.asnumpy(), p), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        net(x).asnumpy(), double_attention(x.asnumpy(), p), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('dims', [2, 3])
 @pytest.mark.parametrize('association', ['left', 'right'])
 def test_attention_maps_sum_to_one_along_the_right_axes(dims, association):
-    """Eq. 4: over positions, for each of n. Eq. 5: over n, at each position. Both are the softmax of their piece."""
+    """Eq. 4: over positions, for each of n. Eq. 5: over n, at each position. Both are the softmax
+    of their piece."""
     net, p = ready(dims, association=association)
     x = array(SHAPES[dims])
     symbol = net(mx.sym.var('data'))
@@ -80,7 +84,8 @@ def test_attention_maps_sum_to_one_along_the_right_axes(dims, association):
 
 @pytest.mark.parametrize('dims', [2, 3])
 def test_attention_sums_to_one_in_float32_whatever_the_layout(dims):
-    """64 channels: oneDNN lays them out in blocks, and its softmax must not take a block for a row."""
+    """64 channels: oneDNN lays them out in blocks, and its softmax must not take a block for a
+    row."""
     net = DoubleAttention(64, dims=dims, prefix='')
     net.initialize()
     values = {name: mx.nd.array(value) for name, value in randomize(net, 1).items()}
@@ -88,8 +93,10 @@ def test_attention_sums_to_one_in_float32_whatever_the_layout(dims):
     internals = net(mx.sym.var('data')).get_internals()
     for name, rows in (('gather_attention', 16), ('distribute_attention', 4 ** dims // (dims - 1))):
         attention = internals[f'{name}_output']
-        executor = attention.bind(mx.cpu(), {n: values[n] for n in attention.list_arguments()},
-                                  aux_states={n: values[n] for n in attention.list_auxiliary_states()})
+        executor = attention.bind(
+            mx.cpu(), {n: values[n] for n in attention.list_arguments()}, aux_states={
+                n: values[n] for n in attention.list_auxiliary_states()
+            })
         sums = executor.forward(is_train=False)[0].asnumpy().sum(2)
         np.testing.assert_allclose(sums, np.ones((2, rows)), rtol=1e-5, err_msg=name)
 
@@ -102,7 +109,8 @@ def test_one_even_attention_is_the_mean():
     x = array(SHAPES[2])
     phi = net.phi(x).asnumpy()
     mean = mx.nd.array(np.broadcast_to(phi.mean((2, 3), keepdims=True), phi.shape), dtype='float64')
-    np.testing.assert_allclose(net(x).asnumpy(), (x + net.expand(mean)).asnumpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        net(x).asnumpy(), (x + net.expand(mean)).asnumpy(), rtol=0, atol=1e-12)
 
 
 def test_no_position_is_special():
@@ -126,9 +134,11 @@ def products(m, n, space):
 @pytest.mark.parametrize('m,n,space', [(4, 4, (3, 5)), (31, 29, (3, 5)), (64, 64, (7, 7)), (8, 8, (2, 2)),
                                        (128, 128, (5, 5)), (2, 3, (1, 1)), (8, 8, (8, 1)), (8, 8, (3, 3))])
 def test_the_rule_picks_the_association_that_costs_less(m, n, space):
-    """The first product has mn or (dhw)² values; with n inner channels the work follows, 2·mn·dhw or (m+n)·(dhw)².
+    """The first product has mn or (dhw)² values; with n inner channels the work follows, 2·mn·dhw
+    or (m+n)·(dhw)².
 
-    (dhw)² > mn is the paper's approximation; it agrees with the count wherever m = n, which all its networks have.
+    (dhw)² > mn is the paper's approximation; it agrees with the count wherever m = n, which all its
+    networks have.
     """
     positions = math.prod(space)
     costs = products(m, n, space)
@@ -137,7 +147,8 @@ def test_the_rule_picks_the_association_that_costs_less(m, n, space):
     assert chosen == ('left' if positions ** 2 > m * n else 'right')
     if costs['left'] != costs['right']:
         assert chosen == min(costs, key=costs.get)
-    assert product_memory(m, n, positions, chosen) == min(product_memory(m, n, positions, each) for each in costs)
+    assert product_memory(m, n, positions, chosen) == min(
+        product_memory(m, n, positions, each) for each in costs)
 
 
 @given(st.integers(1, 200), st.integers(1, 60))
@@ -165,18 +176,27 @@ def test_memory_is_the_size_of_the_first_product_of_the_symbol(association):
 
 
 def test_auto_holds_its_choice():
-    assert DoubleAttention(8, 4, 4, association='auto', input_size=(5, 7), prefix='').association == 'left'
-    assert DoubleAttention(64, 32, 32, association='auto', input_size=(5, 5), prefix='').association == 'right'
-    assert DoubleAttention(64, 32, 32, association='auto', input_size=(2, 4, 4), dims=3).association == 'right'
-    assert DoubleAttention(64, 32, 32, association='auto', input_size=(3, 4, 4), dims=3).association == 'left'
+    assert DoubleAttention(8, 4, 4, association='auto', input_size=(5, 7),
+                           prefix='').association == 'left'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(5, 5),
+                           prefix='').association == 'right'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(2, 4, 4),
+                           dims=3).association == 'right'
+    assert DoubleAttention(64, 32, 32, association='auto', input_size=(3, 4, 4),
+                           dims=3).association == 'left'
 
 
 def test_auto_needs_a_size():
-    with pytest.raises(ValueError, match=r"^association='auto' needs input_size, the \(d,\) h, w the block will see"):
+    with pytest.raises(
+            ValueError,
+            match=r"^association='auto' needs input_size, the \(d,\) h, w the block will see"):
         DoubleAttention(8, association='auto')
 
 
 def test_an_unknown_association_is_named():
-    for call in (lambda: DoubleAttention(8, association='middle'), lambda: product_memory(4, 4, 5, 'middle')):
-        with pytest.raises(ValueError, match=r"^unknown association 'middle': choose one of left, right, auto$"):
+    for call in (lambda: DoubleAttention(8, association='middle'),
+                 lambda: product_memory(4, 4, 5, 'middle')):
+        with pytest.raises(
+                ValueError,
+                match=r"^unknown association 'middle': choose one of left, right, auto$"):
             call()

@@ -1,7 +1,8 @@
-"""Numpy oracles written from the paper's equations, in float64; first held to loops and to values worked out by hand.
+"""Numpy oracles written from the paper's equations, in float64; first held to loops and to values
+worked out by hand.
 
-Arrays are N×C×(D×)H×W. `p` is {parameter name: array}, `at` the prefix of the names to use. With `training` a
-BatchNorm normalises by the batch, else by the running statistics.
+Arrays are N×C×(D×)H×W. `p` is {parameter name: array}, `at` the prefix of the names to use. With
+`training` a BatchNorm normalises by the batch, else by the running statistics.
 """
 import itertools
 
@@ -12,7 +13,8 @@ import pytest
 def batch_norm(x, p, at, training=False):
     """(x − mean) / √(var + 1e-5) · γ + β, for each channel."""
     axes = (0, *range(2, x.ndim))
-    mean, var = (x.mean(axes), x.var(axes)) if training else (p[at + 'bn_running_mean'], p[at + 'bn_running_var'])
+    mean, var = (x.mean(axes), x.var(axes)) if training else (p[at + 'bn_running_mean'],
+                                                              p[at + 'bn_running_var'])
     mean, var, gamma, beta = (values.reshape(-1, *(1,) * (x.ndim - 2))
                               for values in (mean, var, p[at + 'bn_gamma'], p[at + 'bn_beta']))
     return (x - mean) / np.sqrt(var + 1e-5) * gamma + beta
@@ -24,24 +26,29 @@ def relu(x):
 
 
 def windows(x, kernel, stride, pad, fill):
-    """(offset, the N×C×… values each output position sees at that offset), for all offsets of a kernel."""
+    """(offset, the N×C×… values each output position sees at that offset), for all offsets of a
+    kernel."""
     x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad)], constant_values=fill)
     out = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], kernel, stride)]
     for offset in itertools.product(*map(range, kernel)):
-        yield offset, x[(..., *(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, stride, out)))]
+        yield offset, x[(..., *(slice(o, o + s * (n - 1) + 1, s)
+                                for o, s, n in zip(offset, stride, out)))]
 
 
 def conv(x, weight, stride=None, bias=None):
     """A convolution padded by k // 2; the weight is O×I×k…"""
     kernel = weight.shape[2:]
-    y = sum(np.einsum('oi,ni...->no...', weight[(..., *offset)], seen)
-            for offset, seen in windows(x, kernel, stride or (1,) * len(kernel), [k // 2 for k in kernel], 0))
+    y = sum(
+        np.einsum('oi,ni...->no...', weight[(..., *offset)], seen)
+        for offset, seen in windows(x, kernel, stride or (1, )
+                                    * len(kernel), [k // 2 for k in kernel], 0))
     return y if bias is None else y + bias.reshape(-1, *(1,) * len(kernel))
 
 
 def max_pool(x, kernel, stride):
     """A max pool padded by k // 2."""
-    return np.max([seen for _, seen in windows(x, kernel, stride, [k // 2 for k in kernel], -np.inf)], axis=0)
+    return np.max(
+        [seen for _, seen in windows(x, kernel, stride, [k // 2 for k in kernel], -np.inf)], axis=0)
 
 
 def piece(x, p, at, training=False, stride=None):
@@ -61,9 +68,12 @@ def flat(x):
 
 
 def double_attention_z(phi, theta, rho):
-    """Eq. 6, with the indices of Eq. 4 and 5: g_j = Σ_k a_k softmax(θ)_jk, z_i = Σ_j g_j softmax(ρ)_ji."""
-    bag = np.einsum('nmk,njk->nmj', phi, softmax(theta, 2))  # each row of softmax(θ) sums to 1 over positions
-    return np.einsum('nmj,nji->nmi', bag, softmax(rho, 1))  # each column of softmax(ρ) sums to 1 over the bag
+    """Eq. 6, with the indices of Eq. 4 and 5: g_j = Σ_k a_k softmax(θ)_jk, z_i = Σ_j g_j
+    softmax(ρ)_ji."""
+    # each row of softmax(θ) sums to 1 over positions
+    bag = np.einsum('nmk,njk->nmj', phi, softmax(theta, 2))
+    # each column of softmax(ρ) sums to 1 over the bag
+    return np.einsum('nmj,nji->nmi', bag, softmax(rho, 1))
 
 
 def double_attention(x, p, at='', training=False):
@@ -108,7 +118,10 @@ def randomize(net, seed, spread=0.4):
             value = rng.normal(0, spread, parameter.shape)
         values[name] = value
         parameter.set_data(value)
-    return {name: parameter.data().asnumpy().astype('float64') for name, parameter in net.collect_params().items()}
+    return {
+        name: parameter.data().asnumpy().astype('float64')
+        for name, parameter in net.collect_params().items()
+    }
 
 
 @pytest.mark.parametrize('stride', [(1, 1), (2, 1), (3, 2)])
@@ -118,10 +131,12 @@ def test_convolution_and_pool_are_what_their_loops_say(stride):
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (2, 2)])
     lowest = np.pad(x, [(0, 0), (0, 0), (1, 1), (2, 2)], constant_values=-np.inf)
     y, top = conv(x, weight, stride), max_pool(x, (3, 5), stride)
-    assert y.shape == (2, 5, -(-7 // stride[0]), -(-11 // stride[1])) and top.shape == (2, 3, *y.shape[2:])
+    assert y.shape == (2, 5, -(-7 // stride[0]),
+                       -(-11 // stride[1])) and top.shape == (2, 3, *y.shape[2:])
     for n, o, i, j in np.ndindex(*y.shape):
         row, column = i * stride[0], j * stride[1]
-        assert y[n, o, i, j] == pytest.approx((padded[n, :, row:row + 3, column:column + 5] * weight[o]).sum())
+        assert y[n, o, i, j] == pytest.approx(
+            (padded[n, :, row:row + 3, column:column + 5] * weight[o]).sum())
     for n, c, i, j in np.ndindex(*top.shape):
         row, column = i * stride[0], j * stride[1]
         assert top[n, c, i, j] == lowest[n, c, row:row + 3, column:column + 5].max()
@@ -129,11 +144,13 @@ def test_convolution_and_pool_are_what_their_loops_say(stride):
 
 def test_convolution_has_a_third_axis():
     x = np.arange(3.0).reshape(1, 1, 3, 1, 1)
-    assert conv(x, np.array([1.0, 10, 100]).reshape(1, 1, 3, 1, 1)).ravel().tolist() == [100, 210, 21]
+    assert conv(x,
+                np.array([1.0, 10, 100]).reshape(1, 1, 3, 1, 1)).ravel().tolist() == [100, 210, 21]
 
 
 def test_double_attention_by_hand():
-    """Two positions, a bag of two: θ₁ attends 3:1, θ₂ evenly; position 1 picks g₁ and g₂ 4:1, position 2 only g₂."""
+    """Two positions, a bag of two: θ₁ attends 3:1, θ₂ evenly; position 1 picks g₁ and g₂ 4:1,
+    position 2 only g₂."""
     phi = np.array([[[8.0, 16]]])
     theta = np.log(np.array([[[3.0, 1], [5, 5]]]))
     rho = np.log(np.array([[[4.0, 1e-30], [1, 1]]]))

@@ -1,4 +1,5 @@
-"""The paper's printed costs, transcribed here by hand from its text, against the data and against what is counted."""
+"""The paper's printed costs, transcribed here by hand from its text, against the data and against
+what is counted."""
 import pytest
 from gluon_a2.paper.compare.compare import compare_baselines, compare_claims, compare_figures, network_cost, zoo_cost
 from gluon_a2.paper.compare.costs import BASELINES, CONTRADICT_TABLE_5, FIGURES
@@ -25,16 +26,18 @@ PRINTED = {
     'Table 6': {'A²-Net ResNet-50, video': ('–', '41.6 G', '–')},
     'Section 3.3': {'A²-Net ResNet-50, image': ('33.0 M', '6.5 G', '–')},
 }
-PRINTED_RIVALS = {('Table 5', 'ConvNet+LSTM'): '–',
-                  ('Table 5', 'I3D'): '107.9 G', ('Table 5', 'R(2+1)D'): '152.4 G', ('Table 6', 'C3D'): '38.5 G',
+PRINTED_RIVALS = {('Table 5', 'ConvNet+LSTM'): '–', ('Table 5', 'I3D'): '107.9 G',
+                  ('Table 5', 'R(2+1)D'): '152.4 G', ('Table 6', 'C3D'): '38.5 G',
                   ('Table 6', 'Res3D ResNet-18'): '19.3 G', ('Table 6', 'I3D-RGB'): '107.9 G',
                   ('Table 6', 'R(2+1)D-RGB'): '152.4 G'}
-CONTRADICTIONS = [('Table 1', 'ResNet-50', 'FLOPs'), ('Table 6', 'A²-Net ResNet-50, video', 'FLOPs')]
+CONTRADICTIONS = [('Table 1', 'ResNet-50', 'FLOPs'),
+                  ('Table 6', 'A²-Net ResNet-50, video', 'FLOPs')]
 QUANTITIES = ('#Params', 'FLOPs', 'ΔFLOPs')
 
 
 def read(cell):
-    """(value, worth of one step of the last digit) of a printed cell; None where nothing is printed."""
+    """(value, worth of one step of the last digit) of a printed cell; None where nothing is
+    printed."""
     if cell == '–':
         return None
     number, unit = cell.split()
@@ -42,8 +45,9 @@ def read(cell):
     return pytest.approx((float(number) * scale, scale / 10 ** len(number.partition('.')[2])))
 
 
-CELLS = {(where, label, quantity): cell for where, rows in PRINTED.items() for label, cells in rows.items()
-         for quantity, cell in zip(QUANTITIES, cells) if cell != '–'}
+CELLS = {(where, label, quantity): cell for where, rows in PRINTED.items()
+         for label, cells in rows.items() for quantity, cell in zip(QUANTITIES, cells)
+         if cell != '–'}
 
 
 @pytest.fixture(scope='module')
@@ -54,12 +58,14 @@ def compared():
 
 
 def test_the_data_is_what_the_paper_prints():
-    assert [(f.where, f.label) for f in FIGURES] == [(where, label) for where, rows in PRINTED.items()
+    assert [(f.where, f.label) for f in FIGURES] == [(where, label)
+                                                     for where, rows in PRINTED.items()
                                                      for label in rows]
     for figure in FIGURES:
         cells = PRINTED[figure.where][figure.label]
         assert [figure.params, figure.flops, figure.delta] == list(map(read, cells)), figure
-    assert {(r.where, r.label): r.flops for r in BASELINES} == {key: read(cell) for key, cell in PRINTED_RIVALS.items()}
+    assert {(r.where, r.label): r.flops
+            for r in BASELINES} == {key: read(cell) for key, cell in PRINTED_RIVALS.items()}
 
 
 def test_every_printed_cell_is_compared_as_printed(compared):
@@ -73,7 +79,8 @@ def test_every_figure_agrees_but_the_two_that_contradict_table_5(compared):
     """Within 0.03 %, or the last printed digit."""
     apart = []
     for key, figure in compared.items():
-        printed, place = float(CELLS[key].split()[0]), 10.0 ** -len(CELLS[key].split()[0].partition('.')[2])
+        printed, place = float(
+            CELLS[key].split()[0]), 10.0**-len(CELLS[key].split()[0].partition('.')[2])
         counted = figure.counted / {'M': 1e6, 'G': 1e9}[CELLS[key].split()[1]]
         agrees = abs(counted / printed - 1) <= 3e-4 or abs(counted - printed) < place
         assert figure.agrees == agrees, key
@@ -99,7 +106,8 @@ def test_counts_known_from_elsewhere(name, params, flops):
 
 def test_a_figure_that_is_off_by_a_step_does_not_agree(compared):
     figure = compared['Table 2', 'ResNet-26 + 1 A² @ Conv4', 'ΔFLOPs']
-    assert figure.agrees and not figure._replace(counted=464.1e6).agrees and not figure._replace(counted=461.9e6).agrees
+    assert figure.agrees and not figure._replace(counted=464.1e6).agrees and not figure._replace(
+        counted=461.9e6).agrees
     params = compared['Table 2', 'ResNet-26', '#Params']
     assert params.agrees and not params._replace(counted=params.counted + 2200).agrees
     over = figure._replace(at_least=True, printed=0.4)
@@ -107,13 +115,17 @@ def test_a_figure_that_is_off_by_a_step_does_not_agree(compared):
 
 
 def test_the_claims_of_the_text():
-    """1 MB and more than 2 GB (Section 2.3); over 40 % fewer parameters and fewer FLOPs than ResNet-152."""
+    """1 MB and more than 2 GB (Section 2.3); over 40 % fewer parameters and fewer FLOPs than
+    ResNet-152."""
     left, right, params, flops = compare_claims()
     assert (left.printed, left.counted, left.unit, left.where) == (1.0, 1.0, 'MB', 'Section 2.3')
     assert (right.printed, right.counted, right.at_least) == (2048.0, 2401.0, True)
     small, large = zoo_cost('a2_resnet50'), zoo_cost('resnet152')
-    assert params.counted == pytest.approx(1 - small.parameters / large.parameters) == pytest.approx(0.453, abs=5e-4)
-    assert flops.counted == pytest.approx(1 - small.flops / large.flops) == pytest.approx(0.426, abs=5e-4)
+    assert params.counted == pytest.approx(1
+                                           - small.parameters / large.parameters) == pytest.approx(
+                                               0.453, abs=5e-4)
+    assert flops.counted == pytest.approx(1 - small.flops / large.flops) == pytest.approx(
+        0.426, abs=5e-4)
     assert params.printed == flops.printed == 0.4 and {params.where, flops.where} == {'Section 3.3'}
     assert left.agrees and right.agrees and params.agrees and flops.agrees
     assert (left.show(left.counted), right.show(right.counted)) == ('1 MB', '2401.0 MB')
@@ -122,13 +134,14 @@ def test_the_claims_of_the_text():
 
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it
 def test_rivals_are_counted_on_gluoncv():
-    """C3D 38.55 G of 38.5; GluonCV's variants of I3D 111.2 and of R(2+1)D 150.4; Res3D-18 20.35 of 19.3, ours."""
+    """C3D 38.55 G of 38.5; GluonCV's variants of I3D 111.2 and of R(2+1)D 150.4; Res3D-18 20.35 of
+    19.3, ours."""
     found = {(r.where, r.network): r for r in compare_baselines()}
     i3d, r2plus1d = pytest.approx(111.2, abs=0.05), pytest.approx(150.4, abs=0.05)
     assert found.keys() == PRINTED_RIVALS.keys()
     counted = {key: r.counted and round(r.counted / 1e9, 2) for key, r in found.items()}
-    assert counted == {('Table 5', 'I3D'): i3d, ('Table 6', 'I3D-RGB'): i3d, ('Table 6', 'Res3D ResNet-18'): 20.35,
-                       ('Table 5', 'ConvNet+LSTM'): 99.31,
+    assert counted == {('Table 5', 'I3D'): i3d, ('Table 6', 'I3D-RGB'): i3d,
+                       ('Table 6', 'Res3D ResNet-18'): 20.35, ('Table 5', 'ConvNet+LSTM'): 99.31,
                        ('Table 5', 'R(2+1)D'): r2plus1d, ('Table 6', 'R(2+1)D-RGB'): r2plus1d,
                        ('Table 6', 'C3D'): pytest.approx(38.55, abs=0.005)}
     assert all(r.note for r in found.values() if r.network != 'C3D')

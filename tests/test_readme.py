@@ -1,4 +1,5 @@
-"""The README and the docs tell the truth: their code runs, their table is what is counted, their files exist."""
+"""The README and the docs tell the truth: their code runs, their table is what is counted, their
+files exist."""
 import csv
 import re
 import subprocess
@@ -14,16 +15,21 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 def test_the_code_runs():
     blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
     assert len(blocks) == 2
-    done = subprocess.run([sys.executable, '-c', ''.join(blocks)], capture_output=True, text=True, cwd=str(ROOT))
+    done = subprocess.run([sys.executable, '-c', ''.join(blocks)], capture_output=True, text=True,
+                          cwd=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == '(1, 10)'
 
 
 def test_the_cost_table_is_what_the_script_counts(tmp_path):
-    subprocess.run([sys.executable, str(ROOT / 'scripts' / 'count_cost.py'), '--csv', str(tmp_path / 'cost.csv')],
-                   check=True, capture_output=True)
+    subprocess.run([
+        sys.executable,
+        str(ROOT / 'scripts' / 'count_cost.py'), '--csv',
+        str(tmp_path / 'cost.csv')
+    ], check=True, capture_output=True)
     with open(tmp_path / 'cost.csv', newline='', encoding='utf-8') as file:
-        counted = [row[:6] for row in csv.reader(file) if row[3] != '–'][1:]  # what the paper prints
+        # what the paper prints
+        counted = [row[:6] for row in csv.reader(file) if row[3] != '–'][1:]
     shown = [[cell.strip() for cell in line.strip('|').split('|')] for line in README.splitlines()
              if re.match(r'\| (Table|Section) ', line)]
     assert len(shown) >= 15

@@ -19,7 +19,8 @@ def test_cells_by_hand():
 
 
 def test_nothing_failed():
-    """What the page calls equal was found so, and no damaged file did more than be refused or read."""
+    """What the page calls equal was found so, and no damaged file did more than be refused or
+    read."""
     assert {row['agrees'] for row in RESULTS.rows('export_zoo')} == {'yes'}
     assert sum(int(row['files']) for row in RESULTS.rows('fuzz_files')) == 100_000
     assert not any(int(row[kind]) for row in RESULTS.rows('fuzz_files')

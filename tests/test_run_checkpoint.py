@@ -16,7 +16,10 @@ from gluon_a2.run import checkpoint
 from gluon_a2.run.checkpoint import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[1]
-TENSORS = {'param/w': np.arange(6, dtype=np.float32).reshape(2, 3), 'state/w/0': np.full(3, 0.1, np.float16)}
+TENSORS = {
+    'param/w': np.arange(6, dtype=np.float32).reshape(2, 3), 'state/w/0': np.full(
+        3, 0.1, np.float16)
+}
 STATE = {'at': {'step': 5}, 'loss': 0.1 + 0.2}
 
 
@@ -41,7 +44,9 @@ def test_keeps_the_newest_two_and_the_best(tmp_path):
         path = checkpoint.save(tmp_path, step, TENSORS, STATE)
         if step == 2:
             checkpoint.mark_best(tmp_path, path)
-    assert sorted(p.name for p in tmp_path.glob('step-*')) == ['step-00000002', 'step-00000004', 'step-00000005']
+    assert sorted(p.name for p in tmp_path.glob('step-*')) == [
+        'step-00000002', 'step-00000004', 'step-00000005'
+    ]
     assert checkpoint.find(tmp_path, 'best').path.name == 'step-00000002'
     assert checkpoint.find(tmp_path, 'last').path.name == 'step-00000005'
     assert checkpoint.find(tmp_path, tmp_path / 'step-00000004').path.name == 'step-00000004'
@@ -115,7 +120,8 @@ def test_tensors_that_lie_about_themselves_are_refused(tmp_path, content):
 def test_a_manifest_of_another_format_is_refused(tmp_path, changes):
     path = checkpoint.save(tmp_path, 5, TENSORS, STATE)
     seal(path, **changes)
-    with pytest.raises(CheckpointError, match="this version of gluon_a2 reads 'gluon_a2 checkpoint 2'"):
+    with pytest.raises(CheckpointError, match="this version of gluon_a2 reads 'gluon_a2 checkpoint "
+                                              "2'"):
         checkpoint.load(path)
 
 
@@ -130,8 +136,9 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text):
 def test_tensors_of_another_network_are_named(tmp_path):
     found = checkpoint.load(checkpoint.save(tmp_path, 5, TENSORS, STATE))
     found.check({'param/w': (2, 3), 'state/w/0': (3,)})
-    with pytest.raises(CheckpointError, match=r'\(param/v is missing; state/w/0 is not of this network; '
-                                              r'param/w is \(2, 3\), not \(3, 2\)\)'):
+    with pytest.raises(
+            CheckpointError, match=r'\(param/v is missing; state/w/0 is not of this network; '
+            r'param/w is \(2, 3\), not \(3, 2\)\)'):
         found.check({'param/w': (3, 2), 'param/v': (1,)})
 
 
@@ -182,11 +189,13 @@ def test_non_finite_values_are_never_written(tmp_path):
 def test_saving_the_same_step_again_replaces_it(tmp_path):
     checkpoint.mark_best(tmp_path, checkpoint.save(tmp_path, 1, TENSORS, {'try': 1}))
     checkpoint.save(tmp_path, 1, TENSORS, {'try': 2})
-    assert checkpoint.newest(tmp_path).state == checkpoint.find(tmp_path, 'best').state == {'try': 2}
+    assert checkpoint.newest(tmp_path).state == checkpoint.find(tmp_path,
+                                                                'best').state == {'try': 2}
     assert sorted(os.listdir(tmp_path)) == ['best.json', 'step-00000001']
 
 
-def test_a_valid_checkpoint_is_never_gone_while_another_of_its_step_takes_its_place(tmp_path, monkeypatch):
+def test_a_valid_checkpoint_is_never_gone_while_another_of_its_step_takes_its_place(
+        tmp_path, monkeypatch):
     checkpoint.mark_best(tmp_path, checkpoint.save(tmp_path, 1, TENSORS, {'try': 1}))
     original, tries = os.replace, []
 
@@ -211,7 +220,9 @@ def test_a_replacement_that_was_cut_half_way_is_mended_or_left_where_it_is(tmp_p
         assert checkpoint.find(tmp_path, 'best').state == {'try': 1}
     (tmp_path / '.best.json.99.tmp').write_text('half')
     checkpoint.remove_unfinished(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ['best.json', 'step-00000002', 'step-00000004', 'step-00000005']
+    assert sorted(os.listdir(tmp_path)) == [
+        'best.json', 'step-00000002', 'step-00000004', 'step-00000005'
+    ]
     checkpoint.save(tmp_path, 2, TENSORS, {'try': 2})
     assert checkpoint.find(tmp_path, 'best').state == {'try': 2}
 
@@ -244,7 +255,8 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     assert checkpoint.newest(tmp_path) is None
     gate.set()
     writer.wait()
-    assert checkpoint.find(tmp_path, 'best').state == {'step': 1} and checkpoint.newest(tmp_path).best
+    assert checkpoint.find(tmp_path, 'best').state == {'step': 1
+                                                       } and checkpoint.newest(tmp_path).best
     for step in (2, 3, 4):
         writer.save(step, TENSORS, {'step': step})
     writer.settle()

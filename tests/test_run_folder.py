@@ -21,7 +21,8 @@ def open_run(folder, **options):
     ({'rec_val': 'v.rec'}, '--rec-train is missing: give both record files, or --data-dir'),
     ({'rec_train': 't.rec', 'rec_val': 'v.rec', 'data_dir': 'x'},
      '--data-dir and --rec-train exclude each other: give one of them'),
-    ({'rec_train_idx': 't.idx'}, '--rec-train-idx and --rec-val-idx need --rec-train and --rec-val'),
+    ({'rec_train_idx': 't.idx'}, '--rec-train-idx and --rec-val-idx need --rec-train and '
+                                 '--rec-val'),
     ({'resume': True}, '--resume needs the --save-dir of the run to go on with'),
     ({'resume': True, 'overwrite': True, 'save_dir': 'x'},
      '--resume and --overwrite exclude each other: go on with the run, or delete it')])
@@ -44,7 +45,8 @@ def test_a_run_says_how_it_was_made(tmp_path):
 def test_a_run_is_never_overwritten_by_accident(tmp_path):
     with open_run(tmp_path / 'run'):
         (tmp_path / 'run' / 'result').write_text('precious')
-    with pytest.raises(UserError, match='already holds a run: --resume to go on with it, --overwrite to delete it'):
+    with pytest.raises(UserError, match='already holds a run: --resume to go on with it, '
+                                        '--overwrite to delete it'):
         open_run(tmp_path / 'run')
     assert (tmp_path / 'run' / 'result').read_text() == 'precious'
     with open_run(tmp_path / 'run', overwrite=True):
@@ -90,7 +92,10 @@ def test_rewind_forgets_later_and_broken_lines(tmp_path):
         with open(run.folder / 'log.jsonl', 'a') as file:
             file.write('{"step": 1')
         run.rewind(2)
-        assert [json.loads(line)['step'] for line in (run.folder / 'log.jsonl').read_text().splitlines()] == [1, 2]
+        assert [
+            json.loads(line)['step']
+            for line in (run.folder / 'log.jsonl').read_text().splitlines()
+        ] == [1, 2]
     assert list(run.folder.glob('events*'))
 
 
@@ -110,7 +115,8 @@ def test_a_run_that_made_no_step_leaves_nothing_in_the_way_of_the_next(tmp_path)
 
 
 def test_a_log_on_a_full_disk_stops_the_run(tmp_path):
-    with pytest.raises(OSError, match='No space left'), open_run(tmp_path / 'run', logging_file='/dev/full'):
+    with pytest.raises(OSError, match='No space left'), open_run(tmp_path / 'run',
+                                                                 logging_file='/dev/full'):
         log.warning('a line')
     assert not (tmp_path / 'run').exists()
 

@@ -11,16 +11,21 @@ from gluon_a2.errors import UserError
 from gluon_a2.run import checkpoint
 from gluon_a2.run.folder import Options
 
-PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1, batch_size=20)
+PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1,
+                            batch_size=20)
 
 
 def lines(folder, key):
     """The lines of log.jsonl that have `key`."""
-    return [line for line in map(json.loads, (folder / 'log.jsonl').read_text().splitlines()) if key in line]
+    return [
+        line for line in map(json.loads, (folder / 'log.jsonl').read_text().splitlines())
+        if key in line
+    ]
 
 
 def train(tmp_path, images, changes=(), **options):
-    return tiny.run(tmp_path / 'run', images, dataclasses.replace(PLAIN, **dict(changes)), **options)[0]
+    return tiny.run(tmp_path / 'run', images, dataclasses.replace(PLAIN, **dict(changes)),
+                    **options)[0]
 
 
 @pytest.mark.parametrize('changes', [
@@ -44,14 +49,19 @@ def plain(tmp_path_factory, images):
 
 
 def test_workers_and_logging_change_nothing(tmp_path, images, plain):
-    folder = train(tmp_path, images, num_data_workers=1, save_steps=0, logging_file=str(tmp_path / 'other.log'))
+    folder = train(tmp_path, images, num_data_workers=1, save_steps=0,
+                   logging_file=str(tmp_path / 'other.log'))
     assert tiny.final_tensors(folder)[0] == plain[0]
-    assert 'Epoch[0]' in (tmp_path / 'other.log').read_text() and not (folder / 'train.log').exists()
+    assert 'Epoch[0]' in (tmp_path
+                          / 'other.log').read_text() and not (folder / 'train.log').exists()
 
 
 def test_plateau_lowers_the_rate_and_ends_the_run(tmp_path, images):
-    folder = train(tmp_path, images, {'lr_mode': 'plateau', 'plateau_patience': 1, 'plateau_gain': 1.0,
-                                      'plateau_decays': 2, 'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1})
+    folder = train(
+        tmp_path, images, {
+            'lr_mode': 'plateau', 'plateau_patience': 1, 'plateau_gain': 1.0, 'plateau_decays': 2,
+            'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1
+        })
     rates = [line['lr'] for line in lines(folder, 'lr')]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert len(lines(folder, 'val_top1')) == 3
@@ -70,7 +80,8 @@ def test_the_rate_in_the_log_is_the_schedules(tmp_path, images, mode, rates):
 def test_pretrained_starts_from_the_weights_of_a_file(tmp_path, images):
     first = train(tmp_path / 'a', images)
     params = first / 'export' / 'a2_resnet26-0000.params'
-    folder = train(tmp_path / 'b', images, {'pretrained': str(params), 'lr': 1e-12, 'warmup_epochs': 0, 'wd': 0.0})
+    folder = train(tmp_path / 'b', images,
+                   {'pretrained': str(params), 'lr': 1e-12, 'warmup_epochs': 0, 'wd': 0.0})
     before, after = (checkpoint.find(f / 'checkpoints', 'last').tensors for f in (first, folder))
     for name, value in before.items():
         if name.endswith('weight') and name.startswith('param/'):
@@ -100,7 +111,8 @@ def test_a_mistake_with_overwrite_loses_nothing(tmp_path, images, changes, sente
 
 def test_overwrite_may_start_from_the_weights_it_replaces(tmp_path, images):
     folder = train(tmp_path, images)
-    train(tmp_path, images, {'pretrained': str(folder / 'export' / 'a2_resnet26-0000.params')}, overwrite=True)
+    train(tmp_path, images, {'pretrained': str(folder / 'export' / 'a2_resnet26-0000.params')},
+          overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ['run']
     with pytest.raises(UserError, match='is a checkpoint, not weights alone: export it first'):
         saved = checkpoint.find(folder / 'checkpoints', 'last').path
@@ -108,8 +120,10 @@ def test_overwrite_may_start_from_the_weights_it_replaces(tmp_path, images):
 
 
 def test_log_interval(tmp_path, images):
-    folder = tiny.train(dataclasses.replace(PLAIN, batch_size=7), Options(
-        data_dir=str(images), save_dir=str(tmp_path / 'run'), num_data_workers=0, log_interval=4))[0]
+    folder = tiny.train(
+        dataclasses.replace(PLAIN, batch_size=7),
+        Options(data_dir=str(images), save_dir=str(tmp_path / 'run'), num_data_workers=0,
+                log_interval=4))[0]
     assert [line['step'] for line in lines(folder, 'lr')] == [4, 6]
 
 
@@ -118,7 +132,8 @@ def test_resume_refuses_other_data(tmp_path, images):
     other = tmp_path / 'other'
     other.mkdir()
     tiny.write_data(other, train_images=33)
-    with pytest.raises(UserError, match='with other images, labels or classes than there are now: resume with'):
+    with pytest.raises(UserError, match='with other images, labels or classes than there are now: '
+                                        'resume with'):
         tiny.run(folder, other, PLAIN, resume=True)
 
 
@@ -128,7 +143,8 @@ def test_named_classes_must_be_as_many_as_the_network_has(tmp_path):
         for name in ('cat', 'dog'):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / '1.jpg').write_bytes(source.read(1))
-    with pytest.raises(UserError, match='the data has 2 classes and the network 10: give --classes 2'):
+    with pytest.raises(UserError, match='the data has 2 classes and the network 10: give --classes '
+                                        '2'):
         train(tmp_path, tmp_path)
 
 
@@ -138,7 +154,10 @@ def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
     assert validation.images == 7
     assert [line['step'] for line in lines(folder, 'loss')] == [1, 2, 3]
     times = [json.loads(line) for line in (folder / 'timing.jsonl').read_text().splitlines()]
-    shares = {name: times[-1][f'{name}_share'] for name in ('data', 'compute', 'wait', 'allreduce', 'checkpoint')}
+    shares = {
+        name: times[-1][f'{name}_share']
+        for name in ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
+    }
     assert 0.5 < sum(shares.values()) <= 1 and max(shares, key=shares.get) == 'compute'
 
 
@@ -156,7 +175,8 @@ def test_a_deterministic_run_refuses_what_would_change_its_bits(tmp_path, images
     made = json.loads((folder / 'run.json').read_text())
     for changes, sentence in (
             ({'threads': made['threads'] + 1}, f'set OMP_NUM_THREADS={made["threads"] + 1}'),
-            ({'recipe': {**made['recipe'], 'ranks': 2, 'batch_size': 10}}, 'on 2 ranks, not 1: start as many')):
+            ({'recipe': {**made['recipe'], 'ranks': 2, 'batch_size': 10}}, 'on 2 ranks, not 1: '
+                                                                           'start as many')):
         (folder / 'run.json').write_text(json.dumps({**made, **changes}))
         with pytest.raises(UserError, match=sentence):
             tiny.run(folder, images, recipe, resume=True)

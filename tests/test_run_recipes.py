@@ -23,13 +23,15 @@ def test_the_papers_imagenet_settings():
     assert paper.global_batch == 2048
     assert paper.effective_lr == pytest.approx(math.sqrt(0.1))
     assert (recipe.lr_mode, recipe.lr_decay) == ('plateau', 0.1)
-    assert (recipe.model, recipe.input_size, recipe.classes, recipe.batch_size) == ('a2_resnet50', 224, 1000, 32)
+    assert (recipe.model, recipe.input_size, recipe.classes, recipe.batch_size) == ('a2_resnet50',
+                                                                                    224, 1000, 32)
     assert (recipe.momentum, recipe.wd) == (0.9, 1e-4)
 
 
 def test_the_dual_path_networks_augmentation():
     recipe = RECIPES['imagenet_a2_resnet50']
-    assert (recipe.min_area, recipe.max_area, recipe.min_aspect, recipe.max_aspect) == (0.08, 1, 3 / 4, 4 / 3)
+    assert (recipe.min_area, recipe.max_area, recipe.min_aspect,
+            recipe.max_aspect) == (0.08, 1, 3 / 4, 4 / 3)
     assert (recipe.hue, recipe.saturation, recipe.lightness, recipe.mirror) == (20, 40, 50, True)
 
 
@@ -41,13 +43,18 @@ def test_every_recipe_names_a_network_that_takes_its_input(name):
 
 
 def test_the_papers_kinetics_settings():
-    ablation, transfer, ucf = (RECIPES[name] for name in ('kinetics_ablation', 'kinetics_a2_resnet50', 'ucf101'))
+    ablation, transfer, ucf = (RECIPES[name]
+                               for name in ('kinetics_ablation', 'kinetics_a2_resnet50', 'ucf101'))
     assert (ablation.frames, ablation.input_size, ablation.num_steps) == (16, 112, 37000)
-    assert (ablation.lr_mode, ablation.lr_decay, ablation.lr_decay_step) == ('step', 0.1, (20000, 30000))
-    assert (transfer.frames, transfer.frame_stride, transfer.input_size, transfer.num_steps) == (8, 8, 224, 32000)
-    assert (transfer.lr_mode, transfer.starts_from, ucf.starts_from) == ('plateau', 'image', 'video')
+    assert (ablation.lr_mode, ablation.lr_decay, ablation.lr_decay_step) == ('step', 0.1, (20000,
+                                                                                           30000))
+    assert (transfer.frames, transfer.frame_stride, transfer.input_size,
+            transfer.num_steps) == (8, 8, 224, 32000)
+    assert (transfer.lr_mode, transfer.starts_from, ucf.starts_from) == ('plateau', 'image',
+                                                                         'video')
     assert (ucf.lr_decay, ucf.plateau_decays, ucf.classes) == (0.1, 3, 101)
-    for recipe, gpus, batch, lr in ((ablation, 32, 512, 0.2), (transfer, 64, 512, 0.04), (ucf, 8, 104, 0.01)):
+    for recipe, gpus, batch, lr in ((ablation, 32, 512, 0.2), (transfer, 64, 512, 0.04),
+                                    (ucf, 8, 104, 0.01)):
         paper = dataclasses.replace(recipe, ranks=gpus)
         assert (paper.global_batch, paper.effective_lr) == (batch, pytest.approx(lr))
 
@@ -55,20 +62,27 @@ def test_the_papers_kinetics_settings():
 def test_the_authors_video_augmentation():
     for name in ('kinetics_ablation', 'kinetics_a2_resnet50', 'ucf101'):
         recipe = RECIPES[name]
-        assert (recipe.hue, recipe.lightness, recipe.saturation, recipe.mirror) == (15, 35, 25, True)
-        assert (recipe.max_scale, recipe.min_aspect, recipe.max_aspect) == (288 / 224, 0.64, 1.5625)  # 0.8², 1.25²
-        assert round(recipe.input_size / recipe.crop_ratio) == {224: 256, 112: 128}[recipe.input_size]
+        assert (recipe.hue, recipe.lightness, recipe.saturation, recipe.mirror) == (15, 35, 25,
+                                                                                    True)
+        # 0.8², 1.25²
+        assert (recipe.max_scale, recipe.min_aspect, recipe.max_aspect) == (288 / 224, 0.64, 1.5625)
+        assert round(recipe.input_size / recipe.crop_ratio) == {224: 256,
+                                                                112: 128}[recipe.input_size]
 
 
 def test_a_recipe_of_the_other_script_is_refused_with_its_name():
-    with pytest.raises(UserError, match='ucf101 is a recipe of scripts/train_video.py: choose one of digits, imagenet'):
+    with pytest.raises(UserError, match='ucf101 is a recipe of scripts/train_video.py: choose one '
+                                        'of digits, imagenet'):
         choose('ucf101', {}, 2)
-    with pytest.raises(UserError, match='digits is a recipe of scripts/train_imagenet.py: choose one of moving_digits'):
+    with pytest.raises(UserError, match='digits is a recipe of scripts/train_imagenet.py: choose '
+                                        'one of moving_digits'):
         choose('digits', {}, 3)
 
 
 def test_placements():
-    assert choose('kinetics_ablation', {'blocks': 'conv3:1,2;conv4:2'}).placement == {'conv3': (1, 2), 'conv4': (2,)}
+    assert choose('kinetics_ablation', {'blocks': 'conv3:1,2;conv4:2'}).placement == {
+        'conv3': (1, 2), 'conv4': (2, )
+    }
     assert choose('kinetics_ablation', {}).placement is None
     for wrong in ('conv4', 'conv4:', 'conv4:a', 'conv3:1;', ''):
         with pytest.raises(UserError, match='--blocks must be like conv3:1,2;conv4:2'):
@@ -84,9 +98,11 @@ def test_flags_are_of_images_or_of_video():
 
 
 def test_learning_rate_scales_with_the_batch_unless_given():
-    assert choose('imagenet_a2_resnet50', {'batch_size': 64}).effective_lr == pytest.approx(math.sqrt(0.1) / 32)
+    assert choose('imagenet_a2_resnet50', {'batch_size': 64}).effective_lr == pytest.approx(
+        math.sqrt(0.1) / 32)
     assert choose('imagenet_a2_resnet50', {'batch_size': 64, 'lr': 0.2}).effective_lr == 0.2
-    assert choose('imagenet_a2_resnet50', {'batch_size': 64, 'lr': 0.2, 'base_batch': 256}).effective_lr == 0.05
+    assert choose('imagenet_a2_resnet50',
+                  {'batch_size': 64, 'lr': 0.2, 'base_batch': 256}).effective_lr == 0.05
     assert choose('digits', {'accumulate': 4}).effective_lr == RECIPES['digits'].lr
 
 
@@ -97,7 +113,8 @@ def test_every_field_is_a_flag_and_absent_when_not_given():
         if field.name == 'ranks':  # the launcher's
             continue
         text = texts[type(field.default)]
-        given = parse(recipes.flag_name(field), *([text] if text else []), dims=field.metadata['dims'] or 2)
+        given = parse(recipes.flag_name(field), *([text] if text else []),
+                      dims=field.metadata['dims'] or 2)
         assert list(given) == [field.name]
         assert field.default is None or type(given[field.name]) in (type(field.default), float)
 
@@ -133,13 +150,15 @@ def test_bad_values_are_named_with_their_flag(field, value, sentence):
 
 
 def test_unknown_recipe_lists_all():
-    with pytest.raises(UserError, match="unknown recipe 'imagnet': choose one of digits, imagenet_a2_resnet50"):
+    with pytest.raises(UserError, match="unknown recipe 'imagnet': choose one of digits, "
+                                        "imagenet_a2_resnet50"):
         choose('imagnet', {})
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_json_round_trip(name):
-    assert recipes.from_json(json.loads(json.dumps(recipes.to_json(RECIPES[name])))) == RECIPES[name]
+    assert recipes.from_json(json.loads(json.dumps(recipes.to_json(
+        RECIPES[name])))) == RECIPES[name]
 
 
 def test_a_deterministic_run_prepares_the_libraries_and_no_other_does():

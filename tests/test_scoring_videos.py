@@ -18,8 +18,8 @@ def batches(logits, labels, views, size, unread=()):
         good = np.array([i for i in indices if i not in unread], int)
         images = np.zeros((len(good), *logits.shape[1:-1], 3, 1, 1, logits.shape[-1]), np.float32)
         images[..., 0, 0, 0, :] = logits[good]
-        yield Batch(images, labels[good // views], good, [(f'video {i // views}', 'torn') for i in indices
-                                                          if i in unread])
+        yield Batch(images, labels[good // views], good, [(f'video {i // views}', 'torn')
+                                                          for i in indices if i in unread])
 
 
 def forward(clips):
@@ -32,7 +32,10 @@ def by_hand(logits, labels, views, unread):
     clips = videos = 0
     for video, label in enumerate(labels):
         views_of = [i for i in range(video * views, (video + 1) * views) if i not in unread]
-        shares = [np.exp(row) / np.exp(row).sum() for i in views_of for row in logits[i].astype(np.float64)]
+        shares = [
+            np.exp(row) / np.exp(row).sum() for i in views_of
+            for row in logits[i].astype(np.float64)
+        ]
         clips += sum(int(share.argmax() == label) for share in shares)
         videos += len(views_of) == views and int(np.mean(shares, axis=0).argmax() == label)
     return clips, videos
@@ -45,7 +48,8 @@ def test_any_batch_size_views_and_damage(videos, views, crops, size, seed, draw)
     labels = rng.integers(0, 7, videos)
     logits = rng.normal(size=(videos * views, crops, 7)).astype(np.float32)
     unread = draw.draw(st.sets(st.integers(0, videos * views - 1)))
-    scores = evaluate_videos(forward, batches(logits, labels, views, size, unread), labels, 7, views, crops)
+    scores = evaluate_videos(forward, batches(logits, labels, views, size, unread), labels, 7,
+                             views, crops)
     assert (scores.clip_top1, scores.top1) == by_hand(logits, labels, views, unread)
     broken = {i // views for i in unread}
     assert (scores.videos, scores.unreadable, scores.views) == (videos, len(broken), views * crops)
@@ -55,10 +59,13 @@ def test_any_batch_size_views_and_damage(videos, views, crops, size, seed, draw)
 
 
 def test_views_vote_with_their_certainty():
-    """Two weak votes for class 0, one strong one for class 1: clips say 2/3, the video is class 1."""
+    """Two weak votes for class 0, one strong one for class 1: clips say 2/3, the video is class
+    1."""
     logits = np.log(np.array([[[0.55, 0.45]], [[0.55, 0.45]], [[0.1, 0.9]]])).astype(np.float32)
     for label, (clips, right) in enumerate([(2, 0), (1, 1)]):
-        scores = evaluate_videos(forward, batches(logits, np.array([label]), 3, 2), np.array([label]), 2, 3)
+        scores = evaluate_videos(forward, batches(logits, np.array([label]), 3, 2), np.array([
+            label
+        ]), 2, 3)
         assert (scores.clip_top1, scores.top1) == (clips, right)
 
 
@@ -69,8 +76,8 @@ def test_one_unreadable_view_makes_the_video_wrong_and_it_is_named_once(caplog):
     assert (scores.clip_top1, scores.top1, scores.top5, scores.unreadable) == (4, 1, 1, 1)
     assert scores.clip_accuracy == 4 / 6 and scores.accuracy == 0.5
     assert [record.getMessage() for record in caplog.records] == ['counted as wrong: video 0: torn']
-    assert scores.sentence() == ('clip 66.67 % top-1; video 50.00 % top-1, 50.00 % top-5; 3 views of each of 2 videos '
-                                 '(1 unreadable, counted as wrong)')
+    assert scores.sentence() == ('clip 66.67 % top-1; video 50.00 % top-1, 50.00 % top-5; 3 views '
+                                 'of each of 2 videos (1 unreadable, counted as wrong)')
 
 
 def test_per_class_accuracy_is_unknown_without_videos():

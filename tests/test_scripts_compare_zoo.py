@@ -1,4 +1,5 @@
-"""scripts/compare_zoo.py: once as a process, with tiny networks and made-up weights; then its mistakes."""
+"""scripts/compare_zoo.py: once as a process, with tiny networks and made-up weights; then its
+mistakes."""
 import csv
 import re
 import subprocess
@@ -17,7 +18,8 @@ SCRIPT = ROOT / 'scripts' / 'compare_zoo.py'
 
 @pytest.fixture
 def here(capsys):
-    """The script's `main`, without a process: what it prints to standard error, where it ends with a mistake."""
+    """The script's `main`, without a process: what it prints to standard error, where it ends with
+    a mistake."""
     script = load('scripts/compare_zoo.py')
 
     def call(*words):
@@ -40,7 +42,10 @@ def write_weights(folder):
     for network in choose(['resnet26', 'mobilenetv2_0.25'], 64):
         net, path = build(network), folder / f'{network.name}.params'
         net.initialize(mx.init.Xavier())
-        values = {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
+        values = {
+            name: parameter.data().asnumpy()
+            for name, parameter in net._collect_params_with_prefix().items()
+        }
         path.write_bytes(params.to_bytes(values))
         yield f'{network.name}={path}'
 
@@ -52,11 +57,13 @@ def test_two_tiny_networks_measured_and_scored(tmp_path):
         for i in range(5):
             writer.write(source.read(i), int(source.labels[i]))
     ours, theirs = write_weights(tmp_path)
-    words = ['--networks', 'resnet26', 'mobilenetv2_0.25', '--input-size', 64, '--rounds', 1, '--batch-size', 3,
-             '--train-batch-size', 2, '--out', tmp_path / 'out', '--pretrained', '--data-dir', tmp_path,
-             '--params', ours, '--params', theirs, '-j', 0]
-    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=tmp_path, capture_output=True,
-                          encoding='utf-8', timeout=300)
+    words = [
+        '--networks', 'resnet26', 'mobilenetv2_0.25', '--input-size', 64, '--rounds', 1,
+        '--batch-size', 3, '--train-batch-size', 2, '--out', tmp_path / 'out', '--pretrained',
+        '--data-dir', tmp_path, '--params', ours, '--params', theirs, '-j', 0
+    ]
+    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=tmp_path,
+                          capture_output=True, encoding='utf-8', timeout=300)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / 'out' / 'compare_zoo.csv', newline='', encoding='utf-8') as file:
         rows = {row['network']: row for row in csv.DictReader(file)}
@@ -65,12 +72,16 @@ def test_two_tiny_networks_measured_and_scored(tmp_path):
         for name in ('latency_ms', 'throughput', 'training'):
             low, middle, high = (float(row[name + end]) for end in ('_lowest', '', '_highest'))
             assert 0 < low <= middle <= high
-        assert (row['input'], row['batch'], row['train_batch'], row['rounds']) == ('64×64', '3', '2', '1')
-        assert 4 * int(row['parameters']) < int(row['file_bytes']) < 4.1 * int(row['parameters']) + 50_000
-        assert int(row['file_bytes']) < int(row['peak_inference_bytes']) < int(row['peak_training_bytes']) < 1e9
+        assert (row['input'], row['batch'], row['train_batch'], row['rounds']) == ('64×64', '3',
+                                                                                   '2', '1')
+        assert 4 * int(row['parameters']) < int(
+            row['file_bytes']) < 4.1 * int(row['parameters']) + 50_000
+        assert int(row['file_bytes']) < int(row['peak_inference_bytes']) < int(
+            row['peak_training_bytes']) < 1e9
         assert row['published_top1'] == '' and row['scored_images'] == '5'
     # A MobileNetV2 of a quarter of the width, and the running statistics of its BatchNorms.
-    assert (rows['mobilenetv2_0.25']['trained'], rows['mobilenetv2_0.25']['parameters']) == ('1516312', '1526760')
+    assert (rows['mobilenetv2_0.25']['trained'],
+            rows['mobilenetv2_0.25']['parameters']) == ('1516312', '1526760')
     text = (tmp_path / 'out' / 'compare_zoo.md').read_text(encoding='utf-8')
     assert '    python scripts/compare_zoo.py --networks resnet26 mobilenetv2_0.25 --input-size 64' in text
     assert all(f'| {name} |' in text for name in rows) and '## Scored here' in text
@@ -81,7 +92,8 @@ def test_two_tiny_networks_measured_and_scored(tmp_path):
 def test_help_is_there_without_mxnet():
     code = f'import runpy, sys; sys.argv = ["x", "--help"]; runpy.run_path({str(SCRIPT)!r}, run_name="__main__")'
     wrapped = f'try:\n    exec({code!r})\nexcept SystemExit:\n    import sys; print("mxnet" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', wrapped], capture_output=True, encoding='utf-8', timeout=60)
+    done = subprocess.run([sys.executable, '-c', wrapped], capture_output=True, encoding='utf-8',
+                          timeout=60)
     assert '--pretrained' in done.stdout and done.stdout.endswith('False\n')
 
 
@@ -91,7 +103,8 @@ def test_help_is_there_without_mxnet():
     (['--rounds', '0'], '--rounds must be 1 or more, not 0'),
     (['--params', 'resnet26=x'], 'are for scoring: add --pretrained'),
     (['--pretrained'], '--data-dir is missing'),
-    (['--networks', 'resnet26', '--pretrained', '--data-dir', 'x'], '--pretrained found weights of no network'),
+    (['--networks', 'resnet26', '--pretrained', '--data-dir', 'x'], '--pretrained found weights of '
+                                                                    'no network'),
     (['--networks', 'resnet26', '--pretrained', '--data-dir', 'x', '--params', 'resnet51=x'],
      '--params resnet51=… is not one of the image networks that are compared: resnet26'),
     (['--networks', 'resnet26', '--pretrained', '--data-dir', 'nowhere', '--params', 'resnet26=x'],
@@ -106,14 +119,17 @@ def test_files_that_cannot_be_read_are_named(here, tmp_path):
     with data.RecordWriter(tmp_path / 'val.rec') as writer:
         writer.write(source.read(0), 0)
     words = ['--networks', 'resnet26', '--pretrained', '--data-dir', tmp_path, '--params']
-    assert 'none.params cannot be read: No such file' in here(*words, f'resnet26={tmp_path}/none.params')
+    assert 'none.params cannot be read: No such file' in here(*words,
+                                                              f'resnet26={tmp_path}/none.params')
     (tmp_path / 'net.params').write_bytes(b'<html>404</html>')
-    assert 'net.params is not a sound .params file' in here(*words, f'resnet26={tmp_path}/net.params')
+    assert 'net.params is not a sound .params file' in here(*words,
+                                                            f'resnet26={tmp_path}/net.params')
 
 
 def test_without_gluoncv_it_says_what_to_install(here, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gluoncv', None)
-    assert 'resnet50_v1b comes from GluonCV, which is not installed: pip install "gluon_a2[zoo]"' in here('--image')
+    assert 'resnet50_v1b comes from GluonCV, which is not installed: pip install "gluon_a2[zoo]"' in here(
+        '--image')
 
 
 @pytest.mark.parametrize('words, hint', [(['--params', 'x'], "give NETWORK=FILE, not 'x'"),

@@ -15,8 +15,8 @@ SCRIPT = ROOT / 'scripts' / 'count_cost.py'
 
 
 def run(*arguments, cwd=ROOT):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd, capture_output=True,
-                          encoding='utf-8', timeout=120)
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], cwd=cwd,
+                          capture_output=True, encoding='utf-8', timeout=120)
 
 
 @pytest.fixture
@@ -58,8 +58,10 @@ def test_the_table_of_the_paper(tmp_path):
     assert len(table) == 56 + 4 + 7
     assert [row[:7] for row in table if row[0] == 'Table 5' and 'A²' in row[1]] == [
         ['Table 5', 'A²-Net ResNet-50, video', 'FLOPs', '40.8 G', '40.80 G', '+0.00 %', 'yes']]
-    assert [row[:7] for row in table if row[:2] == ['Table 1', 'ResNet-50'] and row[2] == 'FLOPs'] == [
-        ['Table 1', 'ResNet-50', 'FLOPs', '31.3 G', '30.52 G', '-2.48 %', 'no']]
+    assert [row[:7] for row in table
+            if row[:2] == ['Table 1', 'ResNet-50'] and row[2] == 'FLOPs'] == [[
+                'Table 1', 'ResNet-50', 'FLOPs', '31.3 G', '30.52 G', '-2.48 %', 'no'
+            ]]
     ours = table[:60]
     assert [row[:3] for row in ours if row[6] == 'no'] == [
         ['Table 1', 'ResNet-50', 'FLOPs'], ['Table 6', 'A²-Net ResNet-50, video', 'FLOPs']]
@@ -79,17 +81,28 @@ def test_networks_in_total():
 
 
 def test_layer_by_layer(here, tmp_path):
-    """The stem by hand: 16 filters of 3·5·5 at 16×16 positions; the classifier 1024·10 and its bias."""
+    """The stem by hand: 16 filters of 3·5·5 at 16×16 positions; the classifier 1024·10 and its
+    bias."""
     path = tmp_path / 'layers.csv'
     done = here('resnet26', '--layers', '--input-size', '32', '--classes', 10, '--csv', path)
     header, *table = saved(path)
-    assert header == ['network', 'layer', 'operator', 'output', 'trained', 'statistics', 'parameters', 'multiply-adds']
-    assert table[0] == ['resnet26', 'conv1_conv_fwd', 'Convolution', '1×16×16×16', '1200', '0', '1200', '307200']
-    assert table[1] == ['resnet26', 'conv1_bn_fwd', 'BatchNorm', '1×16×16×16', '32', '32', '64', '0']
-    assert table[-2] == ['resnet26', 'fc_fwd', 'FullyConnected', '1×10', '10250', '0', '10250', '10240']
+    assert header == [
+        'network', 'layer', 'operator', 'output', 'trained', 'statistics', 'parameters',
+        'multiply-adds'
+    ]
+    assert table[0] == [
+        'resnet26', 'conv1_conv_fwd', 'Convolution', '1×16×16×16', '1200', '0', '1200', '307200'
+    ]
+    assert table[1] == [
+        'resnet26', 'conv1_bn_fwd', 'BatchNorm', '1×16×16×16', '32', '32', '64', '0'
+    ]
+    assert table[-2] == [
+        'resnet26', 'fc_fwd', 'FullyConnected', '1×10', '10250', '0', '10250', '10240'
+    ]
     layers, total = table[:-1], table[-1]
     assert total[:4] == ['resnet26', 'total', '', '']
-    assert [int(cell) for cell in total[4:]] == [sum(int(row[i]) for row in layers) for i in range(4, 8)]
+    assert [int(cell)
+            for cell in total[4:]] == [sum(int(row[i]) for row in layers) for i in range(4, 8)]
     assert 'resnet26  conv1_conv_fwd' in rows_of(done)
 
 
@@ -130,23 +143,31 @@ def graph(*nodes, heads=((-1, 0, 0),), arguments=(0,)):
     nodes = [('null', [], {}), *nodes]
     return json.dumps({
         'nodes': [{'op': op, 'name': f'node{i}' if i else 'data', 'attrs': attrs, 'inputs': inputs}
-                  for i, (op, inputs, attrs) in enumerate(nodes)],
-        'arg_nodes': list(arguments), 'heads': [[head[0] % len(nodes) if head[0] < 0 else head[0], *head[1:]]
-                                                for head in heads],
-        'node_row_ptr': list(range(len(nodes) + 1)), 'attrs': {'mxnet_version': ['int', 10901]}})
+                  for i, (op, inputs, attrs) in enumerate(nodes)], 'arg_nodes': list(arguments),
+        'heads': [[head[0] % len(nodes) if head[0] < 0 else head[0], *head[1:]]
+                  for head in heads], 'node_row_ptr': list(range(len(nodes) + 1)), 'attrs': {
+                      'mxnet_version': ['int', 10901]
+                  }
+    })
 
 
 FLATTEN = ('Flatten', [[0, 0, 0]], {})
 MALFORMED = {
-    'empty': '', 'html': '<html>404</html>', 'list': '[]', 'number': '7', 'no nodes': '{"nodes": [], "heads": []}',
+    'empty': '', 'html': '<html>404</html>', 'list': '[]', 'number': '7', 'no nodes': '{"nodes": '
+                                                                                      '[], '
+                                                                                      '"heads": '
+                                                                                      '[]}',
     'no such operator': graph(('Convolute', [[0, 0, 0]], {})),
     'no such node': graph(FLATTEN, heads=[(3, 0, 0)]),
     'a loop': graph(('Flatten', [[1, 0, 0]], {})),
     'an address': graph(('_Native', [[0, 0, 0]], {'info': '0x1'})),
     'no such kernel': graph(('Pooling', [[0, 0, 0]], {'kernel': 'x', 'pool_type': 'max'}))}
-# What MXNet may read out of bounds: in a process of its own, so that a crash is a failure and no more.
-PERILOUS = {'no such output': graph(('Flatten', [[0, 5, 0]], {})), 'no such head': graph(FLATTEN, heads=[(1, 7, 0)]),
-            'no such argument': graph(FLATTEN, arguments=[99])}
+# What MXNet may read out of bounds: in a process of its own, so that a crash is a failure and no
+# more.
+PERILOUS = {
+    'no such output': graph(('Flatten', [[0, 5, 0]], {})), 'no such head': graph(
+        FLATTEN, heads=[(1, 7, 0)]), 'no such argument': graph(FLATTEN, arguments=[99])
+}
 
 
 def one_sentence(done, *parts):
@@ -190,11 +211,13 @@ def test_a_size_that_is_none_is_told_what_one_looks_like(here, size):
     done = here('resnet26', f'--input-size={size}')
     assert (done.returncode, done.stdout) == (2, '') and 'Traceback' not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert re.search(r'error: .*(H,W|cannot take an input)', last) and 'sizes value' not in last, last
+    assert re.search(r'error: .*(H,W|cannot take an input)',
+                     last) and 'sizes value' not in last, last
 
 
 def test_a_table_goes_into_a_new_folder_and_never_into_a_file(tmp_path):
     assert run('resnet26', '--csv', tmp_path / 'new' / 'table.csv').returncode == 0
     assert saved(tmp_path / 'new' / 'table.csv')[0][0] == 'network'
     done = run('resnet26', '--csv', tmp_path / 'new' / 'table.csv' / 'table.csv')
-    assert done.returncode == 2 and done.stderr.startswith('error: ') and 'cannot be used' in done.stderr
+    assert done.returncode == 2 and done.stderr.startswith(
+        'error: ') and 'cannot be used' in done.stderr

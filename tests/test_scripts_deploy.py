@@ -23,8 +23,8 @@ def trained(tmp_path_factory, images):
 
 
 def call(script, *words, code=0):
-    done = subprocess.run([sys.executable, str(SCRIPTS / script), *map(str, words)], capture_output=True, text=True,
-                          timeout=120)
+    done = subprocess.run([sys.executable, str(SCRIPTS / script), *map(str, words)],
+                          capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     assert 'Traceback' not in done.stderr
     return done.stdout, done.stderr
@@ -43,14 +43,16 @@ def logged(folder):
 def test_score_repeats_the_validation_of_the_run(trained, images, source):
     out, _ = call('score.py', trained / source, '--data-dir', images)
     last = logged(trained)
-    assert out == (f'{100 * last["val_top1"]:.2f} % top-1, {100 * last["val_top5"]:.2f} % top-5 on 13 images, '
-                   '16×16\n')
+    assert out == (f'{100 * last["val_top1"]:.2f} % top-1, {100 * last["val_top5"]:.2f} % top-5 on '
+                   '13 images, 16×16\n')
 
 
 def test_score_larger_with_mean_max_and_on_the_training_half(trained, images):
-    out, _ = call('score.py', trained, '--checkpoint', 'best', '--data-dir', images, '--split', 'train', '--size', '48',
-                  '--crop-ratio', '1', '--mean-max', '-j', '0', '--batch-size', '9')
-    assert re.fullmatch(r'[\d.]+ % top-1, [\d.]+ % top-5 on 40 images, 48×48, mean-max pooling\n', out)
+    out, _ = call('score.py', trained, '--checkpoint', 'best', '--data-dir', images, '--split',
+                  'train', '--size', '48', '--crop-ratio', '1', '--mean-max', '-j', '0',
+                  '--batch-size', '9')
+    assert re.fullmatch(r'[\d.]+ % top-1, [\d.]+ % top-5 on 40 images, 48×48, mean-max pooling\n',
+                        out)
 
 
 def test_export_then_predict_from_the_files_alone(trained, images, tmp_path):
@@ -62,7 +64,8 @@ def test_export_then_predict_from_the_files_alone(trained, images, tmp_path):
             trained / 'export' / f'a2_resnet26-{name}').read_bytes()
     source = data.open_source(images, 'val')
     (tmp_path / 'digit.jpg').write_bytes(source.read(0))
-    out, _ = call('predict.py', '--model', tmp_path / 'deep' / 'net', tmp_path / 'digit.jpg', '--top', '3')
+    out, _ = call('predict.py', '--model', tmp_path / 'deep' / 'net', tmp_path / 'digit.jpg',
+                  '--top', '3')
     header, _, row = out.splitlines()
     assert header.split('  ')[0] == 'file' and header.endswith('guess 3')
     assert re.fullmatch(re.escape(str(tmp_path / 'digit.jpg')) + r'(  \d [\d.]+ % *){3}', row)
@@ -71,8 +74,8 @@ def test_export_then_predict_from_the_files_alone(trained, images, tmp_path):
 def test_predict_names_the_unreadable_and_goes_on(trained, tmp_path):
     (tmp_path / 'page.jpg').write_text('<html></html>')
     cv2.imwrite(str(tmp_path / 'grey.png'), np.full((20, 30), 99, np.uint8))
-    out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'page.jpg',
-                    tmp_path / 'none.jpg', tmp_path / 'grey.png', code=1)
+    out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26',
+                    tmp_path / 'page.jpg', tmp_path / 'none.jpg', tmp_path / 'grey.png', code=1)
     assert out.splitlines()[2].startswith(str(tmp_path / 'grey.png')) and out.count('\n') == 3
     assert 'page.jpg is not an image that can be decoded' in err and 'none.jpg cannot be read' in err
     assert err.endswith('2 of 3 could not be read\n')
@@ -83,48 +86,60 @@ def test_predict_takes_folders_and_patterns_and_prints_json(trained, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / name), np.full((20, 30), 99, np.uint8))
     (tmp_path / 'a' / 'broken.png').write_text('x')
-    out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'a', f'{tmp_path}/c/*.png',
-                    '--format', 'json', '--top', '2', code=1)
+    out, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'a',
+                    f'{tmp_path}/c/*.png', '--format', 'json', '--top', '2', code=1)
     said = json.loads(out)
     assert [Path(one['path']).name for one in said] == ['1.png', '2.png', 'broken.png', '3.png']
-    assert [list(one) for one in said] == [['path', 'error'] if '/broken' in one['path'] else ['path', 'predictions']
-                                           for one in said]
-    assert len(said[0]['predictions']) == 2 and set(said[0]['predictions'][0]) == {'class', 'probability'}
-    _, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26', tmp_path / 'c' / '*.gif', code=2)
+    assert [list(one) for one in said] == [
+        ['path', 'error'] if '/broken' in one['path'] else ['path', 'predictions'] for one in said
+    ]
+    assert len(said[0]['predictions']) == 2 and set(
+        said[0]['predictions'][0]) == {'class', 'probability'}
+    _, err = call('predict.py', '--model', trained / 'export' / 'a2_resnet26',
+                  tmp_path / 'c' / '*.gif', code=2)
     assert '*.gif holds no images' in err
 
 
 def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
     prefix = tmp_path / 'net'
-    out, _ = call('export.py', trained, '--out', prefix, '--fold', '--onnx', '--bf16', '--int8', '--data-dir', images,
-                  '--calibration-samples', '8', '-j', '0')
-    assert re.search(r'21 of 42 BatchNorms folded: the logits differ by \d.\de-0\d of the largest', out)
+    out, _ = call('export.py', trained, '--out', prefix, '--fold', '--onnx', '--bf16', '--int8',
+                  '--data-dir', images, '--calibration-samples', '8', '-j', '0')
+    assert re.search(r'21 of 42 BatchNorms folded: the logits differ by \d.\de-0\d of the largest',
+                     out)
     assert re.search(r'ONNX opset 13, input data, output logits, dynamic batch', out)
     assert len(re.findall(r'^ +[18]  +(?:16|23)  \d.\de-0\d$', out, re.MULTILINE)) == 4
     table = out[out.index('form  '):].splitlines()
-    assert [line.split('  ')[0] for line in table[2:]] == ['mxnet, not folded', 'mxnet, folded', 'mxnet-bf16',
-                                                           'mxnet-int8', 'onnxruntime']
+    assert [line.split('  ')[0] for line in table[2:]] == [
+        'mxnet, not folded', 'mxnet, folded', 'mxnet-bf16', 'mxnet-int8', 'onnxruntime'
+    ]
     whole = (tmp_path / 'net-0000.params').stat().st_size
     assert (tmp_path / 'net-bf16-0000.params').stat().st_size < 0.55 * whole
-    for engine, words in (('mxnet', []), ('onnxruntime', ['--engine', 'onnxruntime']), ('mxnet-int8', [])):
+    for engine, words in (('mxnet', []), ('onnxruntime', ['--engine',
+                                                          'onnxruntime']), ('mxnet-int8', [])):
         name = prefix if engine != 'mxnet-int8' else f'{prefix}-int8'
         said, _ = call('score.py', name, '--data-dir', images, *words)
         row = next(line for line in table if line.startswith(engine))
         assert said.split()[0] == re.search(r'([\d.]+) %', row).group(1)
     _, err = call('export.py', f'{prefix}-int8', '--out', tmp_path / 'again', '--fold', code=2)
-    assert 'is in int8 already: start from float32 files' in err and not (tmp_path / 'again-meta.json').exists()
+    assert 'is in int8 already: start from float32 files' in err and not (
+        tmp_path / 'again-meta.json').exists()
 
 
 def test_export_a_network_of_the_zoo_by_name(tmp_path):
     (tmp_path / 'names.txt').write_text('cat\ndog\n')
-    words = ['--class-names', tmp_path / 'names.txt', '--input-size', '32', '--out', tmp_path / 'net']
+    words = [
+        '--class-names', tmp_path / 'names.txt', '--input-size', '32', '--out', tmp_path / 'net'
+    ]
     call('export.py', 'A2_ResNet26', '--untrained', *words)
     meta = json.loads((tmp_path / 'net-meta.json').read_text())
-    assert (meta['network'], meta['classes'], meta['input_shape']) == ('a2_resnet26', ['cat', 'dog'], [3, 32, 32])
+    assert (meta['network'], meta['classes'], meta['input_shape']) == ('a2_resnet26', [
+        'cat', 'dog'
+    ], [3, 32, 32])
     assert meta['training'] == {'data': 'nothing: the weights are random'}
     words[-1] = tmp_path / 'again'
     call('export.py', 'a2_resnet26', '--pretrained', tmp_path / 'net-0000.params', *words)
-    assert (tmp_path / 'again-0000.params').read_bytes() == (tmp_path / 'net-0000.params').read_bytes()
+    assert (tmp_path / 'again-0000.params').read_bytes() == (tmp_path
+                                                             / 'net-0000.params').read_bytes()
 
 
 @pytest.mark.parametrize('script, words', [
@@ -133,9 +148,13 @@ def test_damaged_files_are_refused(trained, images, tmp_path, script, words):
     shutil.copytree(trained / 'export', tmp_path / 'export')
     params = tmp_path / 'export' / 'a2_resnet26-0000.params'
     params.write_bytes(params.read_bytes()[:-4] + b'evil')
-    _, err = call(script, *[word.format(tmp_path / 'export' / 'a2_resnet26', images=images) for word in words], code=2)
+    _, err = call(
+        script, *[
+            word.format(tmp_path / 'export' / 'a2_resnet26', images=images) for word in words
+        ], code=2)
     assert err.strip().splitlines()[-1] == (
-        f'error: {params} is damaged: its SHA-256 differs from the one its metadata records; copy or export it again')
+        f'error: {params} is damaged: its SHA-256 differs from the one its metadata records; copy '
+        'or export it again')
 
 
 def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
@@ -143,34 +162,52 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
     for script, words, sentence in (
             ('score.py', [trained], f'--data-dir is missing: the network was trained on {images}'),
             ('score.py', [tmp_path], 'holds no valid checkpoint'),
-            ('score.py', [trained / 'export'], 'is a folder of exported files: name one of them, such as'),
-            ('score.py', [trained / 'export' / 'a2_resnet26', '--checkpoint', 'best'], '--checkpoint best needs the'),
+            ('score.py', [trained / 'export'], 'is a folder of exported files: name one of them, '
+                                               'such as'),
+            ('score.py', [trained / 'export' / 'a2_resnet26', '--checkpoint', 'best'], '--checkpoint '
+                                                                                       'best needs '
+                                                                                       'the'),
             ('score.py', [trained, '--data-dir', images, '--crop-ratio', '0'], 'must be above 0'),
-            ('score.py', [trained, '--data-dir', images, '--batch-size', '0'], '--batch-size must be 1 or more'),
+            ('score.py', [trained, '--data-dir', images, '--batch-size', '0'], '--batch-size must '
+                                                                               'be 1 or more'),
             ('score.py', [tmp_path / 'none'], 'none-meta.json does not exist'),
             ('score.py', [trained, '--data-dir', tmp_path], 'no val data in'),
             ('score.py', [trained, '--data-dir', images, '--size', '9'], 'cannot take images of 9'),
-            ('score.py', [trained, '--checkpoint', 'worst', '--data-dir', images], 'worst is not a whole checkpoint'),
+            ('score.py', [trained, '--checkpoint', 'worst', '--data-dir', images], 'worst is not a '
+                                                                                   'whole '
+                                                                                   'checkpoint'),
             ('export.py', [tmp_path / 'none'], 'none'),
-            ('export.py', ['a2_resnet26'], 'is a network of the zoo: give its weights (--pretrained FILE), or say'),
-            ('export.py', ['a2_resnet26', '--untrained'], '--out is missing: the prefix of the files to write'),
-            ('export.py', [trained, '--untrained'], '--untrained is for networks of the zoo, by name'),
-            ('export.py', [trained, '--int8'], f'--data-dir is missing: the network was trained on {images}'),
-            ('export.py', [trained, '--int8', '--calibration-samples', '0'], '--calibration-samples must be 1 or more'),
-            ('export.py', [trained, '--calibration', 'entropy'], '--calibration is for --int8: add one, or leave it'),
-            ('export.py', [trained, '--out', tmp_path], 'is a folder: give the prefix of the files, such as'),
-            ('export.py', ['a2_resnet5'], "unknown model 'a2_resnet5' (did you mean a2_resnet50?): choose one of"),
+            ('export.py', ['a2_resnet26'], 'is a network of the zoo: give its weights '
+                                           '(--pretrained FILE), or say'),
+            ('export.py', ['a2_resnet26', '--untrained'], '--out is missing: the prefix of the '
+                                                          'files to write'),
+            ('export.py', [trained, '--untrained'], '--untrained is for networks of the zoo, by '
+                                                    'name'),
+            ('export.py', [trained, '--int8'], '--data-dir is missing: the network was trained on '
+                                               f'{images}'),
+            ('export.py', [trained, '--int8', '--calibration-samples', '0'], '--calibration-samples '
+                                                                             'must be 1 or more'),
+            ('export.py', [trained, '--calibration', 'entropy'], '--calibration is for --int8: add '
+                                                                 'one, or leave it'),
+            ('export.py', [trained, '--out', tmp_path], 'is a folder: give the prefix of the '
+                                                        'files, such as'),
+            ('export.py', ['a2_resnet5'], "unknown model 'a2_resnet5' (did you mean a2_resnet50?): "
+                                          "choose one of"),
             ('export.py', ['a2_resnet26', '--untrained', '--class-names', tmp_path / 'none.txt'], 'none.txt'),
-            ('score.py', [trained, '--engine', 'onnxruntime'], '--engine is for exported files: export'),
+            ('score.py', [trained, '--engine', 'onnxruntime'], '--engine is for exported files: '
+                                                               'export'),
             ('score.py', [net, '--engine', 'tpu'], "unknown engine 'tpu': choose one of"),
             ('score.py', [net, '--engine', 'onnxruntime'], 'was not exported as ONNX'),
-            ('predict.py', ['--model', net, 'x.jpg', '--batch-size', '0'], '--batch-size must be 1 or more'),
-            ('predict.py', ['--model', tmp_path / 'none', 'x.jpg'], 'none-meta.json does not exist')):
+            ('predict.py', ['--model', net, 'x.jpg', '--batch-size', '0'], '--batch-size must be 1 '
+                                                                           'or more'),
+            ('predict.py', ['--model', tmp_path / 'none', 'x.jpg'], 'none-meta.json does not '
+                                                                    'exist')):
         with pytest.raises(SystemExit) as ended:
             main_of(script)(list(map(str, words)))
         err = capsys.readouterr().err
         errors = [line for line in err.splitlines() if line.startswith('error: ')]
-        assert ended.value.code == 2 and len(errors) == 1 and sentence in errors[0], (script, words, err)
+        assert ended.value.code == 2 and len(errors) == 1 and sentence in errors[0], (script, words,
+                                                                                      err)
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path):

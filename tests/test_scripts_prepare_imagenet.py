@@ -12,7 +12,10 @@ from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
 from scripts import prepare_imagenet
 
 SCRIPT = prepare_imagenet.__file__
-NAMES = ['n01 tench/é 1.JPEG', 'n01 tench/b.png', 'n02/c.jpg', 'n02/d.jpg', 'n02/e.webp', 'ü/f g.bmp', 'ü/h.jpg']
+NAMES = [
+    'n01 tench/é 1.JPEG', 'n01 tench/b.png', 'n02/c.jpg', 'n02/d.jpg', 'n02/e.webp', 'ü/f '
+    'g.bmp', 'ü/h.jpg'
+]
 
 
 def picture(seed, kind='.jpg'):
@@ -33,7 +36,11 @@ def folder(tmp_path):
 
 def run(folder, *flags, out='out'):
     """The script's main in this process."""
-    return prepare_imagenet.main(['--data-dir', str(folder / 'images'), '--out', str(folder / out), '-j', '1', *flags])
+    return prepare_imagenet.main([
+        '--data-dir',
+        str(folder / 'images'), '--out',
+        str(folder / out), '-j', '1', *flags
+    ])
 
 
 def fails(capsys, call, message):
@@ -61,10 +68,15 @@ def test_round_trip(folder, capsys):
         assert sorted(keys) == list(range(7)) and (list(keys) == list(range(7))) == (split == 'val')
         for i, key in enumerate(keys):
             assert records.read(i) == images.read(key) and records.labels[i] == images.labels[key]
-        listed = [line.split('\t') for line in (folder / 'out' / f'{split}.lst').read_text('utf-8').splitlines()]
-        assert {int(key): name for key, _, name in listed} == {i: images.relative(i) for i in range(7)}
+        listed = [
+            line.split('\t')
+            for line in (folder / 'out' / f'{split}.lst').read_text('utf-8').splitlines()
+        ]
+        assert {int(key): name
+                for key, _, name in listed} == {i: images.relative(i) for i in range(7)}
     assert prepare_imagenet.main(['--verify', '--out', str(folder / 'out'), '-j', '1']) == 0
-    assert 'train: 7 records, labels 0 to 2 of 3 classes, 2 to 3 images each' in capsys.readouterr().out
+    assert 'train: 7 records, labels 0 to 2 of 3 classes, 2 to 3 images each' in capsys.readouterr(
+    ).out
 
 
 def test_processes_do_not_matter(folder):
@@ -75,7 +87,8 @@ def test_processes_do_not_matter(folder):
 
 def test_resize_reduces_the_short_side_only_where_longer(folder):
     assert run(folder, '--resize', '43', '--split', 'val', '--quality', '97') == 0
-    records, images = RecordSource(folder / 'out' / 'val.rec'), FolderSource(folder / 'images' / 'val')
+    records, images = RecordSource(folder / 'out' / 'val.rec'), FolderSource(
+        folder / 'images' / 'val')
     for i in range(7):
         before, after = decode(images.read(i)), decode(records.read(i))
         height, width = before.shape[:2]
@@ -94,7 +107,8 @@ def test_undecodable_images_are_named_and_left_out(folder, capsys):
     assert run(folder) == 1
     errors = capsys.readouterr().err
     assert 'n02/d.jpg: it is not a JPEG' in errors and 'ü/h.jpg: it is truncated' in errors
-    assert len(RecordSource(folder / 'out/train.rec')) == 5 and len(RecordSource(folder / 'out/val.rec')) == 7
+    assert len(RecordSource(folder / 'out/train.rec')) == 5 and len(
+        RecordSource(folder / 'out/val.rec')) == 7
     assert RecordSource(folder / 'out/train.rec').classes == ('n01 tench', 'n02', 'ü')
 
 
@@ -129,7 +143,8 @@ def test_splits_with_different_classes(folder, capsys):
 
 
 @pytest.mark.parametrize(('flags', 'message'), [
-    (['--split', 'test'], 'cannot list the folder .*test'), (['--split', 'val,'], '--split must be'),
+    (['--split', 'test'], 'cannot list the folder .*test'), (['--split', 'val,'], '--split must '
+                                                                                  'be'),
     (['--resize', '-1'], '--resize'), (['-j', '0'], '-j'),
 ])
 def test_bad_flags(folder, capsys, flags, message):
@@ -170,14 +185,18 @@ def cut_classes(out):
 
 
 @pytest.mark.parametrize(('spoil', 'message'), [
-    (damage_image, 'val.rec#2: its checksum is wrong'), (damage_structure, 'does not start with the magic word'),
+    (damage_image, 'val.rec#2: its checksum is wrong'), (damage_structure, 'does not start with '
+                                                                           'the magic word'),
     (cut_file, 'val.rec is cut short'), (cut_index, 'holds 7 records, its index lists 6'),
-    (cut_classes, '2 of 7 labels are outside 0…1'), (lambda out: os.remove(out / 'val.rec'), 'cannot open'),
+    (cut_classes, '2 of 7 labels are outside 0…1'), (lambda out: os.remove(out / 'val.rec'), 'cannot '
+                                                                                             'open'),
 ])
 def test_verify_finds(folder, capsys, spoil, message):
     assert run(folder, '--split', 'val') == 0
     spoil(folder / 'out')
-    assert prepare_imagenet.main(['--verify', '--out', str(folder / 'out'), '--split', 'val', '-j', '1']) == 1
+    assert prepare_imagenet.main([
+        '--verify', '--out', str(folder / 'out'), '--split', 'val', '-j', '1'
+    ]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -185,4 +204,5 @@ def test_as_a_script(folder):
     command = [sys.executable, SCRIPT, '--data-dir', 'images', '--out', 'out', '-j', '2']
     assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
     again = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert again.returncode == 2 and again.stderr.startswith('error: ') and again.stderr.count('\n') == 1
+    assert again.returncode == 2 and again.stderr.startswith('error: ') and again.stderr.count(
+        '\n') == 1

@@ -16,7 +16,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / 'scripts' / 'prepare_video.py'
 
 
 def call(*words, code=0):
-    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True,
+                          text=True, timeout=120)
     assert done.returncode == code, done.stderr
     assert 'Traceback' not in done.stderr
     return done.stdout, done.stderr
@@ -24,12 +25,14 @@ def call(*words, code=0):
 
 @pytest.fixture(scope='module')
 def kinetics(tmp_path_factory):
-    """Two classes; one upright video, one of variable rate, one that is no video, and one short side above 288."""
+    """Two classes; one upright video, one of variable rate, one that is no video, and one short
+    side above 288."""
     folder = tmp_path_factory.mktemp('kinetics')
     for name in ('train/running fast', 'train/zumba', 'val/running fast', 'val/zumba'):
         (folder / name).mkdir(parents=True)
     numbered.write(folder / 'train/running fast/a b_000000_000010.mp4', numbered.frames(30))
-    numbered.write(folder / 'train/running fast/tall_000000_000010.avi', numbered.frames(12, 400, 302), 'mpeg4')
+    numbered.write(folder / 'train/running fast/tall_000000_000010.avi',
+                   numbered.frames(12, 400, 302), 'mpeg4')
     numbered.make(folder / 'train/zumba', 'mp4, H.264, variable rate', numbered.frames(20))
     (folder / 'train/zumba/broken_000000_000010.mp4').write_text('<html>gone</html>')
     numbered.write(folder / 'val/running fast/c_000000_000010.mkv', numbered.frames(9))
@@ -41,7 +44,8 @@ def kinetics(tmp_path_factory):
 def test_it_counts_and_names_what_cannot_be_read(kinetics, tmp_path, flags):
     out, err = call('--data-dir', kinetics, '--report', tmp_path / 'report.csv', *flags, code=1)
     rows = [line.split() for line in out.splitlines()[2:]]
-    assert rows == [['train', '4', '1', '2', '2…2', '62', '12…30'], ['val', '2', '0', '2', '1…1', '18', '9…9']]
+    assert rows == [['train', '4', '1', '2', '2…2', '62', '12…30'],
+                    ['val', '2', '0', '2', '1…1', '18', '9…9']]
     broken = f'{kinetics}/train/zumba/broken_000000_000010.mp4'
     assert err.splitlines()[-1].startswith(f'{broken}: it cannot be decoded')
     with open(tmp_path / 'report.csv', newline='') as file:
@@ -53,7 +57,8 @@ def test_it_counts_and_names_what_cannot_be_read(kinetics, tmp_path, flags):
 def test_the_list_it_writes_is_read_again(kinetics, tmp_path):
     out, _ = call('--data-dir', kinetics, '--part', 'train', '--write-list', tmp_path / 'train.txt')
     assert '4 videos of 2 classes' in out
-    source = open_video_source(str(kinetics), 'train', video_list=str(tmp_path / 'train.txt'), list_format='path-label')
+    source = open_video_source(str(kinetics), 'train', video_list=str(tmp_path / 'train.txt'),
+                               list_format='path-label')
     folders = open_video_source(str(kinetics), 'train')
     assert (source.paths, source.classes) == (folders.paths, folders.classes)
     assert source.labels.tolist() == folders.labels.tolist()
@@ -62,15 +67,20 @@ def test_the_list_it_writes_is_read_again(kinetics, tmp_path):
 def test_videos_are_shrunk_and_keep_every_frame_and_its_time(kinetics, tmp_path):
     out, err = call('--data-dir', kinetics, '--transcode', tmp_path / 'small', '-j', '2', code=1)
     assert f'5 videos are in {tmp_path}/small' in out and 'broken_000000_000010.mp4: it cannot be decoded' in err
-    files = sorted(path.relative_to(tmp_path / 'small') for path in (tmp_path / 'small').rglob('*') if path.is_file())
+    files = sorted(
+        path.relative_to(tmp_path / 'small') for path in (tmp_path / 'small').rglob('*')
+        if path.is_file())
     assert len(files) == 5 and all(path.suffix == '.mp4' for path in files)
-    tall = open_video(tmp_path / 'small' / 'train/running fast/tall_000000_000010.mp4', tmp_path / 'cache')
+    tall = open_video(tmp_path / 'small' / 'train/running fast/tall_000000_000010.mp4',
+                      tmp_path / 'cache')
     shapes = {picture.shape for picture in tall.read(range(len(tall)))}
     assert len(tall) == 12 and shapes == {(382, 288, 3)}  # 400·288/302 is 381.5
     for name in files:
         before = next(path for path in (kinetics / name).parent.iterdir() if path.stem == name.stem)
-        old, new = open_video(before, tmp_path / 'cache'), open_video(tmp_path / 'small' / name, tmp_path / 'cache')
-        assert [numbered.number(picture) for picture in new.read(range(len(new)))] == list(range(len(old)))
+        old, new = open_video(before, tmp_path / 'cache'), open_video(tmp_path / 'small' / name,
+                                                                      tmp_path / 'cache')
+        assert [numbered.number(picture) for picture in new.read(range(len(new)))] == list(
+            range(len(old)))
         seconds = [[float((time - times[0]) * unit) for time in times]
                    for times, unit, _ in (old.timing(), new.timing())]
         assert seconds[1] == pytest.approx(seconds[0], abs=0.001)
@@ -97,9 +107,11 @@ def test_ucf101_is_counted_against_the_official_splits(tmp_path):
             (folder / line.split()[0]).parent.mkdir(parents=True, exist_ok=True)
             numbered.write(folder / line.split()[0], numbered.frames(6), 'mpeg4')
     out, _ = call('--data-dir', tmp_path, '--split', '1', '-j', '1')
-    assert [line.split()[:3] for line in out.splitlines()[2:4]] == [['train', '2', '0'], ['val', '1', '0']]
+    assert [line.split()[:3] for line in out.splitlines()[2:4]] == [['train', '2', '0'],
+                                                                    ['val', '1', '0']]
     assert 'split 1 of UCF-101 has 2 training and 1 test clips here, and 9537 and 3783 officially' in out
-    assert official(3, (9624, 3696)) == 'split 3 of UCF-101 is whole: 9624 training and 3696 test clips'
+    assert official(
+        3, (9624, 3696)) == 'split 3 of UCF-101 is whole: 9624 training and 3696 test clips'
 
 
 def test_folders_of_frames_are_checked_and_left_as_they_are(tmp_path):
@@ -124,7 +136,8 @@ def test_mistakes_are_one_sentence(flags, sentence):
 
 
 def test_a_short_side_and_a_place_that_cannot_be(kinetics, tmp_path):
-    _, err = call('--data-dir', kinetics, '--part', 'val', '--transcode', tmp_path / 'x', '--short-side', '1', code=2)
+    _, err = call('--data-dir', kinetics, '--part', 'val', '--transcode', tmp_path / 'x',
+                  '--short-side', '1', code=2)
     assert '--short-side must be 2 or more, not 1' in err
     _, err = call('--data-dir', kinetics, '--part', 'val', '--transcode', kinetics, code=2)
     assert 'is where the videos are: choose another folder' in err

@@ -1,4 +1,5 @@
-"""The Slurm script with stand-ins for srun and scontrol: ranks on two "nodes" stop on request and are queued again."""
+"""The Slurm script with stand-ins for srun and scontrol: ranks on two "nodes" stop on request and
+are queued again."""
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ from gluon_a2.run import checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 STUBS = {  # the batch script runs on the first node
     'srun': '#!/bin/sh\necho "$@" >> "$CALLS"\nfor last; do :; done\nexec sh -c "$last"\n',
-    'scontrol': '#!/bin/sh\necho "scontrol $@" >> "$CALLS"\n[ "$1" = show ] && { hostname; echo node2; } || true\n'}
-FLAGS = ['--recipe', 'digits', '--num-gpus', '0', '--input-size', '16', '--batch-size', '5', '--num-epochs', '2',
-         '--log-interval', '1', '--save-steps', '1', '-j', '0']
+    'scontrol': '#!/bin/sh\necho "scontrol $@" >> "$CALLS"\n[ "$1" = show ] && { hostname; echo '
+                'node2; } || true\n'}
+FLAGS = [
+    '--recipe', 'digits', '--num-gpus', '0', '--input-size', '16', '--batch-size', '5',
+    '--num-epochs', '2', '--log-interval', '1', '--save-steps', '1', '-j', '0'
+]
 
 pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
 
@@ -25,12 +29,18 @@ def start(tmp_path, images, *flags):
     for name, text in STUBS.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
-                   'SLURM_JOB_NODELIST': 'node[1-2]', 'SLURM_JOB_NUM_NODES': '2', 'SLURM_GPUS_ON_NODE': '1',
-                   'SLURM_JOB_ID': '7', 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
-    command = ['bash', 'scripts/train_imagenet.slurm', str(images), str(tmp_path / 'run'), *FLAGS, *flags]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)
+    environment = {
+        **os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
+        'SLURM_JOB_NODELIST': 'node[1-2]', 'SLURM_JOB_NUM_NODES': '2', 'SLURM_GPUS_ON_NODE': '1',
+        'SLURM_JOB_ID': '7', 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'
+    }
+    command = [
+        'bash', 'scripts/train_imagenet.slurm',
+        str(images),
+        str(tmp_path / 'run'), *FLAGS, *flags
+    ]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_job_runs_on_its_nodes_is_stopped_and_goes_on(tmp_path, images):
@@ -42,12 +52,14 @@ def test_a_job_runs_on_its_nodes_is_stopped_and_goes_on(tmp_path, images):
     assert job.returncode == 75, told
     calls = (tmp_path / 'calls').read_text().splitlines()
     assert calls[0] == 'scontrol show hostnames node[1-2]' and calls[-1] == 'scontrol requeue 7'
-    assert len(calls) == 3 and calls[1].startswith('--overlap --nodes=1 --ntasks=1 --nodelist=node2 --gpus-per-node=1 ')
+    assert len(calls) == 3 and calls[1].startswith('--overlap --nodes=1 --ntasks=1 '
+                                                   '--nodelist=node2 --gpus-per-node=1 ')
     stopped = checkpoint.newest(tmp_path / 'run' / 'checkpoints').state
     assert stopped['ranks'] == 2 and stopped['at']['step'] > 0
     made = json.loads((tmp_path / 'run' / 'run.json').read_text())  # to end soon
     epochs = stopped['at']['epoch'] + 1
-    (tmp_path / 'run' / 'run.json').write_text(json.dumps({**made, 'recipe': {**made['recipe'], 'num_epochs': epochs}}))
+    (tmp_path / 'run' / 'run.json').write_text(
+        json.dumps({**made, 'recipe': {**made['recipe'], 'num_epochs': epochs}}))
     job = start(tmp_path, images, '--num-epochs', str(epochs))
     told = job.communicate(timeout=120)[0]
     assert job.returncode == 0, told
@@ -56,5 +68,8 @@ def test_a_job_runs_on_its_nodes_is_stopped_and_goes_on(tmp_path, images):
 
 
 def test_what_it_needs_is_said(tmp_path):
-    done = subprocess.run(['bash', 'scripts/train_imagenet.slurm', 'data'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith('error: sbatch scripts/train_imagenet.slurm DATA_DIR RUN')
+    done = subprocess.run(['bash', 'scripts/train_imagenet.slurm', 'data'], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith('error: sbatch '
+                                                           'scripts/train_imagenet.slurm DATA_DIR '
+                                                           'RUN')

@@ -14,13 +14,17 @@ import tiny
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, str(ROOT / 'scripts' / 'train_imagenet.py')]
 # The recipe of tiny.RECIPE, as flags on top of digits.
-FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--accumulate', '2', '--num-epochs', '2',
-         '--dropout', '0.3', '--mixup', '--label-smoothing', '0.1', '--mirror', '--hue', '5', '--saturation', '5',
-         '--lightness', '5', '--warmup-epochs', '0.5', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1']
+FLAGS = [
+    '--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--accumulate', '2',
+    '--num-epochs', '2', '--dropout', '0.3', '--mixup', '--label-smoothing', '0.1', '--mirror',
+    '--hue', '5', '--saturation', '5', '--lightness', '5', '--warmup-epochs', '0.5', '--lr', '0.02',
+    '--log-interval', '1', '--save-steps', '1'
+]
 
 
 def start(*flags, **kwargs):
-    return subprocess.Popen([*TRAIN, *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen([*TRAIN, *map(str, flags)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True,
                             env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kwargs)
 
 
@@ -42,7 +46,9 @@ def test_a_run_leaves_all_its_files(uncut):
     folder, out, _ = uncut
     assert f'network: {folder}/export/a2_resnet26' in out and 'of 13' not in out and 'on 13 held-out images' in out
     names = {path.name for path in folder.iterdir()}
-    assert {'run.json', 'train.log', 'log.jsonl', 'timing.jsonl', 'curve.png', 'checkpoints', 'export'} <= names
+    assert {
+        'run.json', 'train.log', 'log.jsonl', 'timing.jsonl', 'curve.png', 'checkpoints', 'export'
+    } <= names
     assert any(name.startswith('events') for name in names)
     assert {path.name for path in (folder / 'export').iterdir()} == {
         'a2_resnet26-symbol.json', 'a2_resnet26-0000.params', 'a2_resnet26-meta.json'}
@@ -52,9 +58,13 @@ def test_the_lines_users_parse(uncut):
     _, _, err = uncut
     lines = err.splitlines()
     assert '1 CPU threads' in lines[0]
-    assert 'batch 7 per device, global batch 14 (1 device × 2 micro-batches); learning rate 0.02' in lines[1]
-    speed = [line for line in lines if re.fullmatch(
-        r'Epoch\[\d+\] Batch \[\d+\]\tSpeed: [\d.]+ samples/sec\taccuracy=[\d.]+\tloss=[\d.]+\tlr=[\d.]+', line)]
+    assert 'batch 7 per device, global batch 14 (1 device × 2 micro-batches); learning rate 0.02' in lines[
+        1]
+    speed = [
+        line for line in lines if re.fullmatch(
+            r'Epoch\[\d+\] Batch \[\d+\]\tSpeed: [\d.]+ samples/sec\taccuracy=[\d.]+\tloss=[\d.]+\tlr=[\d.]+',
+            line)
+    ]
     errors = [line for line in lines if re.fullmatch(
         r'\[Epoch \d+\] validation: err-top1=[\d.]+ err-top5=[\d.]+', line)]
     assert (len(speed), len(errors)) == (6, 2)
@@ -63,7 +73,8 @@ def test_the_lines_users_parse(uncut):
 def test_no_file_of_a_run_is_a_pickle(uncut):
     for path in uncut[0].rglob('*'):
         if path.is_file():
-            assert path.read_bytes()[:2] not in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05'), path
+            assert path.read_bytes()[:2] not in (b'\x80\x02', b'\x80\x03', b'\x80\x04',
+                                                 b'\x80\x05'), path
 
 
 @pytest.mark.parametrize('seed', [1, 2])
@@ -86,7 +97,8 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
 
 
 @pytest.mark.parametrize('flags, sentence', [
-    (['--model', 'a2_resnet51'], "unknown model 'a2_resnet51' (did you mean a2_resnet50?): choose one of a2_resnet152"),
+    (['--model', 'a2_resnet51'], "unknown model 'a2_resnet51' (did you mean a2_resnet50?): choose "
+                                 "one of a2_resnet152"),
     (['--recipe', 'cifar'], "unknown recipe 'cifar': choose one of digits, imagenet_a2_resnet50"),
     (['--lr-mode', 'linear'], "--lr-mode must be one of plateau, step, cosine, poly, not 'linear'"),
     (['--data-dir', 'nowhere'], 'no train data in nowhere'),
@@ -95,10 +107,12 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
     (['--num-gpus', '3'], '--num-gpus must be 0 or 1, not 3'),
     (['--resume'], '--resume needs the --save-dir'),
     (['--resume', '--save-dir', 'nothing_here'], 'nothing_here holds no run to resume'),
-    (['--save-dir', str(ROOT / 'tests')], 'holds files that are not a run of ours: choose another --save-dir'),
+    (['--save-dir', str(ROOT / 'tests')], 'holds files that are not a run of ours: choose another '
+                                          '--save-dir'),
     (['--logging-file', '/dev/full', '--save-dir', 'full'], 'no space left on the disk')])
 def test_mistakes_are_one_sentence(tmp_path, flags, sentence):
-    done = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, cwd=str(tmp_path), timeout=120)
+    done = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, cwd=str(tmp_path),
+                          timeout=120)
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1 and sentence in errors[0]
@@ -107,7 +121,8 @@ def test_mistakes_are_one_sentence(tmp_path, flags, sentence):
 def test_unknown_flags_and_words_for_numbers_are_argparses_errors(tmp_path):
     for flags, sentence in ((['--batchsize', '3'], 'unrecognized arguments: --batchsize'),
                             (['--lr', 'fast'], "argument --lr: invalid float value: 'fast'")):
-        done = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, cwd=str(tmp_path), timeout=60)
+        done = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, cwd=str(tmp_path),
+                              timeout=60)
         assert done.returncode == 2 and sentence in done.stderr
 
 

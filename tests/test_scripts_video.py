@@ -1,4 +1,5 @@
-"""train_video.py, score_video.py, export.py and predict.py as processes, on one small run of real video files."""
+"""train_video.py, score_video.py, export.py and predict.py as processes, on one small run of real
+video files."""
 import csv
 import json
 import re
@@ -18,8 +19,8 @@ SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
 
 
 def call(script, *words, code=0):
-    done = subprocess.run([sys.executable, str(SCRIPTS / script), *map(str, words)], capture_output=True, text=True,
-                          timeout=300)
+    done = subprocess.run([sys.executable, str(SCRIPTS / script), *map(str, words)],
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     assert 'Traceback' not in done.stderr
     return done.stdout, done.stderr
@@ -45,9 +46,11 @@ def test_a_run_shows_what_the_network_saw(trained):
 def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, videos, trained):
     words = [sys.executable, SCRIPTS / 'train_video.py', *tiny_video.FLAGS, '--data-dir', videos,
              '--save-dir', tmp_path / 'run']
-    with subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
-        while not list((tmp_path / 'run' / 'checkpoints').glob('step-*')) and process.poll() is None:
+        while not list(
+            (tmp_path / 'run' / 'checkpoints').glob('step-*')) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -65,10 +68,15 @@ def test_two_ranks_train_as_two_micro_batches_do(tmp_path, videos):
 
 
 def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
-    outs = [call('score_video.py', source, '--data-dir', videos, '-j', '0', '--out', tmp_path / 'scores')[0]
-            for source in (trained, trained / 'export' / 'a2_resnet26_3d')]
-    sentences = [re.search(r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of 7 '
-                           r'videos, clips of 4×16×16', out).groups() for out in outs]
+    outs = [
+        call('score_video.py', source, '--data-dir', videos, '-j', '0', '--out',
+             tmp_path / 'scores')[0] for source in (trained, trained / 'export' / 'a2_resnet26_3d')
+    ]
+    sentences = [
+        re.search(
+            r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of 7 '
+            r'videos, clips of 4×16×16', out).groups() for out in outs
+    ]
     assert sentences[0] == sentences[1]
     with open(tmp_path / 'scores' / 'per_class.csv', newline='') as file:
         rows = list(csv.DictReader(file))
@@ -81,8 +89,8 @@ def test_views_and_crops_can_be_chosen_and_damage_counts_as_wrong(trained, video
     shutil.copytree(videos, tmp_path / 'videos')
     broken = tmp_path / 'videos' / 'val' / 'up' / '005.mp4'
     broken.write_bytes(broken.read_bytes()[:900])
-    out, err = call('score_video.py', trained, '--data-dir', tmp_path / 'videos', '-j', '0', '--views', '3', '--crops',
-                    '2', '--batch-size', '5', '--crop-ratio', '0.8')
+    out, err = call('score_video.py', trained, '--data-dir', tmp_path / 'videos', '-j', '0',
+                    '--views', '3', '--crops', '2', '--batch-size', '5', '--crop-ratio', '0.8')
     assert '6 views of each of 7 videos (1 unreadable, counted as wrong)' in out
     assert f'counted as wrong: {broken}' in err and err.count('005.mp4') == 1
 
@@ -92,7 +100,8 @@ def test_export_then_predict_from_the_files_alone(trained, videos, tmp_path):
     assert 'a2_resnet26_3d after step 6' in out
     some = sorted((videos / 'val').rglob('*.*'))[:2]
     (tmp_path / 'bad.mp4').write_bytes(b'no video')
-    out, err = call('predict.py', '--model', tmp_path / 'net', *some, tmp_path / 'bad.mp4', '--views', '3', code=1)
+    out, err = call('predict.py', '--model', tmp_path / 'net', *some, tmp_path / 'bad.mp4',
+                    '--views', '3', code=1)
     rows = ''.join(re.escape(str(path)) + r'( +\w+ [\d.]+ %){5}\n' for path in some)
     assert re.fullmatch(r'file .*\n-[- ]*\n' + rows, out)
     assert f'{tmp_path}/bad.mp4 is not a video that can be read' in err
@@ -110,29 +119,36 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
             shutil.copy(path, folder / 'UCF-101' / clip)
             for split in (1, 2):
                 kind = 'train' if (part == 'train') == (split == 1) else 'test'
-                lists[f'{kind}list0{split}'].append(clip + (f' {motions.index(motion) + 1}' if kind == 'train' else ''))
+                lists[f'{kind}list0{split}'].append(
+                    clip + (f' {motions.index(motion) + 1}' if kind == 'train' else ''))
     (folder / 'ucfTrainTestlist' / 'classInd.txt').write_text(
         ''.join(f'{i} {motion}\n' for i, motion in enumerate(motions, 1)))
     for name, lines in lists.items():
-        (folder / 'ucfTrainTestlist' / f'{name}.txt').write_text(''.join(line + '\r\n' for line in lines))
+        (folder / 'ucfTrainTestlist' / f'{name}.txt').write_text(''.join(line + '\r\n'
+                                                                         for line in lines))
     for split, count in ((1, 7), (2, 11)):
-        out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', folder, '--split', split, '--num-steps', '1',
-                      '--save-dir', tmp_path / f'split{split}')
+        out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', folder, '--split', split,
+                      '--num-steps', '1', '--save-dir', tmp_path / f'split{split}')
         assert f'each of {count} held-out videos' in out
-        assert json.loads((tmp_path / f'split{split}' / 'export' / 'a2_resnet26_3d-meta.json').read_text())[
-            'training']['split'] == split
-    out, _ = call('score_video.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder, '-j', '0')
+        assert json.loads((tmp_path / f'split{split}' / 'export'
+                           / 'a2_resnet26_3d-meta.json').read_text())['training']['split'] == split
+    out, _ = call('score_video.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder,
+                  '-j', '0')
     tops = [float(text) for text in re.findall(r'video ([\d.]+) % top-1', out)]
     assert 'of 7 videos, clips of 4×16×16, split 1' in out and 'of 11 videos, clips of 4×16×16, split 2' in out
     assert tops[2] == pytest.approx((tops[0] + tops[1]) / 2, abs=0.011)
-    _, err = call('score_video.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2', code=2)
+    _, err = call('score_video.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2',
+                  code=2)
     assert 'was trained on split 1 of UCF-101, and --split 2 holds videos it has seen: score it with --split 1' in err
 
 
 @pytest.mark.parametrize('script, words, sentence', [
     ('train_video.py', ['--recipe', 'digits'], 'digits is a recipe of scripts/train_imagenet.py'),
-    ('train_video.py', ['--data-dir', 'nowhere'], 'the recipe starts from the weights of an ImageNet network'),
-    ('train_video.py', ['--data-dir', 'nowhere', '--recipe', 'kinetics_ablation'], 'no train videos in nowhere'),
+    ('train_video.py', ['--data-dir', 'nowhere'], 'the recipe starts from the weights of an '
+                                                  'ImageNet network'),
+    ('train_video.py', ['--data-dir', 'nowhere', '--recipe', 'kinetics_ablation'], 'no train '
+                                                                                   'videos in '
+                                                                                   'nowhere'),
     ('train_video.py', ['--model', 'a2_resnet26'], 'a2_resnet26 is an image network'),
     ('train_video.py', ['--frames', '0'], 'is a video network'),
     ('train_video.py', ['--list-train', 'x'], '--list-val is missing'),
@@ -146,8 +162,9 @@ def test_mistakes_are_one_sentence(script, words, sentence):
 
 
 def test_synthetic_clips_and_reading_alone(videos, tmp_path):
-    out, _ = call('train_video.py', *tiny_video.FLAGS, '--synthetic-data', '1', '--num-steps', '1', '--model',
-                  'res3d_resnet18', '--frames', '8', '--dropout', '0', '--save-dir', tmp_path / 'run')
+    out, _ = call('train_video.py', *tiny_video.FLAGS, '--synthetic-data', '1', '--num-steps', '1',
+                  '--model', 'res3d_resnet18', '--frames', '8', '--dropout', '0', '--save-dir',
+                  tmp_path / 'run')
     assert 'by one clip of each of 2 held-out videos' in out
     out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', videos, '--test-io', '-j', '0')
     assert re.match(r'11 clips read and 0 damaged in [\d.]+ s: \d+ clips/s in all', out)
@@ -162,14 +179,22 @@ def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
             rows.append(f'{path.parent.name},{part}{i},3,13,{name}')
-    (tmp_path / 'all.csv').write_text('\n'.join([*rows, 'up,gone,0,10,validate', 'up,lost,0,10,train']) + '\n')
-    lists = ['--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv', '--list-format', 'kinetics-csv']
-    out, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', tmp_path / 'kinetics', *lists, '--num-epochs',
-                    '1', '--max-damaged', '1', '--save-dir', tmp_path / 'run')
+    (tmp_path
+     / 'all.csv').write_text('\n'.join([*rows, 'up,gone,0,10,validate', 'up,lost,0,10,train'])
+                             + '\n')
+    lists = [
+        '--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv', '--list-format',
+        'kinetics-csv'
+    ]
+    out, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', tmp_path / 'kinetics',
+                    *lists, '--num-epochs', '1', '--max-damaged', '1', '--save-dir',
+                    tmp_path / 'run')
     assert 'of each of 7 held-out videos' in out and '7 training and 7 validation videos' in err
-    assert err.count('gone_000000_000010.mp4: it is missing') == err.count('lost_000000_000010.mp4: it is missing') == 1
-    out, _ = call('score_video.py', trained, '--data-dir', tmp_path / 'kinetics', '--list', tmp_path / 'all.csv',
-                  '--list-format', 'kinetics-csv', '-j', '0')
+    assert err.count('gone_000000_000010.mp4: it is missing') == err.count(
+        'lost_000000_000010.mp4: '
+        'it is missing') == 1
+    out, _ = call('score_video.py', trained, '--data-dir', tmp_path / 'kinetics', '--list',
+                  tmp_path / 'all.csv', '--list-format', 'kinetics-csv', '-j', '0')
     assert '2 views of each of 7 videos (1 unreadable, counted as wrong)' in out
 
 

@@ -19,7 +19,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / 'scripts' / 'visualize_attention.
 def folder(tmp_path_factory):
     """picture.png and exported networks of images and video."""
     folder = tmp_path_factory.mktemp('visualize')
-    cv2.imwrite(str(folder / 'picture.png'), np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8))
+    cv2.imwrite(str(folder / 'picture.png'),
+                np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8))
     write_bundle(tiny_bundle.make('a2_resnet26'), folder / 'a2')
     write_bundle(tiny_bundle.make('nl_resnet26', blocks={'conv4': (1,)}), folder / 'nl')
     write_bundle(tiny_bundle.make('se_resnet26'), folder / 'se')
@@ -28,16 +29,19 @@ def folder(tmp_path_factory):
 
 
 def call(*words):
-    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True,
+                          text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_a_picture_becomes_a_sheet_and_a_page(folder, tmp_path):
-    out = call(folder / 'picture.png', '--model', folder / 'a2', '--blocks', 'conv4_unit2,conv3_unit1', '--top', '3',
-               '--at', '12,25%', '--out', tmp_path / 'seen')
+    out = call(folder / 'picture.png', '--model', folder / 'a2', '--blocks',
+               'conv4_unit2,conv3_unit1', '--top', '3', '--at', '12,25%', '--out',
+               tmp_path / 'seen')
     assert out == f'{tmp_path / "seen" / "sheet.png"}, {tmp_path / "seen" / "page.html"}\n'
-    assert cv2.imread(str(tmp_path / 'seen' / 'sheet.png')).shape[1] == 1260  # 8 columns: 3 descriptors and 5 more
+    # 8 columns: 3 descriptors and 5 more
+    assert cv2.imread(str(tmp_path / 'seen' / 'sheet.png')).shape[1] == 1260
     page = (tmp_path / 'seen' / 'page.html').read_text(encoding='utf-8')
     assert '"source":"picture.png"' in page and '"point":[12,12,0]' in page and '"top":3' in page
     assert page.index('"name":"conv4_unit2"') < page.index('"name":"conv3_unit1"')
@@ -46,12 +50,13 @@ def test_a_picture_becomes_a_sheet_and_a_page(folder, tmp_path):
 
 def test_a_video_becomes_an_animation_too(folder, videos, tmp_path):
     path = next((videos / 'val').glob('*/*.avi'))
-    out = call(path, '--model', folder / 'video', '--blocks', 'conv4_unit1', '--descriptors', '3,17', '--at', '5,6,3',
-               '--animate', '--out', tmp_path)
+    out = call(path, '--model', folder / 'video', '--blocks', 'conv4_unit1', '--descriptors',
+               '3,17', '--at', '5,6,3', '--animate', '--out', tmp_path)
     assert out == f'{tmp_path / "sheet.png"}, {tmp_path / "page.html"}, {tmp_path / "sheet.gif"}\n'
     with Image.open(tmp_path / 'sheet.gif') as gif:
         assert 1 < gif.n_frames <= 4
-    assert cv2.imread(str(tmp_path / 'sheet.png')).shape[0] > 1.5 * gif.height  # two times, one below the other
+    # two times, one below the other
+    assert cv2.imread(str(tmp_path / 'sheet.png')).shape[0] > 1.5 * gif.height
 
 
 @pytest.fixture(scope='module')
@@ -73,24 +78,31 @@ def test_non_local_networks_are_seen_too(script, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('model, words, sentence', [
-    ('a2', ['--blocks', 'conv4'], "a2_resnet26 has no block 'conv4': its blocks are conv3_unit1, conv3_unit2, "),
-    ('se', [], 'se_resnet26 has no double attention or non-local block to see, only conv1, conv2_unit1'),
+    ('a2', ['--blocks', 'conv4'], "a2_resnet26 has no block 'conv4': its blocks are conv3_unit1, "
+                                  "conv3_unit2, "),
+    ('se', [], 'se_resnet26 has no double attention or non-local block to see, only conv1, '
+               'conv2_unit1'),
     ('a2', ['--at', '48,0'], '--at 48,0 is outside: X goes from 0 to 47, in percent to below 100%'),
     ('a2', ['--at', '1,100%'], '--at 1,100% is outside: Y goes from 0 to 47'),
     ('a2', ['--at', '1,1,1'], '--at 1,1,1 is outside: FRAME goes from 0 to 0'),
     ('a2', ['--at', '1'], '--at 1 is not a place: give X,Y in pixels'),
     ('a2', ['--at', 'x,-1'], '--at x,-1 is not a place: give X,Y in pixels'),
     ('a2', ['--descriptors', '3,64'], 'conv3_unit1 has no descriptor 64: it has 64, 0 to 63'),
-    ('a2', ['--descriptors', 'all'], "--descriptors all is no list of descriptors: give numbers such as 3,17, or "),
-    ('a2', ['--top', '65'], '--top must lie between 1 and 64, the descriptors of conv3_unit1, not 65'),
+    ('a2', ['--descriptors', 'all'], "--descriptors all is no list of descriptors: give numbers "
+                                     "such as 3,17, or "),
+    ('a2', ['--top', '65'], '--top must lie between 1 and 64, the descriptors of conv3_unit1, not '
+                            '65'),
     ('a2', ['--top', '0'], '--top must lie between 1 and 64'),
     ('a2', ['--animate'], '--animate is for videos: leave it out for '),
     ('a2', ['--checkpoint', 'best'], '--checkpoint best needs the folder of a run'),
     ('none', [], 'none-meta.json does not exist')])
 def test_mistakes_are_one_sentence(script, folder, tmp_path, capsys, model, words, sentence):
     with pytest.raises(SystemExit) as left:
-        script.main([str(folder / 'picture.png'), '--model', str(folder / model), '--out', str(tmp_path / 'out'),
-                     *words])
+        script.main([
+            str(folder / 'picture.png'), '--model',
+            str(folder / model), '--out',
+            str(tmp_path / 'out'), *words
+        ])
     error = capsys.readouterr().err
     assert left.value.code == 2 and error.startswith('error: ') and error.count('\n') == 1
     assert sentence in error

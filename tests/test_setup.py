@@ -1,4 +1,5 @@
-"""setup.py's ranges, and the Makefile run with Pythons that only write down what they were asked."""
+"""setup.py's ranges, and the Makefile run with Pythons that only write down what they were
+asked."""
 import os
 import re
 import runpy
@@ -30,11 +31,15 @@ def packaging(monkeypatch):
 def test_version_and_python(packaging):
     assert packaging['version'] == gluon_a2.__version__
     assert packaging['python_requires'] == '>=3.8,<3.12'
-    assert f'version: {gluon_a2.__version__}\n' in (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
+    assert f'version: {gluon_a2.__version__}\n' in (ROOT
+                                                    / 'CITATION.cff').read_text(encoding='utf-8')
 
 
 def test_every_package_is_packed(packaging):
-    folders = {'.'.join(path.parent.relative_to(ROOT).parts) for path in (ROOT / 'gluon_a2').rglob('__init__.py')}
+    folders = {
+        '.'.join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / 'gluon_a2').rglob('__init__.py')
+    }
     assert set(packaging['packages']) == folders
 
 
@@ -50,11 +55,14 @@ def test_extras(packaging):
 
 
 def test_the_cuda_packages_are_those_the_backend_loads(packaging):
-    assert set(packaging['extras_require']['cu112'][1:]) == {package for _, package in checks.CUDA_LIBRARIES}
+    assert set(packaging['extras_require']['cu112'][1:]) == {
+        package for _, package in checks.CUDA_LIBRARIES
+    }
 
 
 def test_numpy_stays_below_what_mxnet_can_import(packaging):
-    assert [line for line in packaging['install_requires'] if line.startswith('numpy')] == ['numpy>=1.20,<1.24']
+    assert [line for line in packaging['install_requires']
+            if line.startswith('numpy')] == ['numpy>=1.20,<1.24']
 
 
 def test_the_doctor_asks_for_every_base_package(packaging):
@@ -63,14 +71,18 @@ def test_the_doctor_asks_for_every_base_package(packaging):
 
 
 def test_both_opencvs_share_one_range(packaging):
-    ranges = {line.partition('>=')[2] for line in packaging['install_requires'] + packaging['extras_require']['zoo']
-              if line.startswith('opencv')}
+    ranges = {
+        line.partition('>=')[2]
+        for line in packaging['install_requires'] + packaging['extras_require']['zoo']
+        if line.startswith('opencv')
+    }
     assert len(ranges) == 1
 
 
 # ---- Makefile
 
-# It answers the three questions make asks of a Python, and writes down what pip, pytest and the others are to do.
+# It answers the three questions make asks of a Python, and writes down what pip, pytest and the
+# others are to do.
 FAKE_PYTHON = r'''#!/bin/sh
 case "$*" in
 *'(3, 8) <= sys.version_info'*) [ -z "$TOO_NEW" ] && echo "$0" ;;
@@ -85,7 +97,8 @@ echo "uv $*" >>"$CALLS"
 for folder; do :; done
 mkdir -p "$folder/bin" && cp "$BIN/python3.11" "$folder/bin/python"
 '''
-TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash', 'dirname', 'make')
+TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash',
+         'dirname', 'make')
 RESOLVE = '-m pip install -e .[{},zoo,onnx,video,dev]'
 HEADLESS = '-m pip install -q --force-reinstall --no-deps opencv-python-headless==4.11.0.86'
 
@@ -111,11 +124,15 @@ class Machine:
         (self.bin / name).chmod(0o755)
 
     def run(self, *command, **environ):
-        """(exit code, what was asked of the Pythons, stderr), in an environment without an outer make's settings."""
+        """(exit code, what was asked of the Pythons, stderr), in an environment without an outer
+        make's settings."""
         self.calls.write_text('')
         done = subprocess.run(
-            command, cwd=self.checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
-            env={'PATH': str(self.bin), 'CALLS': str(self.calls), 'BIN': str(self.bin), 'BREAK': 'nothing', **environ})
+            command, cwd=self.checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=60, env={
+                'PATH': str(self.bin), 'CALLS': str(self.calls), 'BIN': str(self.bin),
+                'BREAK': 'nothing', **environ
+            })
         return done.returncode, self.calls.read_text().splitlines(), done.stderr
 
 
@@ -129,13 +146,20 @@ def machine(tmp_path):
 
 def test_set_up_resolves_in_one_call_and_only_once(machine):
     tests = '-m pytest -n 2 -q -k one'
-    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [RESOLVE.format('cpu'), HEADLESS, tests], '')
+    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [
+        RESOLVE.format('cpu'), HEADLESS, tests
+    ], '')
     assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [tests], '')
 
 
 def test_another_device_or_setup_py_sets_up_anew(machine):
     machine.run('make', 'DEVICE=cpu', 'lint')
-    assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [RESOLVE.format('cu112'), HEADLESS, '-m ruff check .']
+    assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [
+        RESOLVE.format('cu112'), HEADLESS, '-m '
+        'ruff '
+        'check '
+        '.'
+    ]
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
     os.utime(machine.checkout / 'setup.py', (2**32, 2**32))
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
@@ -147,7 +171,12 @@ def test_an_interrupted_set_up_is_done_again(machine, step):
     assert code == 2
     assert 'Error 9' in error
     (machine.checkout / '.venv' / 'half-written').touch()
-    assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [RESOLVE.format('cpu'), HEADLESS, '-m ruff check .']
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [
+        RESOLVE.format('cpu'), HEADLESS, '-m '
+        'ruff '
+        'check '
+        '.'
+    ]
     assert not (machine.checkout / '.venv' / 'half-written').exists()
 
 
@@ -194,7 +223,8 @@ def test_uv_stands_in_for_a_missing_venv_module(machine):
     machine.add('uv', FAKE_UV)
     code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', NO_VENV='1')
     python = machine.bin / 'python3.11'
-    assert (code, calls[0]) == (0, f'uv venv --quiet --seed --allow-existing --python {python} .venv')
+    assert (code, calls[0]) == (0, f'uv venv --quiet --seed --allow-existing --python {python} '
+                                   '.venv')
 
 
 @pytest.mark.parametrize('lack, sentence', [
@@ -223,13 +253,16 @@ def test_clean_removes_what_make_made_and_no_other_run(machine):
     for folder in ('runs/demo', 'runs/mine', 'gluon_a2/__pycache__', '.pytest_cache'):
         (machine.checkout / folder).mkdir(parents=True)
     assert machine.run('make', 'clean')[0] == 0
-    left = {str(path.relative_to(machine.checkout)) for path in machine.checkout.rglob('*') if path.is_dir()}
+    left = {
+        str(path.relative_to(machine.checkout)) for path in machine.checkout.rglob('*')
+        if path.is_dir()
+    }
     assert left == {'.ci', 'tools', 'gluon_a2', 'runs', 'runs/mine'}
 
 
 def test_make_alone_lists_the_targets(machine):
-    listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True, check=True,
-                            env={'PATH': str(machine.bin)}).stdout
+    listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True,
+                            check=True, env={'PATH': str(machine.bin)}).stdout
     assert [line.split()[1] for line in listed.splitlines()] == [
         'help', 'demo', 'video', 'test', 'lint', 'doctor', 'horovod', 'bench', 'clean']
 

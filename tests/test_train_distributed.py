@@ -17,21 +17,29 @@ from gluon_a2.train.distributed import Group, name_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 RANK = [sys.executable, str(ROOT / 'tests' / 'tiny_rank.py')]
-# 40 images in steps of 4 × 3: the last step of an epoch has 4 images, so most ranks have none in it.
-FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', '3', '--num-epochs', '2', '--mixup',
-         '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1',
-         '-j', '0', '--max-damaged', '0', '--exact-sums']
+# 40 images in steps of 4 × 3: the last step of an epoch has 4 images, so most ranks have none in
+# it.
+FLAGS = [
+    '--recipe', 'digits', '--input-size', '16', '--batch-size', '3', '--num-epochs', '2', '--mixup',
+    '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1',
+    '--save-steps', '1', '-j', '0', '--max-damaged', '0', '--exact-sums'
+]
 STEPS = 8  # 2 epochs of ⌈40 / 12⌉
 
 pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
 
 
 def run(folder, images, ranks, *flags, code=0, fault=None, starter=None):
-    """Train the tiny job on `ranks` ranks at a global batch of 12 unless told otherwise; (stdout, stderr)."""
+    """Train the tiny job on `ranks` ranks at a global batch of 12 unless told otherwise; (stdout,
+    stderr)."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', **({'TINY_FAULT': fault} if fault else {})}
     several = ['-np', ranks] if ranks > 1 and not starter else []
-    command = [*(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several, *flags]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, env=environment)
+    command = [
+        *(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several,
+        *flags
+    ]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                          timeout=300, env=environment)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -43,8 +51,11 @@ def newest(folder):
 def distance(folder, other):
     """Largest distance of parameters, and of optimizer states, relative to their norms."""
     ours, theirs = newest(folder).tensors, newest(other).tensors
-    return max(_norm(ours[n].astype(np.float64) - theirs[n] for n in ours if n.startswith(kind)) /
-               _norm(theirs[n].astype(np.float64) for n in theirs if n.startswith(kind)) for kind in ('param', 'state'))
+    return max(
+        _norm(ours[n].astype(np.float64) - theirs[n]
+              for n in ours if n.startswith(kind)) / _norm(theirs[n].astype(np.float64)
+                                                           for n in theirs if n.startswith(kind))
+        for kind in ('param', 'state'))
 
 
 def _norm(arrays):
@@ -93,7 +104,8 @@ def test_three_ranks_compute_what_three_micro_batches_do(tmp_path, images):
 
 def test_half_precision_on_the_wire_is_another_sum_and_repeats(tmp_path, images):
     for name in ('a', 'b'):
-        run(tmp_path / name, images, 2, '--compression', 'fp16', '--no-exact-sums', '--num-epochs', 1)
+        run(tmp_path / name, images, 2, '--compression', 'fp16', '--no-exact-sums', '--num-epochs',
+            1)
     run(tmp_path / 'plain', images, 2, '--num-epochs', 1)
     assert distance(tmp_path / 'a', tmp_path / 'plain') > 0
     assert distance(tmp_path / 'a', tmp_path / 'b') == 0
@@ -103,11 +115,13 @@ def test_four_ranks_that_sum_in_float32_repeat_to_the_bit(tmp_path, images):
     for name in ('a', 'b'):
         run(tmp_path / name, images, 4, '--no-exact-sums', '--deterministic', '--num-epochs', 1)
     assert distance(tmp_path / 'a', tmp_path / 'b') == 0
-    assert (tmp_path / 'a' / 'log.jsonl').read_bytes() == (tmp_path / 'b' / 'log.jsonl').read_bytes()
+    assert (tmp_path / 'a' / 'log.jsonl').read_bytes() == (tmp_path / 'b'
+                                                           / 'log.jsonl').read_bytes()
 
 
 def test_sums_in_float32_are_those_of_micro_batches_but_for_rounding(tmp_path, images):
-    """One step: after a few, this network with BatchNorm over so few images has blown any rounding up."""
+    """One step: after a few, this network with BatchNorm over so few images has blown any rounding
+    up."""
     flags = '--no-exact-sums', '--num-epochs', 1, '--batch-size', 10, '--warmup-epochs', 0
     run(tmp_path / 'one', images, 1, '--accumulate', 4, *flags)
     run(tmp_path / 'four', images, 4, *flags)
@@ -128,7 +142,9 @@ def test_every_share_of_every_step_visits_each_sample_once():
     for size in (1, 2, 3, 4):
         for start in range(0, 101, 12):
             micro = batches(order, 3, start)
-            seen = np.concatenate([np.concatenate(micro[rank::size]) for rank in range(size) if micro[rank::size]])
+            seen = np.concatenate([
+                np.concatenate(micro[rank::size]) for rank in range(size) if micro[rank::size]
+            ])
             assert sorted(seen.tolist()) == sorted(order[start:].tolist())
 
 
@@ -141,7 +157,8 @@ def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, al
     assert newest(tmp_path / 'run').state['at']['step'] == step + 1
     run(tmp_path / 'run', images, after, '--accumulate', 4 // after, '--resume')
     assert distance(tmp_path / 'run', alone / 'nag') <= 1e-6
-    assert [line['step'] for line in lines(tmp_path / 'run')] == [line['step'] for line in lines(alone / 'nag')]
+    assert [line['step']
+            for line in lines(tmp_path / 'run')] == [line['step'] for line in lines(alone / 'nag')]
 
 
 def test_another_global_batch_is_refused(tmp_path, images, alone):
@@ -161,7 +178,8 @@ def test_a_rank_that_fails_takes_the_job_down_and_is_named(tmp_path, images, ran
     assert re.search(rf'^error: .*rank {rank}\b.*{reason}', err, re.MULTILINE), err
     fault = json.loads((tmp_path / 'run' / 'fault.json').read_text())
     assert fault['rank'] == rank
-    assert newest(tmp_path / 'run').state['at']['step'] in (2, 3)  # the third may have been half written
+    # the third may have been half written
+    assert newest(tmp_path / 'run').state['at']['step'] in (2, 3)
     left = subprocess.run(['pgrep', '-f', str(tmp_path / 'run')], capture_output=True, text=True)
     assert left.stdout == ''
 
@@ -176,7 +194,8 @@ def test_a_rank_with_nan_stops_all_and_nothing_of_it_is_saved(tmp_path, images, 
 
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_killed_rank_is_restarted_and_the_run_ends_bit_identical(tmp_path, images, pair, rank):
-    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1, fault=f'{rank} 4 SIGKILL')
+    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1,
+                 fault=f'{rank} 4 SIGKILL')
     assert 'restart 1 of 1' in err
     assert distance(tmp_path / 'run', pair) == 0
     assert (tmp_path / 'run' / 'log.jsonl').read_text() == (pair / 'log.jsonl').read_text()
@@ -185,7 +204,8 @@ def test_a_killed_rank_is_restarted_and_the_run_ends_bit_identical(tmp_path, ima
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_rank_killed_before_there_is_a_run_is_started_again(tmp_path, images, pair, rank):
     """The others lose it in a collective operation, which is no mistake of the user's."""
-    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1, fault=f'{rank} 0 early')
+    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1,
+                 fault=f'{rank} 0 early')
     assert 'restart 1 of 1: from the beginning' in err
     assert distance(tmp_path / 'run', pair) == 0
 

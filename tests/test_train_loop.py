@@ -46,7 +46,8 @@ def cut_at(monkeypatch, step):
 
 
 @pytest.mark.parametrize('step', range(STEPS))
-def test_a_run_cut_at_any_step_and_resumed_ends_bit_identical(tmp_path, monkeypatch, images, uncut, step):
+def test_a_run_cut_at_any_step_and_resumed_ends_bit_identical(tmp_path, monkeypatch, images, uncut,
+                                                              step):
     with monkeypatch.context() as patch, pytest.raises(Cut):
         cut_at(patch, step)
         tiny.run(tmp_path / 'run', images)
@@ -76,7 +77,8 @@ def test_a_cut_between_checkpoints_replays_the_steps_since(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize('cut', [False, True])
-def test_a_checkpoint_that_is_lost_in_the_background_is_told(tmp_path, monkeypatch, images, caplog, cut):
+def test_a_checkpoint_that_is_lost_in_the_background_is_told(tmp_path, monkeypatch, images, caplog,
+                                                             cut):
     def fail(*args, **kwargs):
         raise OSError(errno.EIO, 'Input/output error', 'the disk')
 
@@ -85,7 +87,8 @@ def test_a_checkpoint_that_is_lost_in_the_background_is_told(tmp_path, monkeypat
         if cut:
             cut_at(patch, 1)
         tiny.run(tmp_path / 'run', images)
-    assert ('the last checkpoint was not written: [Errno 5] Input/output error' in caplog.text) == cut
+    assert ('the last checkpoint was not written: [Errno 5] Input/output error'
+            in caplog.text) == cut
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, images, uncut):
@@ -101,11 +104,13 @@ def test_another_seed_gives_another_run(tmp_path, images, uncut):
 
 
 def test_resume_refuses_another_recipe(uncut, images):
-    with pytest.raises(UserError, match='was trained with lr=0.02, not 0.5: resume with the same flags'):
+    with pytest.raises(UserError, match='was trained with lr=0.02, not 0.5: resume with the same '
+                                        'flags'):
         tiny.run(uncut, images, dataclasses.replace(tiny.RECIPE, lr=0.5), resume=True)
 
 
-def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_checkpoint(tmp_path, images, monkeypatch):
+def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_checkpoint(
+        tmp_path, images, monkeypatch):
     original = Loop.train_step
 
     def poison(self, batches, lr):
@@ -114,13 +119,15 @@ def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_check
         return original(self, batches, lr)
 
     monkeypatch.setattr(Loop, 'train_step', poison)
-    with pytest.raises(Diverged, match=r'the loss is nan at step 4 \(epoch 1\): lower --lr .*step-00000004'):
+    with pytest.raises(Diverged,
+                       match=r'the loss is nan at step 4 \(epoch 1\): lower --lr .*step-00000004'):
         tiny.run(tmp_path / 'run', images)
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == 4
 
 
 def damage(path, indices):
-    """Break records of a file in turn: no JPEG, half a JPEG, a flipped bit in the header, nothing at all."""
+    """Break records of a file in turn: no JPEG, half a JPEG, a flipped bit in the header, nothing
+    at all."""
     source = data.open_source(data.digits_folder(), 'train')
     with data.RecordWriter(path) as writer:
         for i in range(200):
@@ -129,7 +136,8 @@ def damage(path, indices):
             blobs = {0: b'no image', 1: blob[:len(blob) // 2], 3: b''}
             writer.write(blobs.get(kind, blob), int(source.labels[i]))
     flipped = [i for i in indices if indices.index(i) % 4 == 2]
-    offsets = dict(map(int, line.split()) for line in path.with_suffix('.idx').read_text().splitlines())
+    offsets = dict(
+        map(int, line.split()) for line in path.with_suffix('.idx').read_text().splitlines())
     with open(path, 'r+b') as file:
         for i in flipped:
             file.seek(offsets[i] + 30)
@@ -139,7 +147,8 @@ def damage(path, indices):
 
 
 @pytest.mark.parametrize('bad, cap', [([150, 7], None), ([3, 50, 99, 160], 4)])
-def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, caplog, monkeypatch, bad, cap):
+def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, caplog, monkeypatch,
+                                                                      bad, cap):
     """Without a cap of its own: 1 % of 200."""
     damage(tmp_path / 'train.rec', bad)
     shutil.copy(tmp_path / 'train.rec', tmp_path / 'val.rec')
@@ -156,7 +165,9 @@ def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, 
         named = re.findall(rf'{phrase}:? \S+#(\d+)', caplog.text)
         assert sorted(set(map(int, named))) == sorted(bad)
     assert validation.images == 200
-    with pytest.raises(UserError, match=rf'{len(bad)} damaged samples, .* more than the {len(bad) - 1} allowed'):
+    with pytest.raises(
+            UserError,
+            match=rf'{len(bad)} damaged samples, .* more than the {len(bad) - 1} allowed'):
         tiny.run(tmp_path / 'capped', tmp_path, max_damaged=len(bad) - 1)
 
 
@@ -169,7 +180,8 @@ def test_validation_scores_every_image_once_and_agrees_with_numpy(uncut, images)
     classifier, source = Classifier(net), data.open_source(images, 'val')
     pixels = np.stack([classifier.preprocess(source.read(i)) for i in range(13)])
     assert last['val_images'] == 13
-    assert last['val_top1'] == pytest.approx(tiny.accuracy_of(source.labels, classifier.logits(pixels)))
+    assert last['val_top1'] == pytest.approx(
+        tiny.accuracy_of(source.labels, classifier.logits(pixels)))
 
 
 def test_class_names_fill_up_with_numbers():
@@ -184,20 +196,24 @@ def test_class_names_fill_up_with_numbers():
     ({'input_size': 8}, {}, 'a2_resnet26 cannot take an input of 8×8'),
     ({'model': 'a2_resnet27'}, {}, "unknown model 'a2_resnet27'"),
     ({'model': 'a2_resnet26_3d'}, {}, 'a2_resnet26_3d is a video network'),
-    ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such file'),
+    ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such '
+                                           'file'),
     ({}, {'data_dir': 'nowhere'}, 'no train data in nowhere'),
     ({}, {'data_dir': None, 'rec_train': 'x.rec', 'rec_val': 'y.rec'}, 'x.rec'),
 ])
-def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(tmp_path, images, changes, options, sentence):
+def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(
+        tmp_path, images, changes, options, sentence):
     with pytest.raises(UserError) as error:
-        loop.train(dataclasses.replace(tiny.RECIPE, **changes),
-                   Options(**{'data_dir': str(images), 'save_dir': str(tmp_path / 'run'), **options}))
+        loop.train(
+            dataclasses.replace(tiny.RECIPE, **changes),
+            Options(**{'data_dir': str(images), 'save_dir': str(tmp_path / 'run'), **options}))
     assert sentence in str(error.value)
     assert not (tmp_path / 'run').exists()
 
 
 def test_one_record_file_alone_is_refused(images):
-    with pytest.raises(UserError, match='--rec-val is missing: give both record files, or --data-dir'):
+    with pytest.raises(UserError, match='--rec-val is missing: give both record files, or '
+                                        '--data-dir'):
         Options(rec_train=str(images / 'train.rec'))
 
 

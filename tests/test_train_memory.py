@@ -1,4 +1,5 @@
-"""Attention maps that do not fit are refused before the first step: the paper's formula, and one sentence."""
+"""Attention maps that do not fit are refused before the first step: the paper's formula, and one
+sentence."""
 import dataclasses
 
 import pytest
@@ -19,7 +20,8 @@ def maps(name, size, batch=1, **options):
 
 
 def test_a_non_local_block_at_conv2_needs_the_square_of_its_positions():
-    """Table 2, "1 NL @ Conv2": 8·56·56 = 25,088 positions, two maps of 25,088² floats, and θ, φ, g have k = 32."""
+    """Table 2, "1 NL @ Conv2": 8·56·56 = 25,088 positions, two maps of 25,088² floats, and θ, φ, g
+    have k = 32."""
     positions, k = 8 * 56 * 56, 32
     found = maps('nl_resnet26_3d', (16, 112, 112), batch=3, blocks={'conv2': (2,)})
     assert found == {'conv2_unit2_nl': 3 * 4 * (2 * positions ** 2 + k * positions)}
@@ -28,7 +30,8 @@ def test_a_non_local_block_at_conv2_needs_the_square_of_its_positions():
 
 @pytest.mark.parametrize('association, squares', [('left', 0), ('right', 1)])
 def test_the_a2_block_there_needs_it_right_associated_only(association, squares):
-    """Both softmaxes, N·n·dhw; Z; and between them G (m·n), or what Eq. 7 multiplies first ((dhw)²)."""
+    """Both softmaxes, N·n·dhw; Z; and between them G (m·n), or what Eq. 7 multiplies first
+    ((dhw)²)."""
     positions, m = 2 * 9 * 9, 32
     found = maps('a2_resnet26_3d', (4, 18, 18), blocks={'conv2': (2,)}, association=association)
     between = positions ** 2 if squares else m * m
@@ -36,14 +39,15 @@ def test_the_a2_block_there_needs_it_right_associated_only(association, squares)
 
 
 def test_what_does_not_fit_is_refused_with_the_way_out():
-    recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d', blocks='conv2:2', batch_size=2)
+    recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d',
+                                 blocks='conv2:2', batch_size=2)
     net = network.create(recipe)
     with pytest.raises(UserError) as error:
         check_memory(net, recipe, free=8_000_000_000)
     assert str(error.value) == (
-        'the attention maps of a micro-batch of 2 and their gradient need 15.12 GB, 15.12 of them at conv2_unit2_nl, '
-        'and 8.00 GB of memory are free: lower --batch-size, --frames or --input-size, place the blocks later '
-        '(--blocks), or take A² blocks')
+        'the attention maps of a micro-batch of 2 and their gradient need 15.12 GB, 15.12 of them '
+        'at conv2_unit2_nl, and 8.00 GB of memory are free: lower --batch-size, --frames or '
+        '--input-size, place the blocks later (--blocks), or take A² blocks')
     check_memory(net, recipe, free=16_000_000_000)
     for model, blocks in (('a2_resnet26_3d', 'conv2:2'), ('resnet26_3d', None)):
         other = dataclasses.replace(recipe, model=model, blocks=blocks)

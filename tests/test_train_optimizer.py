@@ -17,7 +17,8 @@ def parameters(values):
 
 
 def numpy_step(kind, w, g, m, lr, momentum, wd):
-    """Momentum SGD, plain or Nesterov's. MXNet's NAG decays the momentum by the weight it has already moved."""
+    """Momentum SGD, plain or Nesterov's. MXNet's NAG decays the momentum by the weight it has
+    already moved."""
     decayed = g + wd * w
     ahead = momentum * m - lr * decayed
     if kind == 'sgd':
@@ -30,16 +31,20 @@ def numpy_step(kind, w, g, m, lr, momentum, wd):
 @pytest.mark.parametrize('no_wd', [False, True])
 def test_updates_follow_the_formula(kind, no_wd):
     rng = np.random.default_rng(5)
-    values = {name: rng.normal(size=7) for name in ('conv_weight', 'bn_gamma', 'bn_beta', 'fc_bias')}
+    values = {
+        name: rng.normal(size=7) for name in ('conv_weight', 'bn_gamma', 'bn_beta', 'fc_bias')
+    }
     made = parameters(values)
-    updater = Updater(made, choose('digits', {'optimizer': kind, 'no_wd': no_wd, 'wd': 0.1, 'momentum': 0.7}))
+    updater = Updater(
+        made, choose('digits', {'optimizer': kind, 'no_wd': no_wd, 'wd': 0.1, 'momentum': 0.7}))
     momenta = {name: np.zeros(7) for name in values}
     for lr in (0.5, 0.5, 0.5):
         for name, parameter in made.items():
             gradient = rng.normal(size=7)
             parameter.grad()[:] = mx.nd.array(gradient)
             wd = 0 if no_wd and name != 'conv_weight' else 0.1
-            values[name], momenta[name] = numpy_step(kind, values[name], gradient / 3, momenta[name], lr, 0.7, wd)
+            values[name], momenta[name] = numpy_step(kind, values[name], gradient / 3,
+                                                     momenta[name], lr, 0.7, wd)
         updater.update(lr, 1 / 3)
     for name, parameter in made.items():
         np.testing.assert_allclose(parameter.data().asnumpy(), values[name], rtol=1e-5, atol=1e-6)

@@ -7,25 +7,30 @@ from gluon_a2.train.schedule import Plateau, Schedule
 
 
 def schedule(plateau=None, steps_per_epoch=10, **flags):
-    return Schedule(choose('digits', {'lr': 0.4, 'num_epochs': 20, 'warmup_epochs': 0, **flags}), steps_per_epoch,
-                    plateau or Plateau())
+    return Schedule(choose('digits', {'lr': 0.4, 'num_epochs': 20, 'warmup_epochs': 0, **flags}),
+                    steps_per_epoch, plateau or Plateau())
 
 
 def test_warmup_rises_linearly_from_its_own_start():
     warm = schedule(lr_mode='step', lr_decay_epoch=(), warmup_epochs=2, warmup_lr=0.1)
-    assert [warm.lr(step) for step in (0, 10, 19, 20, 21)] == pytest.approx([0.1, 0.25, 0.385, 0.4, 0.4])
+    assert [warm.lr(step)
+            for step in (0, 10, 19, 20, 21)] == pytest.approx([0.1, 0.25, 0.385, 0.4, 0.4])
 
 
 def test_step_decays_at_its_epochs():
     step = schedule(lr_mode='step', lr_decay_epoch=(5, 7.5), lr_decay=0.1)
-    assert [step.lr(s) for s in (0, 49, 50, 74, 75, 199)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
+    assert [step.lr(s) for s in (0, 49, 50, 74, 75, 199)] == pytest.approx([
+        0.4, 0.4, 0.04, 0.04, 0.004, 0.004
+    ])
 
 
 def test_steps_take_the_place_of_epochs():
     paper = schedule(lr_mode='step', lr_decay_step=(20, 30), num_steps=37, steps_per_epoch=10)
     assert paper.total == 37
-    assert [paper.lr(s) for s in (0, 19, 20, 29, 30, 36)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
-    assert schedule(num_steps=0).total == 200 and schedule(num_steps=500).total == 200  # whichever comes first
+    assert [paper.lr(s)
+            for s in (0, 19, 20, 29, 30, 36)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
+    # whichever comes first
+    assert schedule(num_steps=0).total == 200 and schedule(num_steps=500).total == 200
     assert schedule(lr_mode='cosine', num_steps=50).lr(50) == pytest.approx(0)
 
 

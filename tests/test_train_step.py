@@ -19,10 +19,11 @@ from gluon_a2.train.step import Clock, Position, Stepper, mixing_share, soft_tar
 
 
 def open_loop(folder, images, **changes):
-    """A `Loop` without dropout, mixup and augmentation, so that a step can be computed again by other means."""
-    recipe = dataclasses.replace(
-        tiny.RECIPE, dropout=0.0, mixup=False, label_smoothing=0.0, min_area=1.0, min_aspect=1.0, max_aspect=1.0,
-        mirror=False, hue=0, saturation=0, lightness=0, **changes)
+    """A `Loop` without dropout, mixup and augmentation, so that a step can be computed again by
+    other means."""
+    recipe = dataclasses.replace(tiny.RECIPE, dropout=0.0, mixup=False, label_smoothing=0.0,
+                                 min_area=1.0, min_aspect=1.0, max_aspect=1.0, mirror=False, hue=0,
+                                 saturation=0, lightness=0, **changes)
     options = Options(data_dir=str(images), save_dir=str(folder), num_data_workers=0)
     pair = open_sources(recipe, options)
     run = Run(folder, recipe, options)
@@ -32,11 +33,14 @@ def open_loop(folder, images, **changes):
 
 def loaded(source, indices, recipe):
     with data.Loader(source, train_transform(recipe), 0, recipe.seed) as loader:
-        return [data.Batch(*(np.array(part) for part in batch)) for batch in loader.load(indices, 0)]
+        return [
+            data.Batch(*(np.array(part) for part in batch)) for batch in loader.load(indices, 0)
+        ]
 
 
 def assert_near(values, expected):
-    """Equal to 1e-4 of the norm over all parameters: single ones, such as a γ before another BN, are all rounding."""
+    """Equal to 1e-4 of the norm over all parameters: single ones, such as a γ before another BN,
+    are all rounding."""
     gap = math.sqrt(sum(((values[name] - expected[name]) ** 2).sum() for name in expected))
     assert gap <= 1e-4 * math.sqrt(sum((array ** 2).sum() for array in expected.values()))
 
@@ -53,15 +57,23 @@ def test_one_step_is_the_mean_gradient_through_the_optimizer(tmp_path, images):
     loss.backward()
     job.train_step([batch], 0.5)
     assert job.sums.mean_loss == pytest.approx(float(loss.asscalar()), rel=1e-5)
-    expected = {name: 0.5 * p.grad().asnumpy() for name, p in other.collect_params().items() if p.grad_req != 'null'}
-    assert_near({name: before[name] - job.stepper.parameters[name].data().asnumpy() for name in expected}, expected)
+    expected = {
+        name: 0.5 * p.grad().asnumpy() for name, p in other.collect_params().items()
+        if p.grad_req != 'null'
+    }
+    assert_near(
+        {name: before[name] - job.stepper.parameters[name].data().asnumpy()
+         for name in expected}, expected)
 
 
 @pytest.mark.parametrize('model', ['a2_resnet50', 'nl_resnet50', 'se_resnet152'])
 def test_the_large_networks_take_a_step(model):
     """What other tests train is smaller, and MXNet has crashed on the number of arrays alone."""
-    recipe = dataclasses.replace(tiny.RECIPE, model=model, input_size=32, batch_size=2, accumulate=1, lr=1e-4)
-    batch = data.Batch(np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]), np.arange(2), [])
+    recipe = dataclasses.replace(tiny.RECIPE, model=model, input_size=32, batch_size=2,
+                                 accumulate=1, lr=1e-4)
+    batch = data.Batch(
+        np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]), np.arange(2),
+        [])
     stepper = Stepper(recipe, network.build(recipe), Group(), Clock())
     before = stepper.digest()
     done = stepper.take([batch], Position(), 1e-4)
@@ -70,7 +82,8 @@ def test_the_large_networks_take_a_step(model):
 
 
 def test_micro_batches_add_up_to_their_summed_gradient_over_all_their_images(tmp_path, images):
-    """BatchNorm normalises each micro-batch by itself, so the oracle sums gradients, not batches."""
+    """BatchNorm normalises each micro-batch by itself, so the oracle sums gradients, not
+    batches."""
     job = open_loop(tmp_path / 'run', images, accumulate=2)
     batches = loaded(job._sources[0], [np.arange(7), np.arange(7, 12)], job.recipe)
     other, sums = network.build(job.recipe), {}
@@ -96,8 +109,8 @@ def test_loss_scaling_changes_no_update_and_skips_overflows(tmp_path, images):
     for job in jobs:
         job.train_step([batch], 0.5)
     for name in jobs[0].stepper.parameters:
-        np.testing.assert_allclose(*(job.stepper.parameters[name].data().asnumpy() for job in jobs), rtol=1e-5,
-                                   atol=1e-6)
+        np.testing.assert_allclose(*(job.stepper.parameters[name].data().asnumpy()
+                                     for job in jobs), rtol=1e-5, atol=1e-6)
     before = tiny_bytes(jobs[1])
     jobs[1].stepper.scale.scale = 1e38
     jobs[1].train_step([batch], 0.5)
@@ -109,14 +122,18 @@ def test_loss_scaling_changes_no_update_and_skips_overflows(tmp_path, images):
 
 
 def tiny_bytes(job):
-    return {name: p.data().asnumpy().tobytes() for name, p in job.stepper.parameters.items() if p.grad_req != 'null'}
+    return {
+        name: p.data().asnumpy().tobytes() for name, p in job.stepper.parameters.items()
+        if p.grad_req != 'null'
+    }
 
 
 def test_a_step_of_damaged_images_only_updates_nothing(tmp_path, images):
     job = open_loop(tmp_path / 'run', images, accumulate=1)
     job._damage = data.DamageLog(40, cap=9)
     before = tiny_bytes(job)
-    empty = data.Batch(np.zeros((0, 3, 16, 16), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64), [('x', 'y')])
+    empty = data.Batch(np.zeros((0, 3, 16, 16), np.float32), np.zeros(0, np.int64),
+                       np.zeros(0, np.int64), [('x', 'y')])
     job.train_step([empty], 0.5)
     assert tiny_bytes(job) == before and job.sums.images == 0
 
@@ -124,12 +141,16 @@ def test_a_step_of_damaged_images_only_updates_nothing(tmp_path, images):
 # ---- small pieces
 
 def test_soft_targets():
-    np.testing.assert_allclose(soft_targets(np.array([1]), 4, 0.2), [[0.05, 0.85, 0.05, 0.05]], rtol=1e-6)
+    np.testing.assert_allclose(soft_targets(np.array([1]), 4, 0.2), [[0.05, 0.85, 0.05, 0.05]],
+                               rtol=1e-6)
     assert soft_targets(np.array([2, 0]), 3, 0).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
 def test_step_seeds_are_fixed_31_bit_numbers_that_differ():
-    seeds = {step_seed(seed, step, micro) for seed in range(3) for step in range(50) for micro in range(4)}
+    seeds = {
+        step_seed(seed, step, micro) for seed in range(3) for step in range(50)
+        for micro in range(4)
+    }
     assert len(seeds) == 600 and all(0 <= seed < 2 ** 31 for seed in seeds)
     assert step_seed(0, 0, 0) == step_seed(0, 0, 0)
 
@@ -160,7 +181,8 @@ def test_clock_counts_each_moment_under_one_phase(monkeypatch):
             work(3)
         work(4)
     work(10)
-    assert [clock.share(name) for name in ('compute', 'data', 'wait', 'other')] == [24 / 40, 3 / 40, 3 / 40, 0]
+    assert [clock.share(name)
+            for name in ('compute', 'data', 'wait', 'other')] == [24 / 40, 3 / 40, 3 / 40, 0]
     assert clock.speed(180) == 2
 
 
@@ -169,9 +191,11 @@ def test_a_network_without_batch_norm_is_trained_too():
     net = mx.gluon.nn.HybridSequential()
     net.add(mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Dense(10, in_units=3))
     net.initialize(mx.init.Xavier())
-    stepper = Stepper(dataclasses.replace(tiny.RECIPE, mixup=False, accumulate=1), net, Group(), Clock())
+    stepper = Stepper(dataclasses.replace(tiny.RECIPE, mixup=False, accumulate=1), net, Group(),
+                      Clock())
     images = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
     before = stepper.tensors()
     done = stepper.take([data.Batch(images, np.arange(4), np.arange(4), [])], Position(), 0.1)
     assert done.sums.images == 4 and not done.faulty
-    assert all((stepper.tensors()[name] != before[name]).any() for name in before if name.startswith('param'))
+    assert all((stepper.tensors()[name] != before[name]).any() for name in before
+               if name.startswith('param'))

@@ -32,7 +32,8 @@ def uncut(tmp_path_factory, videos):
 def test_the_run_and_what_it_exports(uncut, videos):
     folder, validation = uncut
     meta = json.loads((folder / 'export' / 'a2_resnet26_3d-meta.json').read_text())
-    assert (meta['layout'], meta['input_shape'], meta['frame_stride']) == ('NCDHW', [3, 4, 16, 16], 3)
+    assert (meta['layout'], meta['input_shape'], meta['frame_stride']) == ('NCDHW', [3, 4, 16,
+                                                                                     16], 3)
     assert meta['classes'] == list(data.open_video_source(videos, 'train').classes)
     assert validation.images == 7
     found = checkpoint.find(folder / 'checkpoints', 'last')
@@ -41,12 +42,14 @@ def test_the_run_and_what_it_exports(uncut, videos):
 
 def test_the_exported_files_repeat_the_validation(uncut, videos):
     folder, validation = uncut
-    scores = Classifier(folder / 'export' / 'a2_resnet26_3d', views=1).score(data.open_video_source(videos, 'val'))
+    scores = Classifier(folder / 'export' / 'a2_resnet26_3d', views=1).score(
+        data.open_video_source(videos, 'val'))
     assert (scores.videos, scores.top1, scores.clip_top1) == (7, validation.top1, validation.top1)
 
 
 @pytest.mark.parametrize('kept', range(STEPS - 1, 0, -1))
-def test_cut_after_any_step_and_resumed_it_ends_bit_identical(tmp_path, videos, uncut, kept, monkeypatch):
+def test_cut_after_any_step_and_resumed_it_ends_bit_identical(tmp_path, videos, uncut, kept,
+                                                              monkeypatch):
     """What is left comes in the same order and with the same pixels, whoever decodes."""
     step = Loop.train_step
 
@@ -68,8 +71,10 @@ def test_cut_after_any_step_and_resumed_it_ends_bit_identical(tmp_path, videos, 
 def test_a_run_may_end_within_an_epoch(tmp_path, videos):
     recipe = dataclasses.replace(tiny_video.RECIPE, num_steps=4)
     folder, validation = tiny_video.run(tmp_path / 'run', videos, recipe)
-    assert checkpoint.find(folder / 'checkpoints', 'last').state['at']['step'] == 4 and validation.images == 7
-    assert tiny_video.run(folder, videos, recipe, resume=True)[1] == validation  # nothing is left to do
+    assert checkpoint.find(folder / 'checkpoints',
+                           'last').state['at']['step'] == 4 and validation.images == 7
+    # nothing is left to do
+    assert tiny_video.run(folder, videos, recipe, resume=True)[1] == validation
 
 
 def test_who_decodes_changes_nothing(tmp_path, videos, uncut):
@@ -81,10 +86,12 @@ def test_who_decodes_changes_nothing(tmp_path, videos, uncut):
 @pytest.mark.parametrize('changes', [{'frame_stride': 0}, {'max_scale': 1.0}, {'blocks': 'conv4:2'},
                                      {'model': 'nl_resnet26_3d'}])
 def test_each_choice_of_a_video_recipe_changes_what_is_trained(tmp_path, videos, uncut, changes):
-    folder, _ = tiny_video.run(tmp_path / 'run', videos, dataclasses.replace(tiny_video.RECIPE, num_steps=1, **changes))
+    folder, _ = tiny_video.run(tmp_path / 'run', videos,
+                               dataclasses.replace(tiny_video.RECIPE, num_steps=1, **changes))
     tensors, state = tiny.final_tensors(folder)
     assert state['at']['step'] == 1 and tensors != tiny.final_tensors(uncut[0])[0]
-    assert ('param/conv3_unit1_a2_phi_conv_weight' in tensors) == (changes.keys() & {'blocks', 'model'} == set())
+    assert ('param/conv3_unit1_a2_phi_conv_weight'
+            in tensors) == (changes.keys() & {'blocks', 'model'} == set())
 
 
 def test_a_damaged_video_is_left_out_named_and_capped(tmp_path, videos, caplog):
@@ -93,11 +100,13 @@ def test_a_damaged_video_is_left_out_named_and_capped(tmp_path, videos, caplog):
     bad.write_bytes(b'<html>404</html>')
     (tmp_path / 'videos' / 'val' / 'up' / '005.mp4').write_bytes(b'')
     recipe = dataclasses.replace(tiny_video.RECIPE, num_epochs=1)
-    folder, validation = tiny_video.run(tmp_path / 'run', tmp_path / 'videos', recipe, max_damaged=1)
+    folder, validation = tiny_video.run(tmp_path / 'run', tmp_path / 'videos', recipe,
+                                        max_damaged=1)
     assert f'left out {bad}' in caplog.text and f'counted as wrong: {tmp_path}/videos/val/up/005.mp4' in caplog.text
     assert validation.images == 7
     assert checkpoint.find(folder / 'checkpoints', 'last').state['damaged'] == [str(bad)]
-    with pytest.raises(UserError, match='1 damaged samples, the last of them .*005.mp4, are more than the 0 allowed'):
+    with pytest.raises(UserError, match='1 damaged samples, the last of them .*005.mp4, are more '
+                                        'than the 0 allowed'):
         tiny_video.run(tmp_path / 'run2', tmp_path / 'videos', recipe)
 
 
@@ -120,14 +129,19 @@ def parameters(name, classes, path, **options):
 
 def started(path, **changes):
     recipe = dataclasses.replace(tiny_video.RECIPE, pretrained=str(path), **changes)
-    return {key: value.data().asnumpy() for key, value in network.build(recipe).collect_params().items()}
+    return {
+        key: value.data().asnumpy()
+        for key, value in network.build(recipe).collect_params().items()
+    }
 
 
 def test_from_image_weights_the_blocks_being_new(tmp_path):
     image = parameters('resnet26', 1000, tmp_path / 'image.params')
-    video, fresh = started(tmp_path / 'image.params', starts_from='image'), network.build(tiny_video.RECIPE)
+    video, fresh = started(tmp_path / 'image.params',
+                           starts_from='image'), network.build(tiny_video.RECIPE)
     kernel = image['conv3_unit1_conv2_conv_weight']
-    np.testing.assert_array_equal(video['conv3_unit1_conv2_conv_weight'], np.stack([kernel / 3] * 3, axis=2))
+    np.testing.assert_array_equal(video['conv3_unit1_conv2_conv_weight'],
+                                  np.stack([kernel / 3] * 3, axis=2))
     for name in ('conv3_unit1_a2_phi_conv_weight', 'fc_weight'):  # of the seed, as without weights
         np.testing.assert_array_equal(video[name], fresh.collect_params()[name].data().asnumpy())
 
@@ -141,9 +155,11 @@ def test_from_a_video_network_of_other_classes(tmp_path):
 
 
 def test_what_a_recipe_starts_from_must_be_given():
-    for name, what in (('kinetics_a2_resnet50', 'an ImageNet network'), ('ucf101', 'a Kinetics network')):
-        with pytest.raises(UserError, match=f'the recipe starts from the weights of {what}: give its .params file as '
-                                            '--pretrained, or say --starts-from random'):
+    for name, what in (('kinetics_a2_resnet50', 'an ImageNet network'), ('ucf101', 'a Kinetics '
+                                                                                   'network')):
+        with pytest.raises(UserError, match=f'the recipe starts from the weights of {what}: give '
+                                            'its .params file as --pretrained, or say '
+                                            '--starts-from random'):
             network.check_model(RECIPES[name])
         network.check_model(dataclasses.replace(RECIPES[name], starts_from='random'))
 
@@ -157,7 +173,9 @@ def test_networks_for_the_other_kind_of_input_are_refused(name, model, sentence)
 
 
 @pytest.mark.parametrize('given, sentence', [
-    ({'list_train': 'a'}, '--list-val is missing'), ({'list_train': 'a', 'list_val': 'b'}, '--list-format is missing'),
+    ({'list_train': 'a'}, '--list-val is missing'), ({'list_train': 'a', 'list_val': 'b'}, '--list-format '
+                                                                                           'is '
+                                                                                           'missing'),
     ({'split': 1}, '--split needs --data-dir'), ({'splits': 'x'}, '--splits needs --split'),
     ({'split': 1, 'data_dir': 'x', 'list_train': 'a', 'list_val': 'b', 'list_format': 'path-label'}, 'exclude each')])
 def test_options_that_make_no_sense_are_named(given, sentence):
@@ -166,7 +184,8 @@ def test_options_that_make_no_sense_are_named(given, sentence):
 
 
 def test_synthetic_clips(tmp_path):
-    folder, validation = tiny_video.run(tmp_path / 'run', None, dataclasses.replace(tiny_video.RECIPE, num_epochs=1),
+    folder, validation = tiny_video.run(tmp_path / 'run', None,
+                                        dataclasses.replace(tiny_video.RECIPE, num_epochs=1),
                                         synthetic_data=2)
     assert validation.images == 2
 

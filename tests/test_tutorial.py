@@ -1,4 +1,5 @@
-"""docs/tutorial.md from top to bottom: its Python in one process, and its commands where they stand."""
+"""docs/tutorial.md from top to bottom: its Python in one process, and its commands where they
+stand."""
 import os
 import re
 import subprocess
@@ -22,7 +23,8 @@ def blocks():
 
 
 def program():
-    """The page as one program: a command becomes a process, held to what the page shows of its output."""
+    """The page as one program: a command becomes a process, held to what the page shows of its
+    output."""
     for language, text in blocks():
         if language == 'python':
             yield text
@@ -41,8 +43,11 @@ def test_the_page_works_from_top_to_bottom(tmp_path):
     for name in ('scripts', 'docs'):
         (tmp_path / name).symlink_to(ROOT / name)
     done = subprocess.run(
-        [sys.executable, '-c', '\n'.join(program())], cwd=str(tmp_path), capture_output=True, text=True, timeout=400,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'})
+        [sys.executable, '-c', '\n'.join(program())], cwd=str(tmp_path), capture_output=True,
+        text=True, timeout=400, env={
+            **os.environ, 'PYTHONPATH': str(ROOT),
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+        })
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout.splitlines()
     assert said[0] == '(2, 10)' and 'epoch 3' in done.stdout

@@ -32,17 +32,22 @@ def image_bundle():
     ('a2_resnet26', tiny_bundle.IMAGE, (3, 52, 71), [(1, 13, 18), (1, 7, 9)]),
     ('a2_resnet26_3d', tiny_bundle.VIDEO, (3, 10, 29, 52), [(5, 8, 13), (5, 4, 7)])])
 @pytest.mark.parametrize('association', ['left', 'right'])
-def test_maps_are_the_softmaxes_and_explain_what_the_block_computes(model, recipe, shape, sizes, association):
+def test_maps_are_the_softmaxes_and_explain_what_the_block_computes(model, recipe, shape, sizes,
+                                                                    association):
     bundle = tiny_bundle.make(model, recipe, association=association)
     x = pixels(*shape)
     logits, found = attention(bundle, x)
-    assert [block.name for block in found] == ['conv3_unit1', 'conv3_unit2', 'conv4_unit1', 'conv4_unit2']
+    assert [block.name
+            for block in found] == ['conv3_unit1', 'conv3_unit2', 'conv4_unit1', 'conv4_unit2']
     assert [block.size for block in found] == [sizes[0]] * 2 + [sizes[1]] * 2
     z_name = 'distribute' if association == 'left' else 'read'
     for block in found:
         phi, theta, rho, z = tiny_bundle.internals(bundle, x, [
-            f'{block.name}_a2_{part}' for part in ('phi_conv_fwd', 'theta_conv_fwd', 'rho_conv_fwd', z_name)])
-        a, theta, rho = (array.reshape(len(array), -1) for array in (phi, theta, rho))  # channels×dhw
+            f'{block.name}_a2_{part}'
+            for part in ('phi_conv_fwd', 'theta_conv_fwd', 'rho_conv_fwd', z_name)
+        ])
+        # channels×dhw
+        a, theta, rho = (array.reshape(len(array), -1) for array in (phi, theta, rho))
         b, v = softmax(theta, 1), softmax(rho, 0).T
         np.testing.assert_allclose(block.b, b, rtol=1e-4, atol=1e-8)
         np.testing.assert_allclose(block.v, v, rtol=1e-4, atol=1e-8)
@@ -61,7 +66,9 @@ def test_a_non_local_block_reads_places_directly():
     bundle, x = tiny_bundle.make('nl_resnet26', blocks={'conv4': (2,)}), pixels(3, 52, 71)
     _, (block,) = attention(bundle, x)
     theta, phi, g, z = tiny_bundle.internals(bundle, x, [
-        f'conv4_unit2_nl_{part}' for part in ('theta_conv_fwd', 'phi_conv_fwd', 'g_conv_fwd', 'read')])
+        f'conv4_unit2_nl_{part}'
+        for part in ('theta_conv_fwd', 'phi_conv_fwd', 'g_conv_fwd', 'read')
+    ])
     theta, phi, g = (array.reshape(len(array), -1) for array in (theta, phi, g))
     relation = softmax(theta.T @ phi, 1)
     assert (block.kind, block.size) == ('nl', (1, 7, 9))
@@ -74,20 +81,22 @@ def test_a_non_local_block_reads_places_directly():
 def test_blocks_are_chosen_by_name_in_the_order_given(image_bundle):
     _, found = attention(image_bundle, pixels(3, 48, 48), ['conv4_unit2', 'conv3_unit1'])
     assert [block.name for block in found] == ['conv4_unit2', 'conv3_unit1']
-    with pytest.raises(UserError, match='^a2_resnet26 has no block \'conv5\': its blocks are conv3_unit1, conv3_unit2, '
-                                        'conv4_unit1, conv4_unit2$'):
+    with pytest.raises(UserError, match='^a2_resnet26 has no block \'conv5\': its blocks are '
+                                        'conv3_unit1, conv3_unit2, conv4_unit1, conv4_unit2$'):
         attention(image_bundle, pixels(3, 48, 48), ['conv3_unit1', 'conv5'])
 
 
 def test_a_network_without_blocks_says_what_it_has():
-    with pytest.raises(UserError, match='^se_resnet26 has no double attention or non-local block to see, only conv1, '
-                                        'conv2_unit1, .*conv5_unit2, final, fc: give'):
+    with pytest.raises(UserError, match='^se_resnet26 has no double attention or non-local block '
+                                        'to see, only conv1, conv2_unit1, .*conv5_unit2, final, '
+                                        'fc: give'):
         attention(tiny_bundle.make('se_resnet26'), pixels(3, 48, 48))
 
 
 def test_other_precisions_are_refused(image_bundle):
     bundle = image_bundle._replace(meta={**image_bundle.meta, 'precision': 'int8'})
-    with pytest.raises(UserError, match='^attention is seen in float32, and this a2_resnet26 is in int8: give'):
+    with pytest.raises(UserError, match='^attention is seen in float32, and this a2_resnet26 is in '
+                                        'int8: give'):
         attention(bundle, pixels(3, 48, 48))
 
 
@@ -117,12 +126,14 @@ def test_a_block_in_a_network_that_is_not_ours():
     given = {name: value.data().asnumpy() for name, value in values.items()}
     statistics = {name: given[name] for name in symbol.list_auxiliary_states()}
     arguments = {name: given[name] for name in symbol.list_arguments() if name != 'data'}
-    bundle = Bundle(symbol.tojson().encode(), arguments, statistics, {'network': 'mine', 'input': 'data'})
+    bundle = Bundle(symbol.tojson().encode(), arguments, statistics,
+                    {'network': 'mine', 'input': 'data'})
     _, (found,) = attention(bundle, x)
     assert (found.name, found.kind, found.size, found.b.shape) == ('mine', 'a2', (1, 3, 7), (5, 21))
 
 
-BLOCK = Attention('unit', 'a2', (1, 1, 4), np.float32([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1]]),
+BLOCK = Attention('unit', 'a2', (1, 1, 4),
+                  np.float32([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1]]),
                   np.float32([[0.5, 0.5, 0], [0.2, 0.8, 0], [0.2, 0.6, 0.2], [0, 0, 1]]))
 
 
@@ -140,13 +151,17 @@ def test_places_and_frames():
     block = BLOCK._replace(size=(2, 3, 5))
     assert block.place((0, 0, 0), (7, 30, 50)) == 0
     assert block.place((49, 29, 6), (7, 30, 50)) == 29
-    assert block.place((20, 19, 3), (7, 30, 50)) == 1 * 5 + 2  # column 2 of 5, row 1 of 3; frame 3 of 7 is of time 0
+    # column 2 of 5, row 1 of 3; frame 3 of 7 is of time 0
+    assert block.place((20, 19, 3), (7, 30, 50)) == 1 * 5 + 2
     assert block.place((20, 19, 4), (7, 30, 50)) == 15 + 1 * 5 + 2
     seen = Seen('net', np.zeros((7, 30, 50, 3), np.uint8), (), (block,))
     assert [seen.time(block, frame) for frame in range(7)] == [0, 0, 0, 0, 1, 1, 1]
     assert [seen.first_frame(block, t) for t in range(2)] == [0, 4]
     values = np.arange(30)
-    assert block.at_time(values, 1).tolist() == [list(range(15, 20)), list(range(20, 25)), list(range(25, 30))]
+    assert block.at_time(values, 1).tolist() == [
+        list(range(15, 20)), list(range(20, 25)),
+        list(range(25, 30))
+    ]
     assert block.at_time(np.stack([values, values], 1), 1).shape == (3, 5, 2)
 
 
@@ -178,7 +193,8 @@ def test_a_video_is_seen_frame_by_frame(videos):
     (clip,) = Classifier(bundle, views=1, crops=1).transform.clips(
         data.open_video(path), bundle.meta['mean'], bundle.meta['scale'])
     assert seen.frames.shape == (4, 48, 48, 3)
-    np.testing.assert_array_equal(seen.frames[2], np.rint(clip[0, :, 2].transpose(1, 2, 0) / data.SCALE + data.MEAN))
+    np.testing.assert_array_equal(
+        seen.frames[2], np.rint(clip[0, :, 2].transpose(1, 2, 0) / data.SCALE + data.MEAN))
     assert seen.blocks[0].size == (2, 12, 12)
     assert seen.first_frame(seen.blocks[0], 1) == 2
 
@@ -188,10 +204,12 @@ def test_what_cannot_be_read_is_one_sentence(image_bundle, videos, tmp_path):
     (tmp_path / 'text.png').write_text('no picture')
     video_bundle = tiny_bundle.make('a2_resnet26_3d', tiny_bundle.VIDEO)
     for bundle, path, sentence in (
-            (image_bundle, clip, 'is not an image that can be read: it is not a JPEG, PNG, BMP or WebP image; '
-                                 'a2_resnet26 is a network of images'),
-            (image_bundle, tmp_path / 'none.png', 'none.png cannot be read: No such file or directory; give an image'),
+            (image_bundle, clip, 'is not an image that can be read: it is not a JPEG, PNG, BMP or '
+                                 'WebP image; a2_resnet26 is a network of images'),
+            (image_bundle, tmp_path / 'none.png', 'none.png cannot be read: No such file or '
+                                                  'directory; give an image'),
             (video_bundle, tmp_path / 'text.png', 'is not a video that can be read: '),
-            (video_bundle, tmp_path / 'none.mp4', 'none.mp4 is not a video that can be read: it cannot')):
+            (video_bundle, tmp_path / 'none.mp4', 'none.mp4 is not a video that can be read: it '
+                                                  'cannot')):
         with pytest.raises(UserError, match=sentence):
             see(bundle, path)

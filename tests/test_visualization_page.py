@@ -18,7 +18,8 @@ TOP, SHAPE = 4, (5, 40, 40)
 def block(name, size, n, seed):
     rng = np.random.default_rng(seed)
     places = int(np.prod(size))
-    b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32) for shape in ((n, places), (places, n)))
+    b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32)
+            for shape in ((n, places), (places, n)))
     return Attention(name, 'a2', size, b, v)
 
 
@@ -31,8 +32,8 @@ def non_local(name, size, seed):
 @pytest.fixture(scope='module')
 def seen():
     frames = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
-    return Seen('a2_net', frames, (('</script><b>cat', 0.75), ('dog', 0.25)),
-                (block('one', (3, 5, 7), 11, 1), block('two', (2, 3, 2), 13, 2), non_local('three', (2, 4, 3), 3)))
+    return Seen('a2_net', frames, (('</script><b>cat', 0.75), ('dog', 0.25)), (block(
+        'one', (3, 5, 7), 11, 1), block('two', (2, 3, 2), 13, 2), non_local('three', (2, 4, 3), 3)))
 
 
 @pytest.fixture(scope='module')
@@ -43,12 +44,14 @@ def html(seen, tmp_path_factory):
 
 
 def test_the_data_are_the_arrays(seen, html):
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*)</script>', html.read_text(encoding='utf-8'))
+    (text, ) = re.findall(r'<script type="application/json" id="data">(.*)</script>',
+                          html.read_text(encoding='utf-8'))
     data = json.loads(text)
     assert data['guesses'][0] == ['</script><b>cat', 0.75]
     for given, one in zip(data['blocks'], seen.blocks):
         assert base64.b64decode(given['v']) == one.v.tobytes()
-        assert given['b'] is None if one.kind == 'nl' else base64.b64decode(given['b']) == one.b.tobytes()
+        assert given['b'] is None if one.kind == 'nl' else base64.b64decode(
+            given['b']) == one.b.tobytes()
         assert given['selected'] == one.selected.tolist()
 
 
@@ -60,15 +63,18 @@ def test_the_page_loads_nothing_else(html):
 
 def test_too_much_attention_is_refused_before_it_is_written(seen, tmp_path, monkeypatch):
     monkeypatch.setattr(page, 'MAX_BYTES', 2 ** 10)
-    with pytest.raises(UserError, match='^the page would hold 0 MB of attention, above 0: choose fewer --blocks$'):
-        write_page(seen, (0, 0, 0), [one.order() for one in seen.blocks], TOP, tmp_path / 'page.html', 'x')
+    with pytest.raises(UserError, match='^the page would hold 0 MB of attention, above 0: choose '
+                                        'fewer --blocks$'):
+        write_page(seen, (0, 0, 0), [one.order()
+                                     for one in seen.blocks], TOP, tmp_path / 'page.html', 'x')
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope='module')
 def browser():
     """Headless Chromium. Where it is missing the tests are left out, but not in CI."""
-    chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    chromium = next(
+        filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     driver = shutil.which('chromedriver')
     if not (chromium and driver):
         message = 'no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)'
@@ -78,7 +84,8 @@ def browser():
     from selenium import webdriver
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for word in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--window-size=1200,1400'):
+    for word in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage',
+                 '--window-size=1200,1400'):
         options.add_argument(word)
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -100,7 +107,8 @@ class Page:
         from selenium.webdriver.support.ui import WebDriverWait
         self.browser = browser
         browser.get(path.as_uri())
-        WebDriverWait(browser, 20).until(lambda _: self.one('body').get_attribute('data-ready') == 'yes')
+        WebDriverWait(browser,
+                      20).until(lambda _: self.one('body').get_attribute('data-ready') == 'yes')
         self.view = self.one('#view')
 
     def one(self, selector):
@@ -119,8 +127,8 @@ class Page:
     def point(self, size, row, column, click=False):
         """Move to the middle of a cell of a map of `size`."""
         width, height = self.view.size['width'], self.view.size['height']
-        x, y = ((at + 0.5) / cells * side - side / 2 for at, cells, side in ((column, size[2], width),
-                                                                             (row, size[1], height)))
+        x, y = ((at + 0.5) / cells * side - side / 2
+                for at, cells, side in ((column, size[2], width), (row, size[1], height)))
         actions = self.actions().move_to_element_with_offset(self.view, round(x), round(y))
         (actions.click() if click else actions).perform()
 
@@ -137,7 +145,8 @@ class Page:
         reads, shares = one.reads(place), one.v[place]
         most = reads.argmax()
         at, y, x = np.unravel_index(most, one.size)
-        assert self.text('#place') == (f'Row {row}, column {column} of {one.size[1]}×{one.size[2]}, time {t} of '
+        assert self.text('#place') == (f'Row {row}, column {column} of '
+                                       f'{one.size[1]}×{one.size[2]}, time {t} of '
                                        f'{one.size[0]}' + ', pinned' * pinned)
         assert self.text('#reading').startswith(
             f'It reads most, {percent(reads[most])}, from row {y}, column {x} at time {at}')
@@ -150,8 +159,8 @@ class Page:
     def picture(self):
         """The large picture as it is drawn, uint8 512×512×3."""
         values = self.browser.execute_script(
-            'const view = document.getElementById("view");'
-            'return Array.from(view.getContext("2d").getImageData(0, 0, view.width, view.height).data)')
+            'const view = document.getElementById("view");return '
+            'Array.from(view.getContext("2d").getImageData(0, 0, view.width, view.height).data)')
         return np.array(values, np.uint8).reshape(512, 512, 4)[..., :3]
 
 
@@ -163,9 +172,11 @@ def opened(browser, html):
 
 
 def test_it_opens_at_the_place_and_names_what_was_said(opened, seen):
-    assert opened.text('#said') == 'a2_net says of cat <1>.mp4: </script><b>cat (75.0 %), dog (25.0 %)'
+    assert opened.text(
+        '#said') == 'a2_net says of cat <1>.mp4: </script><b>cat (75.0 %), dog (25.0 %)'
     assert opened.browser.title == 'cat <1>.mp4: what each place reads'
-    opened.shows(seen.blocks[0], 1, 1, 3)  # (20, 8, 2) of 40×40, 5 frames; 7 columns, 5 rows, 3 times
+    # (20, 8, 2) of 40×40, 5 frames; 7 columns, 5 rows, 3 times
+    opened.shows(seen.blocks[0], 1, 1, 3)
     assert [option.text for option in opened.all('#block option')] == [
         'one: 3×5×7, 11 descriptors', 'two: 2×3×2, 13 descriptors', 'three: 2×4×3, non-local']
 
@@ -180,10 +191,13 @@ def test_every_cell_has_the_colour_of_the_sheet(opened, seen):
     one = seen.blocks[0]
     opened.point(one.size, 2, 5)
     reads = one.reads(one.place((29, 16, 2), SHAPE))
-    expected = 255 * heat(one.at_time(reads / reads.max(), 1), seen.frames[seen.first_frame(one, 1)])
+    expected = 255 * heat(one.at_time(reads / reads.max(), 1), seen.frames[seen.first_frame(one,
+                                                                                            1)])
     drawn = opened.picture()
-    middles = [(2 * np.arange(cells) + 1) * 20 // cells for cells in one.size[1:]]  # pixels of the 40×40 frame
-    seen_at, drawn_at = (np.ix_(*(np.int64((at + 0.5) * scale) for at in middles)) for scale in (1, 512 / 40))
+    # pixels of the 40×40 frame
+    middles = [(2 * np.arange(cells) + 1) * 20 // cells for cells in one.size[1:]]
+    seen_at, drawn_at = (np.ix_(*(np.int64((at + 0.5) * scale) for at in middles))
+                         for scale in (1, 512 / 40))
     np.testing.assert_allclose(drawn[drawn_at], expected[seen_at], atol=3)
 
 
@@ -220,7 +234,8 @@ def test_another_block_shows_the_same_point(opened, seen):
     opened.point(seen.blocks[0].size, 4, 6)
     opened.choose_block(1)
     opened.shows(seen.blocks[1], 1, 2, 1)
-    assert opened.text('#ranked') == 'The 13 strongest of 13 descriptors, with their share of all reading'
+    assert opened.text(
+        '#ranked') == 'The 13 strongest of 13 descriptors, with their share of all reading'
     opened.point(seen.blocks[1].size, 0, 0)
     opened.shows(seen.blocks[1], 1, 0, 0)
     opened.choose_block(2)
@@ -246,8 +261,13 @@ def test_the_selection_and_the_times(opened, seen):
     opened.one('[value=selected]').click()
     votes = np.bincount(one.selected) / len(one.v)
     assert [item.text for item in opened.all('#key li')] == [
-        *(f'{label_of(one, j)}: {percent(votes[j])} of the places' for j in one.favourites(7)), 'all others: grey']
-    assert [button.text for button in opened.all('#film button')] == ['frame 0', 'frame 2', 'frame 4']
+        *(f'{label_of(one, j)}: {percent(votes[j])} of the places'
+          for j in one.favourites(7)), 'all '
+        'others: '
+        'grey'
+    ]
+    assert [button.text for button in opened.all('#film button')] == ['frame 0', 'frame 2', 'frame '
+                                                                                            '4']
     opened.all('#film button')[2].click()
     assert opened.text('#place') == 'Row 1, column 3 of 5×7, time 2 of 3'
     opened.one('[value=nothing]').click()

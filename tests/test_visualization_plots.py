@@ -8,10 +8,10 @@ from gluon_a2.visualization import plots as viz
 
 
 def test_the_curve_is_a_picture_with_something_on_it(tmp_path):
-    lines = [{'step': 5, 'epoch': 0, 'loss': 2.0, 'accuracy': 0.5, 'lr': 0.1},
-             {'step': 5, 'epoch': 0, 'train_top1': 0.5, 'train_loss': 2.0, 'val_top1': 0.6, 'val_top5': 0.9,
-              'val_images': 13},
-             {'step': 10, 'epoch': 1, 'loss': 1.0, 'accuracy': 0.8, 'lr': 0.01}]
+    lines = [{'step': 5, 'epoch': 0, 'loss': 2.0, 'accuracy': 0.5, 'lr': 0.1}, {
+        'step': 5, 'epoch': 0, 'train_top1': 0.5, 'train_loss': 2.0, 'val_top1': 0.6,
+        'val_top5': 0.9, 'val_images': 13
+    }, {'step': 10, 'epoch': 1, 'loss': 1.0, 'accuracy': 0.8, 'lr': 0.01}]
     log = tmp_path / 'log.jsonl'
     log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
     viz.learning_curve(log, tmp_path / 'curve.png')
@@ -24,7 +24,8 @@ def test_the_curve_is_a_picture_with_something_on_it(tmp_path):
 
 
 def test_a_run_without_an_epoch_yet_can_be_drawn(tmp_path):
-    (tmp_path / 'log.jsonl').write_text('{"step": 1, "epoch": 0, "loss": 2.0, "accuracy": 0.1, "lr": 0.1}\n')
+    (tmp_path / 'log.jsonl').write_text('{"step": 1, "epoch": 0, "loss": 2.0, "accuracy": 0.1, '
+                                        '"lr": 0.1}\n')
     viz.learning_curve(tmp_path / 'log.jsonl', tmp_path / 'curve.png')
     assert np.ptp(cv2.imread(str(tmp_path / 'curve.png'))) > 0
 
@@ -45,6 +46,7 @@ def test_confusions_are_saved_by_class(tmp_path):
     viz.save_confusion(scores, ['run', 'walk'], tmp_path)
     assert (tmp_path / 'per_class.csv').read_text().splitlines() == [
         'class,videos,right,unreadable,accuracy', 'run,4,3,0,0.7500', 'walk,0,0,0,nan']
-    assert (tmp_path / 'confusion.csv').read_text().splitlines() == ['class,run,walk,unreadable', 'run,3,1,0',
-                                                                     'walk,0,0,0']
+    assert (tmp_path / 'confusion.csv').read_text().splitlines() == [
+        'class,run,walk,unreadable', 'run,3,1,0', 'walk,0,0,0'
+    ]
     assert np.ptp(cv2.imread(str(tmp_path / 'confusion.png'))) > 0

@@ -12,14 +12,16 @@ from gluon_a2.visualization.sheet import DIM, OPACITY, PALETTE, heat, percent, s
 def block(name, size, n, seed):
     rng = np.random.default_rng(seed)
     places = int(np.prod(size))
-    b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32) for shape in ((n, places), (places, n)))
+    b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32)
+            for shape in ((n, places), (places, n)))
     return Attention(name, 'a2', size, b, v)
 
 
 def seen(times, frames, seed=0):
     pictures = np.random.default_rng(seed).integers(0, 256, (frames, 35, 35, 3), np.uint8)
     return Seen('net', pictures, (('cat', 0.75), ('dog', 0.25)),
-                (block('one', (times, 5, 7), 11, seed + 1), block('two', (times, 3, 2), 13, seed + 2)))
+                (block('one', (times, 5, 7), 11, seed + 1), block('two',
+                                                                  (times, 3, 2), 13, seed + 2)))
 
 
 def test_percent():
@@ -47,7 +49,8 @@ def test_selection_gives_the_commonest_their_colours_and_greys_the_rest():
     hexed = ['#{:02x}{:02x}{:02x}'.format(*row) for row in np.rint(255 * drawn).astype(int)]
     assert hexed[:5] == [PALETTE[0]] * 3 + [PALETTE[1]] * 2
     assert hexed[5:10] == list(PALETTE[2:7])
-    np.testing.assert_allclose(drawn[10], 1 - 0.75 * (1 - 0x99 / 255), rtol=1e-6)  # half the share, so paler
+    # half the share, so paler
+    np.testing.assert_allclose(drawn[10], 1 - 0.75 * (1 - 0x99 / 255), rtol=1e-6)
 
 
 @pytest.mark.parametrize('times, frames, rows', [(1, 1, 2), (2, 5, 4)])
@@ -56,7 +59,8 @@ def test_the_sheet_has_a_row_for_each_block_and_time(times, frames, rows, tmp_pa
     sheet = cv2.imread(str(tmp_path / 'sheet.png'))
     assert sheet.shape[1] == 100 * (2 * 0.5 + 7 * 1.45)
     assert sheet.shape[0] == int(100 * (1.5 * 0.5 + rows * 1.45 + 2 * 0.36) + 1e-6)
-    first_column = (sheet[:, 60:180] < 250).any(axis=(1, 2))  # below the headline, the input once a row
+    # below the headline, the input once a row
+    first_column = (sheet[:, 60:180] < 250).any(axis=(1, 2))
     assert np.count_nonzero(np.diff(first_column.astype(int)) == 1) >= rows
 
 

@@ -9,9 +9,10 @@ from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
 
 # Everything that draws at random is on, and batches divide nothing.
-RECIPE = dataclasses.replace(
-    RECIPES['digits'], input_size=16, batch_size=7, accumulate=2, num_epochs=2, dropout=0.3, mixup=True,
-    label_smoothing=0.1, mirror=True, hue=5, saturation=5, lightness=5, warmup_epochs=0.5, lr=0.02)
+RECIPE = dataclasses.replace(RECIPES['digits'], input_size=16, batch_size=7, accumulate=2,
+                             num_epochs=2, dropout=0.3, mixup=True, label_smoothing=0.1,
+                             mirror=True, hue=5, saturation=5, lightness=5, warmup_epochs=0.5,
+                             lr=0.02)
 
 
 def write_data(folder, train_images=40, val_images=13):
@@ -26,8 +27,11 @@ def write_data(folder, train_images=40, val_images=13):
 
 def run(folder, data_dir, recipe=RECIPE, **options):
     """Train; (run folder, validation sums)."""
-    return train(recipe, Options(save_dir=str(folder), data_dir=data_dir and str(data_dir), log_interval=1,
-                                 **{'num_data_workers': 0, 'save_steps': 1, **options}))
+    return train(
+        recipe,
+        Options(save_dir=str(folder), data_dir=data_dir and str(data_dir), log_interval=1, **{
+            'num_data_workers': 0, 'save_steps': 1, **options
+        }))
 
 
 def final_tensors(folder):

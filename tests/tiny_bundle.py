@@ -1,4 +1,5 @@
-"""Networks of the zoo with random weights and statistics, as bundles, and what can be read out of them."""
+"""Networks of the zoo with random weights and statistics, as bundles, and what can be read out of
+them."""
 import dataclasses
 
 import numpy as np
@@ -14,7 +15,8 @@ VIDEO = dataclasses.replace(RECIPES['moving_digits'], input_size=48, frames=4, f
 
 
 def make(model, recipe=IMAGE, classes=('one', 'two', 'three'), seed=0, **options):
-    """A `Bundle` in which no two numbers are alike, running statistics included, and every softmax is far from flat."""
+    """A `Bundle` in which no two numbers are alike, running statistics included, and every softmax
+    is far from flat."""
     net = get_model(model, classes=len(classes), **options)
     net.initialize()
     rng = np.random.default_rng(seed)
@@ -29,9 +31,12 @@ def make(model, recipe=IMAGE, classes=('one', 'two', 'three'), seed=0, **options
 
 
 def internals(bundle, pixels, names):
-    """float64 arrays of some of a network's inner outputs for one input, 3×(T×)H×W, the batch axis taken off."""
+    """float64 arrays of some of a network's inner outputs for one input, 3×(T×)H×W, the batch axis
+    taken off."""
     found = parse_symbol(bundle.graph, 'the test').get_internals()
-    net = mx.gluon.SymbolBlock([found[f'{name}_output'] for name in names], mx.sym.var('data', dtype='float32'))
-    net.collect_params().load_dict({name: mx.nd.array(value) for name, value in bundle.values.items()}, ctx=mx.cpu(),
-                                   ignore_extra=True)
+    net = mx.gluon.SymbolBlock([found[f'{name}_output'] for name in names],
+                               mx.sym.var('data', dtype='float32'))
+    net.collect_params().load_dict(
+        {name: mx.nd.array(value)
+         for name, value in bundle.values.items()}, ctx=mx.cpu(), ignore_extra=True)
     return [array[0].asnumpy().astype(np.float64) for array in net(mx.nd.array(pixels[None]))]

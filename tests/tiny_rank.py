@@ -1,4 +1,5 @@
-"""train_imagenet.py with a fault of its own, where one is asked for: TINY_FAULT='<rank> <step> <kind>'."""
+"""train_imagenet.py with a fault of its own, where one is asked for: TINY_FAULT='<rank> <step>
+<kind>'."""
 import os
 import signal
 import sys

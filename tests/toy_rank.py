@@ -1,4 +1,5 @@
-"""A rank with neither MXNet nor Horovod: steps of 20 ms, a barrier of files, and a fault where it is asked for.
+"""A rank with neither MXNet nor Horovod: steps of 20 ms, a barrier of files, and a fault where it
+is asked for.
 
 It is also a launcher, as the training script is: python tests/toy_rank.py -np 2 --save-dir FOLDER …
 """

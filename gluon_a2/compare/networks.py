@@ -26,13 +26,15 @@ class Network(NamedTuple):
         return '×'.join(map(str, self.input_size))
 
 
-_IMAGES = ('resnet18_v1b', 'resnet50_v1b', 'resnet50_v2', 'resnet152_v1b', 'se_resnet50_v1', 'mobilenetv2_1.0',
-           'mobilenetv2_0.25')
+_IMAGES = ('resnet18_v1b', 'resnet50_v1b', 'resnet50_v2', 'resnet152_v1b', 'se_resnet50_v1',
+           'mobilenetv2_1.0', 'mobilenetv2_0.25')
 
-# The clips that GluonCV's published accuracies are of. Tables 5 and 6 of the paper count I3D at 64 frames and R(2+1)D
-# at 32, so the multiply-adds there are others.
-_VIDEOS = {'c3d': (16, 112, 112), 'i3d_inceptionv1': (32, 224, 224), 'r2plus1d_resnet34': (16, 112, 112),
-           'i3d_nl5_resnet50_v1': (32, 224, 224)}
+# The clips that GluonCV's published accuracies are of. Tables 5 and 6 of the paper count I3D at 64
+# frames and R(2+1)D at 32, so the multiply-adds there are others.
+_VIDEOS = {
+    'c3d': (16, 112, 112), 'i3d_inceptionv1': (32, 224, 224), 'r2plus1d_resnet34': (16, 112, 112),
+    'i3d_nl5_resnet50_v1': (32, 224, 224)
+}
 
 NETWORKS = {network.name: network for network in (
     *(Network(row.name, OURS, row.input_size, row.classes) for row in ZOO.values()),
@@ -40,26 +42,33 @@ NETWORKS = {network.name: network for network in (
     *(Network(name, GLUONCV, size, 400, f'{name}_kinetics400') for name, size in _VIDEOS.items()))}
 
 # Compared where no others are asked for; all ratios are to the first.
-IMAGE = ('resnet50', 'a2_resnet50', 'nl_resnet50', 'se_resnet50', 'resnet152', 'a2_resnet152', 'nl_resnet152',
-         'se_resnet152', 'resnet50_v1b', 'resnet50_v2', 'se_resnet50_v1', 'resnet152_v1b', 'mobilenetv2_1.0')
+IMAGE = ('resnet50', 'a2_resnet50', 'nl_resnet50', 'se_resnet50', 'resnet152', 'a2_resnet152',
+         'nl_resnet152', 'se_resnet152', 'resnet50_v1b', 'resnet50_v2', 'se_resnet50_v1',
+         'resnet152_v1b', 'mobilenetv2_1.0')
 VIDEO = ('resnet50_3d', 'a2_resnet50_3d', 'nl_resnet50_3d', *_VIDEOS)
 
 
 def choose(names, input_size=None):
     """The `Network` of each name, in any case and once, images of side `input_size` where given.
 
-    UserError for a name that is not there (it lists all) and for GluonCV's where that is not installed.
+    UserError for a name that is not there (it lists all) and for GluonCV's where that is not
+    installed.
     """
     unknown = [name for name in names if name.lower() not in NETWORKS]
     if unknown:
-        raise UserError(f'unknown network {unknown[0]!r}: choose from {", ".join(sorted(NETWORKS))}')
+        raise UserError(f'unknown network {unknown[0]!r}: choose from '
+                        f'{", ".join(sorted(NETWORKS))}')
     chosen = [NETWORKS[name] for name in dict.fromkeys(name.lower() for name in names)]
     foreign = [network.name for network in chosen if network.family == GLUONCV]
     if foreign and importlib.util.find_spec('gluoncv') is None:
-        raise UserError(f'{foreign[0]} comes from GluonCV, which is not installed: pip install "gluon_a2[zoo]", or '
-                        'leave it out (--networks)')
+        raise UserError(f'{foreign[0]} comes from GluonCV, which is not installed: pip install '
+                        '"gluon_a2[zoo]", or leave it out (--networks)')
     if input_size is None:
         return chosen
     if input_size < 32:
-        raise UserError(f'--input-size must be 32 or more, the total stride of most networks, not {input_size}')
-    return [network if network.frames else network._replace(input_size=(input_size,) * 2) for network in chosen]
+        raise UserError('--input-size must be 32 or more, the total stride of most networks, not '
+                        f'{input_size}')
+    return [
+        network if network.frames else network._replace(input_size=(input_size, ) * 2)
+        for network in chosen
+    ]

@@ -1,4 +1,5 @@
-"""The comparison as a picture: accuracy as published against speed as measured; a bubble is as large as its network."""
+"""The comparison as a picture: accuracy as published against speed as measured; a bubble is as
+large as its network."""
 import io
 import math
 
@@ -27,7 +28,8 @@ def as_png(rows):
     _legend(head, lines)
     panels = body.subfigures(1, len(kinds), squeeze=False)[0]
     drawn = [part for panel, kind in zip(panels, kinds) for part in _draw_panel(panel, *kind)]
-    figure.draw_without_rendering()  # lays it out, so that labels can be placed by what they would cover
+    # lays it out, so that labels can be placed by what they would cover
+    figure.draw_without_rendering()
     for axes, kind in drawn:
         _label(figure, axes, kind)
     image = io.BytesIO()
@@ -36,9 +38,11 @@ def as_png(rows):
 
 
 def _draw_panel(panel, title, unit, rows):
-    """[(axes, rows in them)]: those with a published accuracy above, and the others in a strip below."""
+    """[(axes, rows in them)]: those with a published accuracy above, and the others in a strip
+    below."""
     known = [row for row in rows if row['published_top1'] is not None]
-    unknown = sorted((row for row in rows if row['published_top1'] is None), key=lambda row: row['throughput'])
+    unknown = sorted((row for row in rows if row['published_top1'] is None),
+                     key=lambda row: row['throughput'])
     parts = [(draw, kind, size) for draw, kind, size in (
         (_draw_known, known, 9), (_draw_unknown, unknown, 0.9 + 0.7 * len(unknown))) if kind]
     columns = panel.subplots(len(parts), 1, sharex=True, squeeze=False,
@@ -66,16 +70,19 @@ def _scatter(axes, rows, heights):
     areas = [_AREA * row['parameters'] / 1e6 for row in rows]
     axes.set_xscale('log')
     colours = [COLOURS[row['family']] for row in rows]
-    axes.scatter([row['throughput'] for row in rows], list(heights), s=areas, alpha=0.72, zorder=3,
-                 c=['white' if _quoted(row) else colour for row, colour in zip(rows, colours)],
-                 edgecolors=[colour if _quoted(row) else 'white' for row, colour in zip(rows, colours)],
-                 linewidths=[2 if _quoted(row) else 0.8 for row in rows])
+    axes.scatter([row['throughput']
+                  for row in rows], list(heights), s=areas, alpha=0.72, zorder=3, c=[
+                      'white' if _quoted(row) else colour for row, colour in zip(rows, colours)
+                  ], edgecolors=[
+                      colour if _quoted(row) else 'white' for row, colour in zip(rows, colours)
+                  ], linewidths=[2 if _quoted(row) else 0.8 for row in rows])
     axes.grid(alpha=0.25, which='both')
     axes.spines[['top', 'right']].set_visible(False)
 
 
 def _quoted(row):
-    """Whether the accuracy was measured by others than its source, on a network that is not quite this one."""
+    """Whether the accuracy was measured by others than its source, on a network that is not quite
+    this one."""
     return ', quoting ' in (row['published_source'] or '')
 
 
@@ -84,7 +91,10 @@ def _ticks(axes):
     low, high = axes.get_xlim()
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), range(1, 10), [n / 5 for n in range(5, 50)]):
-        at = [n * 10.0 ** decade for decade in decades for n in digits if low <= n * 10.0 ** decade <= high]
+        at = [
+            n * 10.0**decade for decade in decades for n in digits
+            if low <= n * 10.0**decade <= high
+        ]
         if len(at) > 3:
             break
     axes.set_xticks(at, [f'{value:g}' for value in at])
@@ -96,15 +106,20 @@ def _legend(panel, lines):
     from matplotlib.lines import Line2D
 
     def dot(colour, parameters, label):
-        return Line2D([], [], linestyle='', marker='o', color=colour, markeredgecolor='white', alpha=0.72,
-                      markersize=math.sqrt(_AREA * parameters), label=label)
+        return Line2D([], [], linestyle='', marker='o', color=colour, markeredgecolor='white',
+                      alpha=0.72, markersize=math.sqrt(_AREA * parameters), label=label)
     sources = {OURS: "accuracies: the paper's", GLUONCV: "accuracies: its model zoo's"}
-    quoted = Line2D([], [], linestyle='', marker='o', markerfacecolor='white', markeredgecolor=COLOURS[OURS],
-                    markeredgewidth=2, markersize=math.sqrt(_AREA * 20), label='quoted by the paper, for another stem')
-    dots = [*(dot(colour, 20, f'{family} ({sources[family]})') for family, colour in COLOURS.items()), quoted,
-            *(dot('#999999', size, f'{size} M parameters') for size in (5, 25, 60))]
-    panel.legend(handles=dots, loc='center', ncol=math.ceil(len(dots) / lines), frameon=False, handletextpad=0.6,
-                 labelspacing=0.9)
+    quoted = Line2D([], [], linestyle='', marker='o', markerfacecolor='white',
+                    markeredgecolor=COLOURS[OURS], markeredgewidth=2, markersize=math.sqrt(
+                        _AREA * 20), label='quoted by the '
+                    'paper, for another '
+                    'stem')
+    dots = [
+        *(dot(colour, 20, f'{family} ({sources[family]})') for family, colour in COLOURS.items()),
+        quoted, *(dot('#999999', size, f'{size} M parameters') for size in (5, 25, 60))
+    ]
+    panel.legend(handles=dots, loc='center', ncol=math.ceil(len(dots) / lines), frameon=False,
+                 handletextpad=0.6, labelspacing=0.9)
 
 
 def _label(figure, axes, rows):
@@ -113,15 +128,20 @@ def _label(figure, axes, rows):
     dots, renderer = axes.collections[0], figure.canvas.get_renderer()
     centres = axes.transData.transform(dots.get_offsets())  # pixels
     radii = [math.sqrt(size) / 2 * figure.dpi / 72 for size in dots.get_sizes()]
-    notes = [axes.text(0, 0, row['network'] + (f'  {row["input"]}' if row['frames'] else ''), fontsize=8.5, zorder=4,
-                       color=COLOURS[row['family']], transform=None, in_layout=False,
-                       fontweight='bold' if row['network'].startswith('a2_') else None) for row in rows]
+    notes = [
+        axes.text(0, 0, row['network'] + (f'  {row["input"]}' if row['frames'] else ''),
+                  fontsize=8.5, zorder=4, color=COLOURS[row['family']], transform=None,
+                  in_layout=False, fontweight='bold' if row['network'].startswith('a2_') else None)
+        for row in rows
+    ]
     boxes = [note.get_window_extent(renderer) for note in notes]
     bubbles = [(x, y, radius) for (x, y), radius in zip(centres, radii)]
     placed = place(bubbles, [(box.width, box.height) for box in boxes], axes.bbox.extents)
-    for note, own, (x, y, _), ((left, bottom, right, top), distance) in zip(notes, boxes, bubbles, placed):
+    for note, own, (x, y, _), ((left, bottom, right, top), distance) in zip(
+            notes, boxes, bubbles, placed):
         note.set_position((left - own.x0, bottom - own.y0))
         if distance > DISTANCES[0]:
             ends = [(x, min(max(x, left), right)), (y, min(max(y, bottom), top))]
-            line = Line2D(*ends, color='#999999', linewidth=0.7, transform=None, zorder=2, in_layout=False)
+            line = Line2D(*ends, color='#999999', linewidth=0.7, transform=None, zorder=2,
+                          in_layout=False)
             axes.add_artist(line)  # `plot` would scale the axes anew, and leave the labels behind

@@ -24,12 +24,14 @@ NORMALS = {
 class FamilyTransform(EvalTransform):
     """`EvalTransform`, then the mean and deviation of a family.
 
-    It resizes bicubically; GluonCV's own test does so bilinearly, which may move its accuracies a little.
+    It resizes bicubically; GluonCV's own test does so bilinearly, which may move its accuracies a
+    little.
     """
     family: str = OURS
 
     def fill(self, source, index, rng, out):
-        """Write image `index` of `source`, normalised, into `out`, float32 3×size×size; `ImageError` if damaged."""
+        """Write image `index` of `source`, normalised, into `out`, float32 3×size×size;
+        `ImageError` if damaged."""
         normal = NORMALS[self.family]
         pixels = self(decode(source.read(index)))  # uint8 size×size×3
         out[:] = ((pixels - np.array(normal.mean)) / np.array(normal.deviation)).transpose(2, 0, 1)

@@ -1,6 +1,7 @@
 """All networks in turn, round by round, so that a machine whose speed drifts does so for all alike.
 
-A busy machine spoils the comparison all the same: threads that wait for each other make small operators seem slow.
+A busy machine spoils the comparison all the same: threads that wait for each other make small
+operators seem slow.
 """
 import contextlib
 import json
@@ -28,7 +29,8 @@ def busy(seconds=1.0):
     def times():
         with open('/proc/stat') as file:
             numbers = list(map(int, file.readline().split()[1:]))
-        return sum(numbers[:8]), numbers[3] + numbers[4]  # all, and of it idle or waiting for a disk
+        # all, and of it idle or waiting for a disk
+        return sum(numbers[:8]), numbers[3] + numbers[4]
     before = times()
     time.sleep(seconds)
     total, idle = (now - then for now, then in zip(times(), before))
@@ -64,8 +66,11 @@ class Worker:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'gluon_a2.compare.worker', task, network.name, *map(str, network.input_size)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding='utf-8', env=dict(os.environ, PYTHONPATH=path),
+            [
+                sys.executable, '-m', 'gluon_a2.compare.worker', task, network.name,
+                *map(str, network.input_size)
+            ], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding='utf-8', env=dict(
+                os.environ, PYTHONPATH=path),
             start_new_session=True)  # Ctrl-C is for this process, which ends the workers
 
     def ask(self, order):
@@ -79,7 +84,8 @@ class Worker:
         return json.loads(answer)
 
     def time(self, batch, repeats):
-        """Seconds of each of `repeats` runs; `peak` is then the bytes that the network has needed so far."""
+        """Seconds of each of `repeats` runs; `peak` is then the bytes that the network has needed
+        so far."""
         answer = self.ask([batch, repeats])
         self.peak = answer['peak']
         return answer['seconds']
@@ -97,8 +103,9 @@ class Worker:
 
 def _death(name, code):
     if code < 0:
-        return (f'the process of {name} was killed by {signal.Signals(-code).name}; a frequent reason is too little '
-                'memory: compare fewer networks at a time (--networks), or in smaller batches')
+        return (f'the process of {name} was killed by {signal.Signals(-code).name}; a frequent '
+                'reason is too little memory: compare fewer networks at a time (--networks), or in '
+                'smaller batches')
     return f'the process of {name} ended with exit code {code}, for the reason above: mend it, or leave {name} out'
 
 
@@ -145,7 +152,8 @@ def _training(group, plan, found, bar):
             bar.set_description(f'{network.name}, training')
             with Worker('training', network) as worker:
                 found[network].training += worker.time(plan.train_batch(network), TRAINING_RUNS)
-            found[network].peak['training'] = max(worker.peak, found[network].peak.get('training', 0))
+            found[network].peak['training'] = max(worker.peak, found[network].peak.get(
+                'training', 0))
             bar.update()
 
 
@@ -156,13 +164,17 @@ def _rates(name, batch, seconds):
 
 
 def table(found, plan):
-    """A row (dict) for each network: what was measured, counted and published; units stand in the names.
+    """A row (dict) for each network: what was measured, counted and published; units stand in the
+    names.
 
-    Rates are images or clips a second. A ratio is to plain ResNet-50 on the same kind of input, where that ran too.
+    Rates are images or clips a second. A ratio is to plain ResNet-50 on the same kind of input,
+    where that ran too.
     """
     rows = [_row(network, times, plan) for network, times in found.items()]
     for row in rows:
-        base = [other for other in rows if other['network'] == (VIDEO if row['frames'] else IMAGE)[0]]
+        base = [
+            other for other in rows if other['network'] == (VIDEO if row['frames'] else IMAGE)[0]
+        ]
         for name in ('throughput', 'training'):
             row[f'{name}_ratio'] = row[name] / base[0][name] if base else None
     return rows
@@ -171,14 +183,18 @@ def table(found, plan):
 def _row(network, times, plan):
     milliseconds = [1000 * taken for taken in times.latency]
     batch, train_batch = plan.batch(network), plan.train_batch(network)
-    published = ACCURACIES.get(network.name) if network == NETWORKS[network.name] else None  # of another input size
+    # of another input size
+    published = ACCURACIES.get(network.name) if network == NETWORKS[network.name] else None
     return {
-        'network': network.name, 'family': network.family, 'input': network.shown_size, 'frames': network.frames,
-        **{name: times.counted[name] for name in ('parameters', 'trained', 'flops', 'file_bytes', 'threads')},
-        'rounds': plan.rounds, 'latency_ms': statistics.median(milliseconds), 'latency_ms_lowest': min(milliseconds),
-        'latency_ms_highest': max(milliseconds),
-        'batch': batch, **_rates('throughput', batch, times.throughput or times.latency),
-        'train_batch': train_batch, **_rates('training', train_batch, times.training),
-        'peak_inference_bytes': times.peak['inference'], 'peak_training_bytes': times.peak['training'],
-        'published_top1': published and published.top1, 'published_top5': published and published.top5,
-        'published_source': published and f'{published.source} ({published.protocol})'}
+        'network': network.name, 'family': network.family, 'input': network.shown_size,
+        'frames': network.frames, **{
+            name: times.counted[name] for name in ('parameters', 'trained', 'flops', 'file_bytes', 'threads')
+        }, 'rounds': plan.rounds, 'latency_ms': statistics.median(milliseconds),
+        'latency_ms_lowest': min(milliseconds),
+        'latency_ms_highest': max(milliseconds), 'batch': batch, **_rates(
+            'throughput', batch, times.throughput or times.latency), 'train_batch': train_batch,
+        **_rates('training', train_batch, times.training), 'peak_inference_bytes': times.peak[
+            'inference'], 'peak_training_bytes': times.peak['training'], 'published_top1': published
+        and published.top1, 'published_top5': published and published.top5,
+        'published_source': published and f'{published.source} ({published.protocol})'
+    }

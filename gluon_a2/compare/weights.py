@@ -1,4 +1,5 @@
-"""Where a network's file of weights is: named by the user, or in GluonCV's cache, or fetched into it."""
+"""Where a network's file of weights is: named by the user, or in GluonCV's cache, or fetched into
+it."""
 import hashlib
 import os
 import zipfile
@@ -15,20 +16,23 @@ def cache_folder():
 def find_weights(networks, given, download=False):
     """{network: path} of the image networks in `networks` that have weights.
 
-    `given` is {name: path}. Weights of ours are published nowhere, nor those of a few of GluonCV: without a path they
-    are left out. Weights that GluonCV publishes must be there, or be fetched with `download`: UserError.
+    `given` is {name: path}. Weights of ours are published nowhere, nor those of a few of GluonCV:
+    without a path they are left out. Weights that GluonCV publishes must be there, or be fetched
+    with `download`: UserError.
     """
     names = [network.name for network in networks if not network.frames]
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise UserError(f'--params {unknown[0]}=… is not one of the image networks that are compared: '
-                        f'{", ".join(names) or "there is none"}')
-    found = {network: Path(given[network.name]) if network.name in given else _published(network, download)
-             for network in networks if not network.frames}
+        raise UserError(f'--params {unknown[0]}=… is not one of the image networks that are '
+                        f'compared: {", ".join(names) or "there is none"}')
+    found = {
+        network: Path(given[network.name]) if network.name in given else _published(
+            network, download) for network in networks if not network.frames
+    }
     found = {network: path for network, path in found.items() if path is not None}
     if not found:
-        raise UserError('--pretrained found weights of no network: name files with --params NAME=FILE, or compare '
-                        'image networks whose weights GluonCV publishes')
+        raise UserError('--pretrained found weights of no network: name files with --params '
+                        'NAME=FILE, or compare image networks whose weights GluonCV publishes')
     return found
 
 
@@ -43,11 +47,14 @@ def _published(network, download):
     path = cache_folder() / f'{network.source}-{digest}.params'
     if not path.exists():
         if not download:
-            raise UserError(f'the weights of {network.name} are not in {path}: add --download where there is a network '
-                            f'connection, or name a file with --params {network.name}=FILE')
+            raise UserError(f'the weights of {network.name} are not in {path}: add --download '
+                            'where there is a network connection, or name a file with --params '
+                            f'{network.name}=FILE')
         _fetch(model_store, network)
-    if not hashlib.sha1(path.read_bytes()).hexdigest().startswith(digest):  # the hash that GluonCV knows it by
-        raise UserError(f'{path} is damaged: its SHA-1 does not begin with {digest}; remove it and use --download')
+    # the hash that GluonCV knows it by
+    if not hashlib.sha1(path.read_bytes()).hexdigest().startswith(digest):
+        raise UserError(f'{path} is damaged: its SHA-1 does not begin with {digest}; remove it and '
+                        'use --download')
     return path
 
 
@@ -55,7 +62,9 @@ def _fetch(model_store, network):
     """Let GluonCV download; whatever fails there is one sentence."""
     try:
         model_store.get_model_file(network.source, root=str(cache_folder()))
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:  # requests' errors are OSErrors
+    # requests' errors are OSErrors
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'the weights of {network.name} cannot be downloaded ({reason[:200]}): bring the file here and '
-                        f'name it with --params {network.name}=FILE') from error
+        raise UserError(f'the weights of {network.name} cannot be downloaded ({reason[:200]}): '
+                        'bring the file here and name it with --params '
+                        f'{network.name}=FILE') from error

@@ -1,9 +1,11 @@
-"""One network in a process of its own: it is timed when asked to be, so that many can be asked in turn.
+"""One network in a process of its own: it is timed when asked to be, so that many can be asked in
+turn.
 
     python -m gluon_a2.compare.worker inference|training NAME SIDE…
 
-Every line of standard input is an order in JSON, [batch, repeats], answered by {"seconds": […], "peak": bytes}; the
-line `null` is answered by what can be counted without a clock. It ends with its input.
+Every line of standard input is an order in JSON, [batch, repeats], answered by {"seconds": […],
+"peak": bytes}; the line `null` is answered by what can be counted without a clock. It ends with its
+input.
 """
 import json
 import os
@@ -21,15 +23,18 @@ from .networks import NETWORKS
 
 
 def build(network, training=False):
-    """The Gluon network of a row, its shapes known, not initialized; UserError where GluonCV cannot be imported.
+    """The Gluon network of a row, its shapes known, not initialized; UserError where GluonCV cannot
+    be imported.
 
-    GluonCV's video networks are as they come, but for training, which on a CPU needs the fence of `from_gluoncv`.
+    GluonCV's video networks are as they come, but for training, which on a CPU needs the fence of
+    `from_gluoncv`.
     """
     if network.source is None:
         return get_model(network.name, classes=network.classes, input_size=network.input_size)
     if network.frames and training:
         return from_gluoncv(network, network.classes)
-    options = {'nclass': network.classes, 'pretrained_base': False} if network.frames else {'classes': network.classes}
+    options = {'nclass': network.classes, 'pretrained_base': False
+               } if network.frames else {'classes': network.classes}
     net = gluoncv_network(network.name, network.source, **options)
     net.infer_shape(mx.nd.zeros((1, 3, *network.input_size)))
     return net
@@ -65,7 +70,8 @@ class Training:
         self._net = net
         net.initialize(mx.init.Xavier(), force_reinit=True)
         net.hybridize(static_alloc=True, static_shape=True)
-        self._trainer = mx.gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': 0.001, 'momentum': 0.9})
+        self._trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
+                                         {'learning_rate': 0.001, 'momentum': 0.9})
         self._criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
 
     def once(self, inputs):
@@ -92,7 +98,8 @@ def timed(task, network, batch, repeats):
 
 
 def counted(net, network):
-    """What needs no clock: parameters, multiply-adds, bytes of the `.params` file that `deploy` would write."""
+    """What needs no clock: parameters, multiply-adds, bytes of the `.params` file that `deploy`
+    would write."""
     cost, symbol = count_network(net, network.input_size), net(mx.sym.var('data'))
     statistics = set(symbol.list_auxiliary_states())
     values = {f'{"aux" if name in statistics else "arg"}:{name}': parameter.data().asnumpy()

@@ -1,12 +1,12 @@
-"""Images and videos for training and prediction: files, decoding, augmentation, and the loader that feeds a network.
+"""Images and videos for training and prediction: files, decoding, augmentation, and the loader that
+feeds a network.
 
     recordio → sources → loader      record files or class folders of images → batches of pixels
     video → video_lists → loader     video files, listed in one of several ways → batches of clips
-    images, augment                  what the loader, and `deploy`, do to one image
-    clips                            and to one video: which frames, which part of them
-    order                            which sample comes when
-    digits, moving_digits, cache     small real data sets, made once
-    prepare, prepare_video           ImageNet's folders to record files; checking and shrinking videos
+    images, augment                  what the loader, and `deploy`, do to one image clips
+    and to one video: which frames, which part of them order                            which sample
+    comes when digits, moving_digits, cache     small real data sets, made once prepare,
+    prepare_video           ImageNet's folders to record files; checking and shrinking videos
     synthetic, photos                random pixels, to measure without reading; and two photographs
 
 Needs numpy and OpenCV, and PyAV for videos: the loader's processes start without MXNet.
@@ -26,9 +26,10 @@ from .video import VideoError, open_video
 from .video_lists import VideoSource, open_video_source
 
 __all__ = [
-    'MEAN', 'SCALE', 'Batch', 'DamageLog', 'EvalClip', 'EvalTransform', 'FolderSource', 'ImageError', 'Loader',
-    'Record', 'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter', 'SyntheticLoader', 'SyntheticSource',
-    'TrainClip', 'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches', 'check_classes',
-    'check_labels', 'decode', 'digits_folder', 'epoch_order', 'moving_digits_folder', 'normalise', 'open_source',
+    'MEAN', 'SCALE', 'Batch', 'DamageLog', 'EvalClip', 'EvalTransform', 'FolderSource',
+    'ImageError', 'Loader', 'Record', 'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter',
+    'SyntheticLoader', 'SyntheticSource', 'TrainClip', 'TrainTransform', 'VideoError',
+    'VideoSource', 'Views', 'WorkerError', 'batches', 'check_classes', 'check_labels', 'decode',
+    'digits_folder', 'epoch_order', 'moving_digits_folder', 'normalise', 'open_source',
     'open_video', 'open_video_source', 'photo_batch', 'sample_rng',
 ]

@@ -1,6 +1,7 @@
 """What happens to one image between decoding and normalising, in training and in evaluation.
 
-`TrainTransform` is the augmentation of the Dual Path Networks code, which the paper's code is based on.
+`TrainTransform` is the augmentation of the Dual Path Networks code, which the paper's code is based
+on.
 """
 import dataclasses
 import math
@@ -16,7 +17,8 @@ _MAX_ASPECT = 16  # EvalTransform keeps no more of an image than this many times
 
 
 class ImageTransform:
-    """What a transform is to the loader: the `shape` of a sample, and how one is made from a source.
+    """What a transform is to the loader: the `shape` of a sample, and how one is made from a
+    source.
 
     Subclasses have `size`, and take uint8 H×W×3 RGB to uint8 size×size×3 when called.
     """
@@ -27,7 +29,8 @@ class ImageTransform:
         return 3, self.size, self.size
 
     def fill(self, source, index, rng, out):
-        """Write image `index` of `source`, normalised, into `out`, float32 3×size×size; `ImageError` if damaged."""
+        """Write image `index` of `source`, normalised, into `out`, float32 3×size×size;
+        `ImageError` if damaged."""
         normalise(self(decode(source.read(index)), rng), out=out)
 
 
@@ -36,11 +39,12 @@ class TrainTransform(ImageTransform):
     """Random crop, mirror and colour shift: uint8 H×W×3 RGB → uint8 size×size×3.
 
     The crop covers a uniformly drawn share of the image's area, `min_area`…`max_area`, at an aspect
-    (width / height) drawn uniformly in its logarithm from `min_aspect`…`max_aspect`; it is resized bicubically
-    and mirrored with probability ½. One whole number each, uniform in ±`hue`, ±`lightness`, ±`saturation`,
-    is then added to every pixel of the channels of OpenCV's 8-bit HLS, the scale of ImageRecordIter's `random_h`,
-    `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation are 0…255.
-    Lightness and saturation are clipped. Hue wraps around, where ImageRecordIter clips it.
+    (width / height) drawn uniformly in its logarithm from `min_aspect`…`max_aspect`; it is resized
+    bicubically and mirrored with probability ½. One whole number each, uniform in ±`hue`,
+    ±`lightness`, ±`saturation`, is then added to every pixel of the channels of OpenCV's 8-bit HLS,
+    the scale of ImageRecordIter's `random_h`, `random_l` and `random_s`: hue counts steps of 2°
+    (0…179), lightness and saturation are 0…255. Lightness and saturation are clipped. Hue wraps
+    around, where ImageRecordIter clips it.
     """
     size: int
     min_area: float = 0.08
@@ -55,8 +59,8 @@ class TrainTransform(ImageTransform):
     def __post_init__(self):
         check_size(self.size)
         if not 0 < self.min_area <= self.max_area <= 1:
-            raise UserError(f'a crop\'s share of the area must satisfy 0 < min_area <= max_area <= 1, '
-                            f'not {self.min_area} and {self.max_area}')
+            raise UserError('a crop\'s share of the area must satisfy 0 < min_area <= max_area <= '
+                            f'1, not {self.min_area} and {self.max_area}')
         check_aspect(self)
         check_colours(self)
 
@@ -74,7 +78,8 @@ class TrainTransform(ImageTransform):
         for _ in range(_ATTEMPTS):
             area = width * height * rng.uniform(self.min_area, self.max_area)
             aspect = math.exp(rng.uniform(low, high))
-            crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            crop_width, crop_height = round(math.sqrt(area * aspect)), round(
+                math.sqrt(area / aspect))
             if 0 < crop_width <= width and 0 < crop_height <= height:
                 x, y = rng.integers((width - crop_width + 1, height - crop_height + 1)).tolist()
                 return x, y, crop_width, crop_height
@@ -86,7 +91,8 @@ class TrainTransform(ImageTransform):
 
 @dataclasses.dataclass(frozen=True)
 class EvalTransform(ImageTransform):
-    """Short side to round(size / crop_ratio), bicubic, then the centre: uint8 H×W×3 → uint8 size×size×3."""
+    """Short side to round(size / crop_ratio), bicubic, then the centre: uint8 H×W×3 → uint8
+    size×size×3."""
     size: int
     crop_ratio: float = 0.875
 
@@ -102,7 +108,8 @@ class EvalTransform(ImageTransform):
 
 
 def _trim(image):
-    """The middle of an image of absurd aspect, which resizing would blow up: 1×9999 to 256×2559744 pixels.
+    """The middle of an image of absurd aspect, which resizing would blow up: 1×9999 to 256×2559744
+    pixels.
 
     What is kept reaches far beyond the centre crop, whose pixels stay the same.
     """
@@ -112,8 +119,10 @@ def _trim(image):
 
 
 def shift_colours(image, limits, rng):
-    """uint8 H×W×3 RGB with one shift each, within ±`limits`.hue, .lightness, .saturation, as `TrainTransform` tells."""
-    bounds = np.array((limits.hue, limits.lightness, limits.saturation))  # in OpenCV's order: H, L, S
+    """uint8 H×W×3 RGB with one shift each, within ±`limits`.hue, .lightness, .saturation, as
+    `TrainTransform` tells."""
+    # in OpenCV's order: H, L, S
+    bounds = np.array((limits.hue, limits.lightness, limits.saturation))
     if not bounds.any():
         return image
     shift = rng.integers(-bounds, bounds + 1)

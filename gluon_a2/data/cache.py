@@ -5,13 +5,16 @@ import tempfile
 
 def cache_folder():
     """The environment variable GLUON_A2_CACHE, or ~/.cache/gluon_a2."""
-    return os.environ.get('GLUON_A2_CACHE') or os.path.join(os.path.expanduser('~'), '.cache', 'gluon_a2')
+    return os.environ.get('GLUON_A2_CACHE') or os.path.join(os.path.expanduser('~'), '.cache',
+                                                            'gluon_a2')
 
 
 def made_once(name, make, cache=None):
-    """Path of the folder `name` inside `cache` (`cache_folder()` where not given), filled by `make(folder)` if new.
+    """Path of the folder `name` inside `cache` (`cache_folder()` where not given), filled by
+    `make(folder)` if new.
 
-    Processes may call this at the same time: each writes beside the final place and renames, so nobody sees half of it.
+    Processes may call this at the same time: each writes beside the final place and renames, so
+    nobody sees half of it.
     """
     cache = cache or cache_folder()
     folder = os.path.join(cache, name)
@@ -25,6 +28,7 @@ def made_once(name, make, cache=None):
         try:
             os.rename(content, folder)
         except OSError:
-            if not os.path.exists(folder):  # otherwise another process was first: its work is as good
+            # otherwise another process was first: its work is as good
+            if not os.path.exists(folder):
                 raise
     return folder

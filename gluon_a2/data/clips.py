@@ -1,7 +1,8 @@
 """From a video to a clip: which frames, which part of them, and the pixels a network eats.
 
-Times are frame numbers. A clip is `frames` of them, `stride` apart; in a video shorter than that the numbers go
-round and begin again at the first frame, so that the stride, which is the speed of what is seen, stays what it is.
+Times are frame numbers. A clip is `frames` of them, `stride` apart; in a video shorter than that
+the numbers go round and begin again at the first frame, so that the stride, which is the speed of
+what is seen, stays what it is.
 """
 import dataclasses
 import math
@@ -15,12 +16,14 @@ from .images import normalise
 
 
 def random_clip(length, frames, stride, rng):
-    """int64 frame numbers of a clip at a random place in a video of `length` frames; one number is drawn."""
+    """int64 frame numbers of a clip at a random place in a video of `length` frames; one number is
+    drawn."""
     return _from(rng.integers(max(1, length - _span(frames, stride) + 1)), length, frames, stride)
 
 
 def view_clip(length, frames, stride, view=0, views=1):
-    """int64 frame numbers of the clip in the middle of the `view`-th of `views` equal parts of all places it may have.
+    """int64 frame numbers of the clip in the middle of the `view`-th of `views` equal parts of all
+    places it may have.
 
     So one view is the middle of the video, and many are spread evenly over it.
     """
@@ -37,7 +40,8 @@ def _from(start, length, frames, stride):
 
 
 def read_clip(video, numbers):
-    """Iterate over (places in the clip, frame uint8 H×W×3), each frame of `video` decoded once; `VideoError`."""
+    """Iterate over (places in the clip, frame uint8 H×W×3), each frame of `video` decoded once;
+    `VideoError`."""
     distinct, place = np.unique(numbers, return_inverse=True)
     for position, frame in enumerate(video.read(distinct.tolist())):
         yield np.flatnonzero(place == position), frame
@@ -52,12 +56,14 @@ def _check_clip(clip):
 
 @dataclasses.dataclass(frozen=True)
 class TrainClip:
-    """A random clip of a video, augmented as in the authors' video code: float32 3×frames×size×size, normalised.
+    """A random clip of a video, augmented as in the authors' video code: float32
+    3×frames×size×size, normalised.
 
-    All frames of a clip get the same: they are stretched to a square, then to the aspect (width / height) a² where
-    a is uniform in √`min_aspect`…√`max_aspect`, or 1/a with probability ½; resized so that the short side is uniform
-    in size…`max_scale`·size; cropped at a random place; mirrored with probability ½; and shifted in colour
-    as `augment.TrainTransform` shifts an image. Interpolation is bilinear, as there.
+    All frames of a clip get the same: they are stretched to a square, then to the aspect (width /
+    height) a² where a is uniform in √`min_aspect`…√`max_aspect`, or 1/a with probability ½; resized
+    so that the short side is uniform in size…`max_scale`·size; cropped at a random place; mirrored
+    with probability ½; and shifted in colour as `augment.TrainTransform` shifts an image.
+    Interpolation is bilinear, as there.
     """
     size: int
     frames: int
@@ -84,7 +90,8 @@ class TrainClip:
         return 3, self.frames, self.size, self.size
 
     def fill(self, source, index, rng, out):
-        """Write a clip of video `index` of `source` into `out`, float32 of `shape`; `VideoError` if damaged."""
+        """Write a clip of video `index` of `source` into `out`, float32 of `shape`; `VideoError` if
+        damaged."""
         video = source.video(index)
         numbers = random_clip(len(video), self.frames, self.stride, rng)
         box, mirrored = self._window(rng), self.mirror and rng.random() < 0.5
@@ -92,7 +99,8 @@ class TrainClip:
         for places, frame in read_clip(video, numbers):
             crop = cut(frame, box, self.size)
             clip[places] = cv2.flip(crop, 1) if mirrored else crop
-        tall = clip.reshape(-1, self.size, 3)  # all frames as one image, frames·size×size×3: one call for all of them
+        # all frames as one image, frames·size×size×3: one call for all of them
+        tall = clip.reshape(-1, self.size, 3)
         clip = shift_colours(tall, self, rng).reshape(clip.shape)
         for t, frame in enumerate(clip):
             normalise(frame, out=out[:, t])
@@ -107,10 +115,14 @@ class TrainClip:
 
 
 def cut(frame, box, size):
-    """The part `box` (x, y, width, height as shares) of uint8 H×W×3, to whole pixels, resized to size×size×3."""
+    """The part `box` (x, y, width, height as shares) of uint8 H×W×3, to whole pixels, resized to
+    size×size×3."""
     sides = frame.shape[1], frame.shape[0]
     starts = [min(round(share * side), side - 1) for share, side in zip(box[:2], sides)]
-    lengths = [min(max(1, round(share * side)), side - start) for share, side, start in zip(box[2:], sides, starts)]
+    lengths = [
+        min(max(1, round(share * side)), side - start)
+        for share, side, start in zip(box[2:], sides, starts)
+    ]
     (x, y), (width, height) = starts, lengths
     crop = frame[y:y + height, x:x + width]
     if (width, height) == (size, size):
@@ -120,10 +132,11 @@ def cut(frame, box, size):
 
 @dataclasses.dataclass(frozen=True)
 class EvalClip:
-    """Views of a video: float32 3×frames×size×size, or crops×3×frames×size×size where `crops` is above 1.
+    """Views of a video: float32 3×frames×size×size, or crops×3×frames×size×size where `crops` is
+    above 1.
 
-    Short side to round(size / crop_ratio), bicubic, then the centre, or `crops` windows spread evenly along the long
-    side. With `views` above 1, the source is a `Views` of as many.
+    Short side to round(size / crop_ratio), bicubic, then the centre, or `crops` windows spread
+    evenly along the long side. With `views` above 1, the source is a `Views` of as many.
     """
     size: int
     frames: int
@@ -146,18 +159,22 @@ class EvalClip:
         return (self.crops,) * (self.crops > 1) + (3, self.frames, self.size, self.size)
 
     def fill(self, source, index, rng, out):
-        """Write view `index` of `source` into `out`, float32 of `shape`; `VideoError` if damaged; nothing is drawn."""
-        self._fill_view(source.video(index), index % self.views, out.reshape(self.crops, *self.shape[-4:]))
+        """Write view `index` of `source` into `out`, float32 of `shape`; `VideoError` if damaged;
+        nothing is drawn."""
+        self._fill_view(source.video(index), index % self.views,
+                        out.reshape(self.crops, *self.shape[-4:]))
 
     def clips(self, video, mean, scale):
-        """Iterate over the views of one video: float32 crops×3×frames×size×size each, normalised; `VideoError`."""
+        """Iterate over the views of one video: float32 crops×3×frames×size×size each, normalised;
+        `VideoError`."""
         for view in range(self.views):
             clips = np.empty((self.crops, *self.shape[-4:]), np.float32)
             self._fill_view(video, view, clips, mean=mean, scale=scale)
             yield clips
 
     def _fill_view(self, video, view, clips, **normalisation):
-        for places, frame in read_clip(video, view_clip(len(video), self.frames, self.stride, view, self.views)):
+        for places, frame in read_clip(
+                video, view_clip(len(video), self.frames, self.stride, view, self.views)):
             frame = resize_short(frame, round(self.size / self.crop_ratio))
             for window, clip in zip(self._windows(frame), clips):
                 pixels = normalise(np.ascontiguousarray(window), **normalisation)  # 3×size×size
@@ -172,7 +189,8 @@ class EvalClip:
 
 
 class Views:
-    """Each video of `source`, `count` times in a row: sample i is view i mod count of video i div count."""
+    """Each video of `source`, `count` times in a row: sample i is view i mod count of video i div
+    count."""
 
     def __init__(self, source, count):
         self.source, self.count, self.classes = source, count, source.classes

@@ -1,8 +1,10 @@
-"""scikit-learn's handwritten digits as record files: real images for trying things out without a download.
+"""scikit-learn's handwritten digits as record files: real images for trying things out without a
+download.
 
-1797 scans of 8×8 pixels, enlarged to 32×32. Every fifth image is for validation: 1438 and 359.
-The images come in the order in which they were collected, and scikit-learn does not say who wrote which, so the same
-writers appear on both sides of this split: its accuracy says that a network learns, not how it does on new writers.
+1797 scans of 8×8 pixels, enlarged to 32×32. Every fifth image is for validation: 1438 and 359. The
+images come in the order in which they were collected, and scikit-learn does not say who wrote
+which, so the same writers appear on both sides of this split: its accuracy says that a network
+learns, not how it does on new writers.
 """
 import os
 
@@ -22,13 +24,15 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 def digits_folder(cache=None):
     """Path of a folder with `train.rec` and `val.rec`, which is written the first time.
 
-    It is `digits` inside `cache`; see `cache.made_once`. Raises `UserError` when the folder is there but not whole.
+    It is `digits` inside `cache`; see `cache.made_once`. Raises `UserError` when the folder is
+    there but not whole.
     """
     folder = made_once('digits', _write, cache)
     for split, count in COUNTS.items():
         found = len(RecordReader(os.path.join(folder, split + '.rec')))
         if found != count:
-            raise UserError(f'{folder} holds {found} instead of {count} {split} images: remove it to have it rebuilt')
+            raise UserError(f'{folder} holds {found} instead of {count} {split} images: remove it '
+                            'to have it rebuilt')
     return folder
 
 
@@ -47,7 +51,8 @@ def part_indices(part, count):
 
 
 def load_digits():
-    """(float64 N×8×8 of values 0…16, list of labels), as scikit-learn has them; UserError where it is not there."""
+    """(float64 N×8×8 of values 0…16, list of labels), as scikit-learn has them; UserError where it
+    is not there."""
     try:
         from sklearn.datasets import load_digits as load
     except ImportError as error:

@@ -1,7 +1,8 @@
 """One image: from encoded bytes to pixels, and from pixels to what a network eats.
 
 The home of the mean and the scale of the Dual Path Networks code, which the paper builds on.
-Preprocessing one image for prediction is `decode`, then `EvalTransform` (see `augment`), then `normalise`.
+Preprocessing one image for prediction is `decode`, then `EvalTransform` (see `augment`), then
+`normalise`.
 """
 import functools
 import struct
@@ -19,7 +20,8 @@ SCALE = 0.0167  # multiplies what is left after the mean
 MAX_PIXELS = 2 ** 27  # 402 MB decoded: far above any photo, far below a machine's memory
 
 _PNG_END = b'IEND\xaeB`\x82'
-# JPEG markers that start a frame and so carry its size; C4, C8 and CC in their midst mean other things.
+# JPEG markers that start a frame and so carry its size; C4, C8 and CC in their midst mean other
+# things.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
 
@@ -31,9 +33,9 @@ class ImageError(Exception):
 def decode(encoded):
     """Decode a JPEG, PNG, BMP or WebP to uint8 H×W×3, RGB.
 
-    A JPEG's EXIF orientation is applied; grayscale is repeated to three channels; CMYK is converted;
-    16-bit PNGs are reduced to 8 bits and transparency is dropped.
-    Raises `ImageError` for anything else, for truncated data, and for more than `MAX_PIXELS` pixels.
+    A JPEG's EXIF orientation is applied; grayscale is repeated to three channels; CMYK is
+    converted; 16-bit PNGs are reduced to 8 bits and transparency is dropped. Raises `ImageError`
+    for anything else, for truncated data, and for more than `MAX_PIXELS` pixels.
     """
     if len(encoded) == 0:
         raise ImageError('it is empty')
@@ -48,9 +50,11 @@ def decode(encoded):
 
 
 def _check_structure(encoded):
-    """Raise `ImageError` unless `encoded` is whole and of a sane size, as far as its structure tells.
+    """Raise `ImageError` unless `encoded` is whole and of a sane size, as far as its structure
+    tells.
 
-    OpenCV fills what a truncated file lacks with grey and reports nothing, so it has to be found here.
+    OpenCV fills what a truncated file lacks with grey and reports nothing, so it has to be found
+    here.
     """
     if encoded[:3] == b'\xff\xd8\xff':
         width, height = _jpeg_size(encoded)
@@ -69,17 +73,20 @@ def _check_structure(encoded):
 
 
 def _jpeg_size(encoded):
-    """Walk the segments up to the first scan, whose data must be followed by an end marker (EOI)."""
+    """Walk the segments up to the first scan, whose data must be followed by an end marker
+    (EOI)."""
     size, position = None, 2
     while position + 9 <= len(encoded):
         marker = encoded[position + 1]
-        if encoded[position] != 0xFF or marker in (0x00, 0xFF):  # filling between segments, which decoders skip
+        # filling between segments, which decoders skip
+        if encoded[position] != 0xFF or marker in (0x00, 0xFF):
             position += 1
             continue
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from('>HH', encoded, position + 5)
             size = width, height
-        # From behind, as the end marker is nearly always last; a thumbnail's own one lies before the scan.
+        # From behind, as the end marker is nearly always last; a thumbnail's own one lies before
+        # the scan.
         if marker == _JPEG_SCAN and size and encoded.rfind(b'\xff\xd9', position) >= 0:
             return size
         if marker == _JPEG_SCAN:
@@ -107,7 +114,8 @@ def normalise(image, out=None, mean=MEAN, scale=SCALE):
     if out is None:
         out = np.empty(shape, np.float32)
     elif out.shape != shape or out.dtype != np.float32:  # OpenCV would quietly write elsewhere
-        raise ValueError(f'out must be float32 of shape {shape}, not {out.dtype} of shape {out.shape}')
+        raise ValueError(f'out must be float32 of shape {shape}, not {out.dtype} of shape '
+                         f'{out.shape}')
     # A byte has only 256 values: looking each up is quicker than computing it, and rounds once.
     for plane, table, target in zip(cv2.split(image), _tables(tuple(mean), scale), out):
         cv2.LUT(plane, table, dst=target)

@@ -1,8 +1,8 @@
 """Batches of training or validation images, made by worker processes in shared memory.
 
-The parent writes tasks (a few indices of one batch) into one pipe, whichever worker is free takes the next,
-writes its pixels straight into the batch's slot of shared memory, and reports on a pipe of its own. Several batches
-are under way at once, so that workers go on while the network computes.
+The parent writes tasks (a few indices of one batch) into one pipe, whichever worker is free takes
+the next, writes its pixels straight into the batch's slot of shared memory, and reports on a pipe
+of its own. Several batches are under way at once, so that workers go on while the network computes.
 """
 import collections
 import contextlib
@@ -26,8 +26,8 @@ from .order import sample_rng
 
 _log = logging.getLogger(__name__)
 
-# images float32 n×3×h×w (clips: n×3×t×h×w) normalised, labels int64 n, indices int64 n (positions in the source),
-# damaged: list of (name, reason) of the samples left out
+# images float32 n×3×h×w (clips: n×3×t×h×w) normalised, labels int64 n, indices int64 n (positions
+# in the source), damaged: list of (name, reason) of the samples left out
 Batch = collections.namedtuple('Batch', 'images labels indices damaged')
 
 # Slot, first position, last position + 1, epoch. Pipes write and read so few bytes in one piece,
@@ -43,15 +43,17 @@ class WorkerError(UserError):
 class Loader:
     """Loads batches of `source` with `workers` processes; 0 loads in this one.
 
-    `transform` makes a sample of `source`, of its attribute `shape`: see `augment.ImageTransform`. A sample's pixels
-    depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead. Use it as a context manager, or
-    `close()` it. Workers start at the first batch and stay; they are spawned, so a script that imports
-    MXNet at its top level makes each of them import it too: import it inside `main`.
+    `transform` makes a sample of `source`, of its attribute `shape`: see `augment.ImageTransform`.
+    A sample's pixels depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead.
+    Use it as a context manager, or `close()` it. Workers start at the first batch and stay; they
+    are spawned, so a script that imports MXNet at its top level makes each of them import it too:
+    import it inside `main`.
     """
 
     def __init__(self, source, transform, workers, seed=0, prefetch=2):
         if workers < 0 or prefetch < 1:
-            raise UserError(f'-j must be 0 or more and prefetch 1 or more, not {workers} and {prefetch}')
+            raise UserError(f'-j must be 0 or more and prefetch 1 or more, not {workers} and '
+                            f'{prefetch}')
         self._source, self._workers = source, workers
         self._job = _Job(source, transform, seed)
         self._prefetch = prefetch if workers else 1
@@ -61,9 +63,9 @@ class Loader:
         """Iterate over the `Batch`es of these arrays of indices, in their order.
 
         `Batch.images` is memory that is used again: it is valid until the next batch is asked for.
-        A damaged sample is left out of its batch, which may so become shorter, even empty, and listed in `damaged`.
-        Calling `load` again ends an iteration that was left halfway; going on with that one is an error.
-        Raises `WorkerError` when a worker died.
+        A damaged sample is left out of its batch, which may so become shorter, even empty, and
+        listed in `damaged`. Calling `load` again ends an iteration that was left halfway; going on
+        with that one is an error. Raises `WorkerError` when a worker died.
         """
         index_batches = [np.asarray(indices, np.int64) for indices in index_batches]
         self._prepare_crew(max(map(len, index_batches), default=0))
@@ -78,7 +80,8 @@ class Loader:
         self.close()
         if self._workers:
             slots = self._prefetch + 1  # one more: the one the caller is looking at
-            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.shape), self._workers)
+            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.shape),
+                               self._workers)
         else:
             self._crew = _Alone(self._job, batch_size)
 
@@ -108,7 +111,8 @@ class Loader:
         good = [place for place in range(len(indices)) if place not in damaged]
         if damaged:
             images[:len(good)] = images[good]
-        names = [(self._source.name(indices[place]), reason) for place, reason in sorted(damaged.items())]
+        names = [(self._source.name(indices[place]), reason)
+                 for place, reason in sorted(damaged.items())]
         return Batch(images[:len(good)], self._source.labels[indices[good]], indices[good], names)
 
     def close(self):
@@ -126,10 +130,11 @@ class Loader:
 
 
 class DamageLog:
-    """Counts the damaged samples of a run, names each once in the log, and ends the run above a cap.
+    """Counts the damaged samples of a run, names each once in the log, and ends the run above a
+    cap.
 
-    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down. `names` are those
-    known already, as a resumed run finds them in its checkpoint.
+    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down.
+    `names` are those known already, as a resumed run finds them in its checkpoint.
     """
 
     def __init__(self, total, cap=None, names=()):
@@ -153,8 +158,9 @@ class DamageLog:
                 self._names.add(name)
                 _log.warning('left out %s: %s', name, reason)
             if self.count > self.cap:
-                raise UserError(f'{self.count} damaged samples, the last of them {name}, are more than '
-                                f'the {self.cap} allowed: mend the data, or raise --max-damaged')
+                raise UserError(f'{self.count} damaged samples, the last of them {name}, are more '
+                                f'than the {self.cap} allowed: mend the data, or raise '
+                                '--max-damaged')
 
 
 class _Job:
@@ -168,21 +174,24 @@ class _Job:
         return self._transform.shape
 
     def fill(self, images, indices, epoch):
-        """Write one normalised image for each index into `images`; return {place: reason} of the damaged ones."""
+        """Write one normalised image for each index into `images`; return {place: reason} of the
+        damaged ones."""
         damaged = {}
         for place, index in enumerate(indices.tolist()):
             try:
-                self._transform.fill(self._source, index, sample_rng(self._seed, epoch, index), images[place])
+                self._transform.fill(self._source, index, sample_rng(self._seed, epoch, index),
+                                     images[place])
             except ImageError as error:
                 damaged[place] = str(error)
         return damaged
 
 
 class _Memory:
-    """Slots for the indices and the images of a batch, shared with the workers it is handed to at their start.
+    """Slots for the indices and the images of a batch, shared with the workers it is handed to at
+    their start.
 
-    It is anonymous: the system frees it with the last process that maps it, however that ends. And where
-    `/dev/shm` is too small, as in containers, Python takes a temporary file.
+    It is anonymous: the system frees it with the last process that maps it, however that ends. And
+    where `/dev/shm` is too small, as in containers, Python takes a temporary file.
     """
 
     def __init__(self, slots, batch_size, shape):
@@ -193,7 +202,8 @@ class _Memory:
 
     def views(self):
         """Indices int64 slots×batch, images float32 slots×batch×shape."""
-        indices, images = (np.ctypeslib.as_array(self._indices), np.ctypeslib.as_array(self._images))
+        indices, images = (np.ctypeslib.as_array(self._indices), np.ctypeslib.as_array(
+            self._images))
         return (indices[:math.prod(self._shape[:2])].reshape(self._shape[:2]),
                 images[:math.prod(self._shape)].reshape(self._shape))
 
@@ -233,8 +243,8 @@ class _Crew:
             for number in range(count):
                 reports, sends = spawn.Pipe(duplex=False)
                 with sends:  # open in the worker alone, so that its death closes it
-                    worker = spawn.Process(target=_work, args=(job, memory, takes, sends), daemon=True,
-                                           name=f'data worker {number}')
+                    worker = spawn.Process(target=_work, args=(job, memory, takes, sends),
+                                           daemon=True, name=f'data worker {number}')
                     worker.start()
                 self._workers[reports] = worker
 
@@ -252,7 +262,8 @@ class _Crew:
             self._missing[slot] += 1
 
     def wait(self, slot):
-        """The slot's images float32 batch×shape and {place: reason} of the damaged ones, once all is done."""
+        """The slot's images float32 batch×shape and {place: reason} of the damaged ones, once all
+        is done."""
         while self._missing[slot]:
             self._receive()
         return self._images[slot], self._damaged[slot]
@@ -276,8 +287,10 @@ class _Crew:
 
 @contextlib.contextmanager
 def _interrupts_held_back():
-    """Children started in here never see Ctrl-C, not even while they import; the parent sees it afterwards."""
-    resource_tracker.ensure_running()  # which spawning would otherwise do, and let interrupts through again
+    """Children started in here never see Ctrl-C, not even while they import; the parent sees it
+    afterwards."""
+    # which spawning would otherwise do, and let interrupts through again
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -297,12 +310,13 @@ def _death(worker):
     worker.join()
     code = worker.exitcode
     how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code}'
-    return WorkerError(f'{worker.name} (process {worker.pid}) {how}; a frequent reason is too little memory: '
-                       'try fewer workers (-j)')
+    return WorkerError(f'{worker.name} (process {worker.pid}) {how}; a frequent reason is too '
+                       'little memory: try fewer workers (-j)')
 
 
 def _work(job, memory, takes, sends):
-    """A worker's life: until the parent's end of a pipe is closed, as it is when the parent dies."""
+    """A worker's life: until the parent's end of a pipe is closed, as it is when the parent
+    dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     indices, images = memory.views()
     while True:
@@ -318,6 +332,7 @@ def _work(job, memory, takes, sends):
         except Exception:
             failure = RuntimeError('a data worker failed:\n' + traceback.format_exc())
         try:
-            sends.send((slot, {start + place: reason for place, reason in damaged.items()}, failure))
+            sends.send((slot, {start + place: reason
+                               for place, reason in damaged.items()}, failure))
         except BrokenPipeError:
             return

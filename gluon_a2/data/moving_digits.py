@@ -1,8 +1,10 @@
-"""Handwritten digits in motion, as video files in the folders of Kinetics: real video to try things out on.
+"""Handwritten digits in motion, as video files in the folders of Kinetics: real video to try things
+out on.
 
-The class is the way a digit moves, not which digit it is. It starts anywhere and leaves on one side to come back on
-the other, so where it is in one frame says nothing: who sees single frames can only guess. Half of the videos are
-H.264 in MP4 and half MPEG-4 Part 2 in AVI, both with B-frames. Training and validation use different digits.
+The class is the way a digit moves, not which digit it is. It starts anywhere and leaves on one side
+to come back on the other, so where it is in one frame says nothing: who sees single frames can only
+guess. Half of the videos are H.264 in MP4 and half MPEG-4 Part 2 in AVI, both with B-frames.
+Training and validation use different digits.
 """
 import math
 import os
@@ -15,17 +17,20 @@ from ..errors import UserError
 from .cache import made_once
 from .digits import load_digits, part_indices
 
-CLASSES = ('anticlockwise', 'clockwise', 'down', 'left', 'right', 'up')  # alphabetical, as folders are
+# alphabetical, as folders are
+CLASSES = ('anticlockwise', 'clockwise', 'down', 'left', 'right', 'up')
 COUNTS = {'train': 960, 'val': 120}
 FRAMES, SIDE = 40, 32
 _DIGIT = 16  # pixels, of 32
-# A constant quantizer: what x264's rate control decides on pictures so small differs from run to run.
+# A constant quantizer: what x264's rate control decides on pictures so small differs from run to
+# run.
 FORMATS = (('.mp4', 'libx264', {'qp': '18', 'bf': '2', 'g': '16'}),
             ('.avi', 'mpeg4', {'qscale': '3', 'flags': '+qscale', 'bf': '2', 'g': '16'}))
 
 
 def moving_digits_folder(cache=None):
-    """Path of a folder `train/<class>/*` and `val/<class>/*` of video files, which is written the first time.
+    """Path of a folder `train/<class>/*` and `val/<class>/*` of video files, which is written the
+    first time.
 
     Raises `UserError` where PyAV is missing, or the folder is there but not whole.
     """
@@ -33,31 +38,39 @@ def moving_digits_folder(cache=None):
     for part, count in COUNTS.items():
         found = sum(len(files) for _, _, files in os.walk(os.path.join(folder, part)))
         if found != count:
-            raise UserError(f'{folder} holds {found} instead of {count} {part} videos: remove it to have it rebuilt')
+            raise UserError(f'{folder} holds {found} instead of {count} {part} videos: remove it '
+                            'to have it rebuilt')
     return folder
 
 
 def _write(folder):
     images, _ = load_digits()
-    with tqdm(total=sum(COUNTS.values()), desc='writing videos of moving digits', unit='video', disable=None) as bar:
+    with tqdm(total=sum(COUNTS.values()), desc='writing videos of moving digits', unit='video',
+              disable=None) as bar:
         for number, (part, count) in enumerate(COUNTS.items()):
             rng, indices = np.random.default_rng(number), part_indices(part, len(images))
             for i in range(count):
                 motion, (ending, codec, options) = CLASSES[i % 6], FORMATS[i // 6 % 2]
                 path = os.path.join(folder, part, motion, f'{i:03d}{ending}')
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                write_video(path, frames_of(images[rng.choice(indices)], motion, rng), codec, options)
+                write_video(path, frames_of(images[rng.choice(indices)], motion, rng), codec,
+                            options)
                 bar.update()
 
 
 def frames_of(digit, motion, rng):
-    """uint8 FRAMES×SIDE×SIDE×3 of a digit (8×8, values 0…16) in motion, from a random place at a random speed."""
-    grey = cv2.resize(digit * (255 / 16), (_DIGIT, _DIGIT), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    """uint8 FRAMES×SIDE×SIDE×3 of a digit (8×8, values 0…16) in motion, from a random place at a
+    random speed."""
+    grey = cv2.resize(digit * (255 / 16), (_DIGIT, _DIGIT), interpolation=cv2.INTER_CUBIC).clip(
+        0, 255)
     canvas = np.zeros((SIDE, SIDE), np.float32)
     canvas[:_DIGIT, :_DIGIT] = grey
     x, y = (rng.uniform(0, SIDE) + way for way in _way(motion, rng))  # float64 FRAMES each
-    frames = [cv2.warpAffine(np.tile(canvas, (3, 3)), np.array([[1, 0, dx % SIDE - SIDE], [0, 1, dy % SIDE - SIDE]]),
-                             (SIDE, SIDE)) for dx, dy in zip(x, y)]
+    frames = [
+        cv2.warpAffine(np.tile(canvas, (3, 3)),
+                       np.array([[1, 0, dx % SIDE - SIDE], [0, 1, dy % SIDE - SIDE]]), (SIDE, SIDE))
+        for dx, dy in zip(x, y)
+    ]
     return np.round(frames).astype(np.uint8)[..., None].repeat(3, axis=-1)
 
 
@@ -73,7 +86,8 @@ def _way(motion, rng):
 
 
 def write_video(path, frames, codec, options=None, rate=25):
-    """Write uint8 T×H×W×3 RGB as a video file; the container follows the name. UserError where PyAV is missing."""
+    """Write uint8 T×H×W×3 RGB as a video file; the container follows the name. UserError where PyAV
+    is missing."""
     try:
         import av
     except ImportError as error:

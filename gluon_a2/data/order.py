@@ -1,4 +1,5 @@
-"""Which sample comes when, and what it draws: pure functions of seed, epoch and index, so training can resume."""
+"""Which sample comes when, and what it draws: pure functions of seed, epoch and index, so training
+can resume."""
 import numpy as np
 
 
@@ -8,7 +9,8 @@ def epoch_order(n, seed, epoch):
 
 
 def batches(order, batch_size, start=0):
-    """Cut `order` from its `start`-th sample on into arrays of `batch_size`; the last may be shorter.
+    """Cut `order` from its `start`-th sample on into arrays of `batch_size`; the last may be
+    shorter.
 
     `start` counts the samples already consumed: a run resumes where it stopped, at any batch size.
     """
@@ -21,5 +23,6 @@ def sample_rng(seed, epoch, index):
 
 
 def _generator(seed, *key):
-    # A spawn key, not a tuple of entropy: numpy pads entropy with zeros, so (7, 3) and (7, 3, 0) would be one stream.
+    # A spawn key, not a tuple of entropy: numpy pads entropy with zeros, so (7, 3) and (7, 3, 0)
+    # would be one stream.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

@@ -6,9 +6,11 @@ from .images import normalise
 
 
 def photo_batch(count, shape, mean, scale):
-    """float32 count×3×H×W, or count×3×T×H×W: normalised crops of photographs, the frames of a clip a pan across one.
+    """float32 count×3×H×W, or count×3×T×H×W: normalised crops of photographs, the frames of a clip
+    a pan across one.
 
-    `shape` is (3, H, W) or (3, T, H, W). No two crops are the same, and every call gives the same ones.
+    `shape` is (3, H, W) or (3, T, H, W). No two crops are the same, and every call gives the same
+    ones.
     """
     from sklearn.datasets import load_sample_images
     photos, rng = load_sample_images().images, np.random.default_rng(0)
@@ -20,6 +22,7 @@ def photo_batch(count, shape, mean, scale):
         (y, x), (end_y, end_x) = rng.integers(0, np.array(photo.shape[:2]) - side + 1, (2, 2))
         for t, share in enumerate(np.linspace(0, 1, frames)):
             top, left = round(y + share * (end_y - y)), round(x + share * (end_x - x))
-            crop = cv2.resize(photo[top:top + side, left:left + side], (width, height), interpolation=cv2.INTER_AREA)
+            crop = cv2.resize(photo[top:top + side, left:left + side], (width, height),
+                              interpolation=cv2.INTER_AREA)
             normalise(crop, out=batch[i, :, t], mean=mean, scale=scale)
     return batch.reshape(count, *shape)

@@ -1,4 +1,5 @@
-"""Class folders to record files, and the check of record files; `scripts/prepare_imagenet.py` is its command line."""
+"""Class folders to record files, and the check of record files; `scripts/prepare_imagenet.py` is
+its command line."""
 import collections
 import concurrent.futures
 import multiprocessing
@@ -19,13 +20,15 @@ _SHUFFLE_SEED = 100  # im2rec's
 
 
 def prepare(data_dir, out, splits, resize=0, quality=95, jobs=1, overwrite=False):
-    """Write `<out>/<split>.rec`, `.idx`, `.lst` and `classes.txt` from `<data_dir>/<split>/<class>/`.
+    """Write `<out>/<split>.rec`, `.idx`, `.lst` and `classes.txt` from
+    `<data_dir>/<split>/<class>/`.
 
-    The files do not depend on `jobs`. Images are copied byte for byte, unless their short side is longer than
-    `resize` > 0: they are reduced to it and stored as JPEGs of this `quality`. Images that cannot be decoded are left
-    out. Training images are shuffled, once and for all: readers like ImageRecordIter go through a file in its order,
-    or shuffle within a window of it. Other splits keep the order of the folders.
-    Returns one sentence for each image left out; raises `UserError` before anything is written.
+    The files do not depend on `jobs`. Images are copied byte for byte, unless their short side is
+    longer than `resize` > 0: they are reduced to it and stored as JPEGs of this `quality`. Images
+    that cannot be decoded are left out. Training images are shuffled, once and for all: readers
+    like ImageRecordIter go through a file in its order, or shuffle within a window of it. Other
+    splits keep the order of the folders. Returns one sentence for each image left out; raises
+    `UserError` before anything is written.
     """
     sources = {split: FolderSource(os.path.join(data_dir, split)) for split in splits}
     classes = _common_classes(sources)
@@ -35,7 +38,8 @@ def prepare(data_dir, out, splits, resize=0, quality=95, jobs=1, overwrite=False
     write_classes(out, classes)
     problems = []
     for split, source in sources.items():
-        problems += _write_split(source, os.path.join(out, split + '.rec'), split == 'train', (resize, quality), jobs)
+        problems += _write_split(source, os.path.join(out, split + '.rec'), split == 'train',
+                                 (resize, quality), jobs)
     return problems
 
 
@@ -68,8 +72,8 @@ def _common_classes(sources):
     for split, other in others:
         odd = sorted(set(one.classes) ^ set(other.classes))
         if odd:
-            raise UserError(f'{first} and {split} must have the same class folders, or their labels differ; '
-                            f'{len(odd)} are in one of them only, such as {odd[0]}')
+            raise UserError(f'{first} and {split} must have the same class folders, or their '
+                            f'labels differ; {len(odd)} are in one of them only, such as {odd[0]}')
     return one.classes
 
 
@@ -80,7 +84,8 @@ def _refuse_to_overwrite(out, splits, classes):
             raise UserError(f'{path} exists already: choose another --out, or --overwrite')
     path = os.path.join(out, CLASSES_FILE)
     if os.path.exists(path) and read_classes(path) != classes:
-        raise UserError(f'{path} lists other classes than these folders: choose another --out, or --overwrite')
+        raise UserError(f'{path} lists other classes than these folders: choose another --out, or '
+                        '--overwrite')
 
 
 def _write_split(source, path, shuffled, encoding, jobs):
@@ -89,7 +94,8 @@ def _write_split(source, path, shuffled, encoding, jobs):
         np.random.default_rng(_SHUFFLE_SEED).shuffle(order)
     problems = []
     with RecordWriter(path) as writer:
-        for i, (image, reason) in _in_parallel(source, order.tolist(), encoding, jobs, os.path.basename(path)):
+        for i, (image, reason) in _in_parallel(source, order.tolist(), encoding, jobs,
+                                               os.path.basename(path)):
             if reason:
                 problems.append(f'left out {source.name(i)}: {reason}')
             else:
@@ -101,12 +107,14 @@ def _write_split(source, path, shuffled, encoding, jobs):
 
 def _describe(source, split):
     counts = np.bincount(source.labels, minlength=len(source.classes))
-    return (f'{split}: {len(source)} records, labels {source.labels.min()} to {source.labels.max()} '
-            f'of {len(source.classes)} classes, {counts.min()} to {counts.max()} images each')
+    return (f'{split}: {len(source)} records, labels {source.labels.min()} to '
+            f'{source.labels.max()} of {len(source.classes)} classes, {counts.min()} to '
+            f'{counts.max()} images each')
 
 
 def _in_parallel(source, order, encoding, jobs, title):
-    """Yield (index, (bytes, reason)) in this order; one of the two is empty. See `_convert` for `encoding`."""
+    """Yield (index, (bytes, reason)) in this order; one of the two is empty. See `_convert` for
+    `encoding`."""
     if jobs < 1:
         raise UserError(f'-j must be 1 or more, not {jobs}')
     context = multiprocessing.get_context('spawn')

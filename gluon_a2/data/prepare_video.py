@@ -18,13 +18,18 @@ from .sources import CLASSES_FILE
 from .video import FrameFolder, VideoError, open_video
 from .video_lists import UCF101_COUNTS
 
-Found = collections.namedtuple('Found', 'path label frames reason')  # frames 0 and a reason, or frames and ''
+# frames 0 and a reason, or frames and ''
+Found = collections.namedtuple('Found', 'path label frames reason')
 
 
 def check(source, jobs=1, decode=False):
-    """A `Found` for each video of a `VideoSource`: opened, and with `decode` every frame of it decoded."""
-    results = _in_parallel(functools.partial(_examine, source, decode), len(source), jobs, 'checking')
-    return [Found(source.name(i), int(source.labels[i]), *result) for i, result in enumerate(results)]
+    """A `Found` for each video of a `VideoSource`: opened, and with `decode` every frame of it
+    decoded."""
+    results = _in_parallel(functools.partial(_examine, source, decode), len(source), jobs,
+                           'checking')
+    return [
+        Found(source.name(i), int(source.labels[i]), *result) for i, result in enumerate(results)
+    ]
 
 
 def _examine(source, decode, i):
@@ -40,30 +45,38 @@ def _examine(source, decode, i):
 
 def describe(name, source, found):
     """The row of a table: what part `name` holds."""
-    good, per_class = [video for video in found if not video.reason], np.bincount(source.labels,
-                                                                                 minlength=len(source.classes))
+    good, per_class = [video for video in found if not video.reason], np.bincount(
+        source.labels, minlength=len(source.classes))
     lengths = [video.frames for video in good] or [0]
-    return [name, len(found), len(found) - len(good), len(source.classes), f'{per_class.min()}…{per_class.max()}',
-            sum(lengths), f'{min(lengths)}…{max(lengths)}']
+    return [
+        name,
+        len(found),
+        len(found) - len(good),
+        len(source.classes), f'{per_class.min()}…{per_class.max()}',
+        sum(lengths), f'{min(lengths)}…{max(lengths)}'
+    ]
 
 
 COLUMNS = ['part', 'videos', 'unreadable', 'classes', 'per class', 'frames', 'per video']
 
 
 def official(split, counts):
-    """One sentence that compares the numbers of training and test clips with those of the official split of UCF-101."""
+    """One sentence that compares the numbers of training and test clips with those of the official
+    split of UCF-101."""
     if counts == UCF101_COUNTS[split]:
         return f'split {split} of UCF-101 is whole: {counts[0]} training and {counts[1]} test clips'
-    return (f'split {split} of UCF-101 has {counts[0]} training and {counts[1]} test clips here, and '
-            f'{UCF101_COUNTS[split][0]} and {UCF101_COUNTS[split][1]} officially')
+    return (f'split {split} of UCF-101 has {counts[0]} training and {counts[1]} test clips here, '
+            f'and {UCF101_COUNTS[split][0]} and {UCF101_COUNTS[split][1]} officially')
 
 
 def write_list(source, path, root=''):
-    """Write the videos as a list 'path label', paths from `root` on, and classes.txt beside it, whole or not at all."""
+    """Write the videos as a list 'path label', paths from `root` on, and classes.txt beside it,
+    whole or not at all."""
     for name in source.classes:
         if len(name.splitlines()) != 1:
             raise UserError(f'a class name must be one line: rename {name!r}')
-    lines = [f'{os.path.relpath(source.name(i), root) if root else source.name(i)} {source.labels[i]}\n'
+    lines = [f'{os.path.relpath(source.name(i), root) if root else source.name(i)} '
+             f'{source.labels[i]}\n'
              for i in range(len(source))]
     names = ''.join(name + '\n' for name in source.classes)
     folder = os.path.dirname(os.path.abspath(path))
@@ -72,11 +85,12 @@ def write_list(source, path, root=''):
 
 
 def transcode(source, root, out, short_side=288, jobs=1):
-    """Write every video of `source` as H.264 into `out`, its path from `root` on kept; [`Found`] of what failed.
+    """Write every video of `source` as H.264 into `out`, its path from `root` on kept; [`Found`] of
+    what failed.
 
-    The short side becomes `short_side`, where it is longer; sides are even. Frames are as many as before, at the times
-    they had, turned as they are to be shown; sound is dropped. What is there already is left as it is; so are folders
-    of frames. Nothing half done is ever seen.
+    The short side becomes `short_side`, where it is longer; sides are even. Frames are as many as
+    before, at the times they had, turned as they are to be shown; sound is dropped. What is there
+    already is left as it is; so are folders of frames. Nothing half done is ever seen.
     """
     if short_side < 2:
         raise UserError(f'--short-side must be 2 or more, not {short_side}')
@@ -84,7 +98,10 @@ def transcode(source, root, out, short_side=288, jobs=1):
         raise UserError(f'--transcode {out} is where the videos are: choose another folder')
     work = functools.partial(_transcode_one, source, root, out, short_side)
     results = _in_parallel(work, len(source), jobs, 'transcoding')
-    return [Found(source.name(i), int(source.labels[i]), 0, reason) for i, reason in enumerate(results) if reason]
+    return [
+        Found(source.name(i), int(source.labels[i]), 0, reason) for i, reason in enumerate(results)
+        if reason
+    ]
 
 
 def _transcode_one(source, root, out, short_side, i):
@@ -96,7 +113,8 @@ def _transcode_one(source, root, out, short_side, i):
     if os.path.exists(target) or os.path.isdir(source.name(i)):
         return ''
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    draft = os.path.join(os.path.dirname(target), f'.{os.path.basename(relative)}.{os.getpid()}.mp4')
+    draft = os.path.join(os.path.dirname(target),
+                         f'.{os.path.basename(relative)}.{os.getpid()}.mp4')
     try:
         video = source.video(i)
         _write(video, draft, short_side)
@@ -118,7 +136,9 @@ def _write(video, path, short_side):
         raise VideoError('it is a folder of frames')
     times, unit, rate = video.timing()
     with av.open(path, 'w') as container:
-        stream = container.add_stream('libx264', rate=rate, options={'crf': '18', 'preset': 'fast', 'g': '32'})
+        stream = container.add_stream('libx264', rate=rate, options={
+            'crf': '18', 'preset': 'fast', 'g': '32'
+        })
         stream.pix_fmt, stream.codec_context.thread_count = 'yuv420p', 1
         stream.codec_context.time_base = unit
         for number, pixels in enumerate(video.read(range(len(video)))):
@@ -145,11 +165,13 @@ def _in_parallel(work, count, jobs, describe):
     """Results of work(0) … work(count − 1) in order, by `jobs` processes, with a progress bar."""
     if jobs < 1:
         raise UserError(f'-j must be 1 or more, not {jobs}')
-    bar = functools.partial(tqdm, total=count, desc=describe, unit='video', dynamic_ncols=True, disable=None)
+    bar = functools.partial(tqdm, total=count, desc=describe, unit='video', dynamic_ncols=True,
+                            disable=None)
     if jobs == 1:
         return list(bar(map(work, range(count))))
     spawn = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, _leave_interrupts_to_the_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(jobs, spawn,
+                                                _leave_interrupts_to_the_parent) as pool:
         try:
             return list(bar(pool.map(work, range(count), chunksize=4)))
         except KeyboardInterrupt:
@@ -161,4 +183,3 @@ def _in_parallel(work, count, jobs, describe):
 
 def _leave_interrupts_to_the_parent():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-

@@ -1,12 +1,14 @@
-"""RecordIO files of images, as MXNet's `im2rec` writes them: a reader that trusts no byte, and a writer.
+"""RecordIO files of images, as MXNet's `im2rec` writes them: a reader that trusts no byte, and a
+writer.
 
-A record is a 24-byte header (flag, label, id, id2), `flag` further float32 labels, and the encoded image.
-In the file it is one part, or several where its bytes hold the magic word at a multiple of 4: the writer leaves
-that word out and cuts there, the reader puts it back. A part is the magic word, a word with the part's kind in its
-upper 3 bits and its length in the others, the bytes, and zeros up to a multiple of 4. `.idx` lists `key<tab>offset`.
+A record is a 24-byte header (flag, label, id, id2), `flag` further float32 labels, and the encoded
+image. In the file it is one part, or several where its bytes hold the magic word at a multiple of
+4: the writer leaves that word out and cuts there, the reader puts it back. A part is the magic
+word, a word with the part's kind in its upper 3 bits and its length in the others, the bytes, and
+zeros up to a multiple of 4. `.idx` lists `key<tab>offset`.
 
-Records written here carry 2³² + the CRC-32 of the whole record (taken with id2 = 0) in `id2`, which MXNet ignores
-and other writers leave 0; the reader checks it, so no damage passes for an image.
+Records written here carry 2³² + the CRC-32 of the whole record (taken with id2 = 0) in `id2`, which
+MXNet ignores and other writers leave 0; the reader checks it, so no damage passes for an image.
 """
 import collections
 import mmap
@@ -65,12 +67,14 @@ class RecordReader:
         self._ends = self._check_index(idx)
 
     def _check_index(self, idx):
-        """Where each record must end: at the start of the next one in the file, or at the file's end."""
+        """Where each record must end: at the start of the next one in the file, or at the file's
+        end."""
         order = np.argsort(self.offsets)
         ordered, size = self.offsets[order], len(self._data())
         way_out = f'restore {self.path}' + (f', or remove {idx} to have it rebuilt' if idx else '')
         if ordered[-1] + _PART.size > size:
-            raise RecordError(f'{idx} points to offset {ordered[-1]}, but {self.path} has only {size} bytes: {way_out}')
+            raise RecordError(f'{idx} points to offset {ordered[-1]}, but {self.path} has only '
+                              f'{size} bytes: {way_out}')
         if ordered[0] != 0 or (np.diff(ordered) < _PART.size).any() or (ordered % 4).any():
             raise RecordError(f'{idx} is damaged or of another file than {self.path}: {way_out}')
         self._check_last(int(ordered[-1]), size, way_out)
@@ -83,23 +87,25 @@ class RecordReader:
         try:
             end = _record_end(self._data(), offset)
         except _CutOff as damage:
-            raise RecordError(f'{self.path} is cut short: its last record starts at offset {offset} '
-                              f'and ends beyond the {size} bytes of the file: {way_out}') from damage
+            raise RecordError(f'{self.path} is cut short: its last record starts at offset '
+                              f'{offset} and ends beyond the {size} bytes of the file: '
+                              f'{way_out}') from damage
         except _Damaged:
             return  # one bad record among good ones: reading it will say so
         if end != size:
-            raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte {end}, '
-                              f'but the file has {size}: {way_out}')
+            raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte '
+                              f'{end}, but the file has {size}: {way_out}')
 
     def __len__(self):
         return len(self.offsets)
 
     def check_complete(self):
-        """Walk the whole file; raises `RecordError` unless it is sound and the index lists each of its records."""
+        """Walk the whole file; raises `RecordError` unless it is sound and the index lists each of
+        its records."""
         found = _scan(self._data(), self.path)
         if not np.array_equal(found, np.sort(self.offsets)):
-            raise RecordError(f'{self.path} holds {len(found)} records, its index lists {len(self.offsets)}: '
-                              'remove the .idx to have it rebuilt')
+            raise RecordError(f'{self.path} holds {len(found)} records, its index lists '
+                              f'{len(self.offsets)}: remove the .idx to have it rebuilt')
 
     def name(self, i):
         """The i-th record for messages: `file.rec#key`."""
@@ -144,7 +150,8 @@ def _open_map(path):
     try:
         with open(path, 'rb') as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise RecordError(f'{path} is empty: write it again with scripts/prepare_imagenet.py or im2rec')
+                raise RecordError(f'{path} is empty: write it again with '
+                                  'scripts/prepare_imagenet.py or im2rec')
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise RecordError(f'cannot open the record file {path}: {error.strerror}') from error
@@ -162,7 +169,8 @@ def _read_index(path):
         raise RecordError(f'{path} is no record index (lines of key<tab>offset): '
                           'remove it to have it rebuilt from the records') from error
     if len(table) == 0:
-        raise RecordError(f'the index {path} is empty: remove it to have it rebuilt from the records')
+        raise RecordError(f'the index {path} is empty: remove it to have it rebuilt from the '
+                          'records')
     return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
 
 
@@ -174,8 +182,9 @@ def _scan(data, path):
         try:
             position = _record_end(data, position)
         except _Damaged as damage:
-            raise RecordError(f'{path} is damaged at offset {position} ({damage}): restore the file, '
-                              'or its .idx, with which the other records can be read') from damage
+            raise RecordError(f'{path} is damaged at offset {position} ({damage}): restore the '
+                              'file, or its .idx, with which the other records can be '
+                              'read') from damage
     return np.array(offsets, np.int64)
 
 
@@ -242,8 +251,8 @@ def _checksum(record):
 class RecordWriter:
     """Write `path` (`….rec`) and its `.idx` and `.lst`, as im2rec does; a context manager.
 
-    The files appear under their names when the block ends; after an exception nothing is left and nothing changed.
-    The `.rec` comes last, so where it exists its companions do.
+    The files appear under their names when the block ends; after an exception nothing is left and
+    nothing changed. The `.rec` comes last, so where it exists its companions do.
     """
 
     def __init__(self, path):
@@ -253,23 +262,27 @@ class RecordWriter:
         self.count = 0
 
     def __enter__(self):
-        self._folder = tempfile.TemporaryDirectory(prefix='.records-', dir=os.path.dirname(self.path) or '.')
+        self._folder = tempfile.TemporaryDirectory(prefix='.records-',
+                                                   dir=os.path.dirname(self.path) or '.')
         self._rec = self._create('rec', 'b')
         self._idx = self._create('idx', '', encoding='ascii')
         self._lst = self._create('lst', '', encoding='utf-8', errors='surrogateescape')
         return self
 
     def _create(self, name, mode, encoding=None, errors=None):
-        return open(os.path.join(self._folder.name, name), 'w' + mode, encoding=encoding, errors=errors)
+        return open(os.path.join(self._folder.name, name), 'w' + mode, encoding=encoding,
+                    errors=errors)
 
     def write(self, image, label, key=None, name=''):
         """Append the encoded `image` with its `label` (a number, or several).
 
-        `key` is its number in the index (default: how many came before), `name` its path in the `.lst`.
+        `key` is its number in the index (default: how many came before), `name` its path in the
+        `.lst`.
         """
         key = self.count if key is None else key
         if any(mark in name for mark in '\t\r\n'):
-            raise UserError(f'a tab or a line break in a file name cannot be listed: rename {name!r}')
+            raise UserError('a tab or a line break in a file name cannot be listed: rename '
+                            f'{name!r}')
         record = _build(image, label, key)
         if len(record) >= _MAX_PART:
             raise UserError(f'{name or key} has {len(image)} bytes, more than a record can hold')
@@ -293,7 +306,8 @@ class RecordWriter:
         if os.path.exists(self.path):
             os.remove(self.path)  # never the old records beside the new index
         for file in files:
-            os.replace(file.name, os.path.splitext(self.path)[0] + '.' + os.path.basename(file.name))
+            os.replace(file.name,
+                       os.path.splitext(self.path)[0] + '.' + os.path.basename(file.name))
         folder = os.open(os.path.dirname(self.path) or '.', os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -312,12 +326,15 @@ def _build(image, label, key):
 
 
 def _cut(record):
-    """Yield what goes into the file: the record's parts, cut at aligned magic words, and the padding."""
+    """Yield what goes into the file: the record's parts, cut at aligned magic words, and the
+    padding."""
     start, found = 0, record.find(MAGIC)
     while found >= 0:
         if found % 4 == 0:
-            yield _PART.pack(MAGIC, (_MIDDLE if start else _FIRST) << 29 | (found - start)) + record[start:found]
+            yield _PART.pack(MAGIC, (_MIDDLE if start else _FIRST) << 29 |
+                             (found - start)) + record[start:found]
             start = found + 4
         found = record.find(MAGIC, found + 1)
-    yield _PART.pack(MAGIC, (_LAST if start else _WHOLE) << 29 | (len(record) - start)) + record[start:]
+    yield _PART.pack(MAGIC,
+                     (_LAST if start else _WHOLE) << 29 | (len(record) - start)) + record[start:]
     yield bytes(-len(record) % 4)

@@ -1,8 +1,9 @@
 """Where labelled images come from: record files and class folders, behind one small interface.
 
-A source has `len(source)`; `source.labels`, int64, one per image, read without decoding any; `source.classes`,
-the tuple of class names; `source.read(i)`, the encoded bytes (raises `ImageError`); and `source.name(i)`, for messages.
-It can be pickled, so that every worker opens its files for itself.
+A source has `len(source)`; `source.labels`, int64, one per image, read without decoding any;
+`source.classes`, the tuple of class names; `source.read(i)`, the encoded bytes (raises
+`ImageError`); and `source.name(i)`, for messages. It can be pickled, so that every worker opens its
+files for itself.
 """
 import functools
 import logging
@@ -23,8 +24,8 @@ CLASSES_FILE = 'classes.txt'
 class RecordSource:
     """The images of a RecordIO file; see `RecordReader` for `rec`, `idx` and errors.
 
-    Labels come from the `.lst` beside the file, if it lists every record: one short file instead of a seek per image.
-    Each is compared with the record's own when that is read.
+    Labels come from the `.lst` beside the file, if it lists every record: one short file instead of
+    a seek per image. Each is compared with the record's own when that is read.
     """
 
     def __init__(self, rec, idx=None):
@@ -40,7 +41,8 @@ class RecordSource:
 
     @functools.cached_property
     def labels(self):
-        """int64 labels; raises `RecordError` for a record without exactly one whole number as its label."""
+        """int64 labels; raises `RecordError` for a record without exactly one whole number as its
+        label."""
         if self._listed is not None:
             return self._listed
         return np.array([self._header_label(i) for i in range(len(self))], np.int64)
@@ -51,12 +53,14 @@ class RecordSource:
         except ImageError:
             return 0  # a stand-in nobody meets: `read` raises for this record too
         if len(labels) != 1 or not _is_label(labels[0]):
-            raise RecordError(f'{self.name(i)} must have one whole number as its label, not {labels}')
+            raise RecordError(f'{self.name(i)} must have one whole number as its label, not '
+                              f'{labels}')
         return int(labels[0])
 
     @functools.cached_property
     def classes(self):
-        """The lines of `classes.txt` beside the file; without it, every label up to the highest, as a string."""
+        """The lines of `classes.txt` beside the file; without it, every label up to the highest, as
+        a string."""
         path = os.path.join(os.path.dirname(self._reader.path), CLASSES_FILE)
         if os.path.exists(path):
             return read_classes(path)
@@ -70,7 +74,8 @@ class RecordSource:
         """The encoded bytes of image i."""
         record = self._reader.read(i)
         if self._listed is not None and record.labels != (self._listed[i],):
-            raise ImageError(f'its label {record.labels} is not the {self._listed[i]} listed in {self._stem}.lst')
+            raise ImageError(f'its label {record.labels} is not the {self._listed[i]} listed in '
+                             f'{self._stem}.lst')
         return record.image
 
     def name(self, i):
@@ -79,10 +84,11 @@ class RecordSource:
 
 
 class FolderSource:
-    """The images directly inside `folder/<class>/`, both in alphabetical order; the first class has label 0.
+    """The images directly inside `folder/<class>/`, both in alphabetical order; the first class has
+    label 0.
 
-    Other files and hidden folders are passed over. A folder without classes, and a class without images,
-    is a `UserError`: it would shift the labels of the classes behind it.
+    Other files and hidden folders are passed over. A folder without classes, and a class without
+    images, is a `UserError`: it would shift the labels of the classes behind it.
     """
 
     def __init__(self, folder):
@@ -91,7 +97,8 @@ class FolderSource:
                                     if entry.is_dir() and not entry.name.startswith('.')))
         files = [_images(os.path.join(self.folder, name)) for name in self.classes]
         if not files:
-            raise UserError(f'{self.folder} holds no class folders: images belong into {self.folder}/<class>/')
+            raise UserError(f'{self.folder} holds no class folders: images belong into '
+                            f'{self.folder}/<class>/')
         self._files = [name for names in files for name in names]
         self.labels = np.repeat(np.arange(len(files)), [len(names) for names in files])
 
@@ -116,7 +123,8 @@ class FolderSource:
 
 
 def open_source(path, split):
-    """The source at `path`: a `.rec` file, or a folder that holds `<split>.rec` or a folder `<split>` of classes.
+    """The source at `path`: a `.rec` file, or a folder that holds `<split>.rec` or a folder
+    `<split>` of classes.
 
     Where a folder holds both, the records are taken. Raises `UserError` when there is none.
     """
@@ -128,8 +136,8 @@ def open_source(path, split):
         return RecordSource(rec)
     if os.path.isdir(folder):
         return FolderSource(folder)
-    raise UserError(f'no {split} data in {path}: neither the file {rec} nor the folder {folder} with class folders '
-                    'exists; --data-dir is the folder that holds them')
+    raise UserError(f'no {split} data in {path}: neither the file {rec} nor the folder {folder} '
+                    'with class folders exists; --data-dir is the folder that holds them')
 
 
 def check_labels(source, classes):
@@ -137,9 +145,9 @@ def check_labels(source, classes):
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(outside):
         first = outside[0]
-        raise UserError(f'{len(outside)} of {len(source)} labels are outside 0…{classes - 1}, the first of them '
-                        f'{source.labels[first]} at {source.name(first)}: the network has {classes} classes, '
-                        'choose as many as the data has')
+        raise UserError(f'{len(outside)} of {len(source)} labels are outside 0…{classes - 1}, the '
+                        f'first of them {source.labels[first]} at {source.name(first)}: the '
+                        f'network has {classes} classes, choose as many as the data has')
 
 
 def read_classes(path):
@@ -149,7 +157,8 @@ def read_classes(path):
 
 
 def write_classes(folder, names):
-    """Write `classes.txt` into the folder, in one step; a name with a line break is a `UserError`."""
+    """Write `classes.txt` into the folder, in one step; a name with a line break is a
+    `UserError`."""
     for name in names:
         if len(name.splitlines()) != 1:
             raise UserError(f'a class name must be one line: rename {name!r}')
@@ -169,14 +178,17 @@ def _entries(folder):
 
 
 def _images(folder):
-    names = sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(EXTENSIONS))
+    names = sorted(entry.name for entry in _entries(folder)
+                   if entry.name.lower().endswith(EXTENSIONS))
     if not names:
-        raise UserError(f'the class folder {folder} holds no images ({" ".join(EXTENSIONS)}): fill or remove it')
+        raise UserError(f'the class folder {folder} holds no images ({" ".join(EXTENSIONS)}): fill '
+                        'or remove it')
     return names
 
 
 def _read_list(path, keys):
-    """int64 labels of `keys` from a `.lst`, or None unless it lists each of them with one whole number."""
+    """int64 labels of `keys` from a `.lst`, or None unless it lists each of them with one whole
+    number."""
     if not os.path.exists(path):
         return None
     with open(path, encoding='utf-8', errors='surrogateescape') as file:
@@ -194,17 +206,21 @@ def _is_label(value):
 
 
 def check_classes(source, names):
-    """Raise `UserError` unless each class name of the source is the one a network knows under its label.
+    """Raise `UserError` unless each class name of the source is the one a network knows under its
+    label.
 
-    A validation folder that lacks a class, or has one more, shifts the labels of all behind it. Where one side calls
-    its classes by number, as record files without `classes.txt` do, names cannot be compared; that is a warning.
+    A validation folder that lacks a class, or has one more, shifts the labels of all behind it.
+    Where one side calls its classes by number, as record files without `classes.txt` do, names
+    cannot be compared; that is a warning.
     """
     for label, (own, known) in enumerate(zip(source.classes, names)):
         if own == known:
             continue
         if str(label) in (own, known):
-            _log.warning('class %d of the data is %r, and %r to the network: taken for the same, by number',
+            _log.warning('class %d of the data is %r, and %r to the network: taken for the same, '
+                         'by number',
                          label, own, known)
             return
-        raise UserError(f'class {label} of the data is {own!r}, but {known!r} to the network: the data must have '
-                        'the same class folders, or the same classes.txt, as the data the network was trained on')
+        raise UserError(f'class {label} of the data is {own!r}, but {known!r} to the network: the '
+                        'data must have the same class folders, or the same classes.txt, as the '
+                        'data the network was trained on')

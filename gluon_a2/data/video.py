@@ -1,8 +1,9 @@
 """Videos: any frame by its number, exactly that frame or an error.
 
-Presentation times are what is exact about a video. One pass over the packets, without decoding, lists them: frame i
-is the one shown i-th. To read it, the decoder is set to the last key frame at or before it and runs until a frame of
-exactly that time comes out. Where times cannot be trusted, frames are counted from the first on.
+Presentation times are what is exact about a video. One pass over the packets, without decoding,
+lists them: frame i is the one shown i-th. To read it, the decoder is set to the last key frame at
+or before it and runs until a frame of exactly that time comes out. Where times cannot be trusted,
+frames are counted from the first on.
 """
 import bisect
 import contextlib
@@ -20,9 +21,10 @@ from ..files import sha256
 from .cache import cache_folder
 from .images import MAX_PIXELS, ImageError, decode
 
-# Containers whose times are made up from a frame rate, or start anew, or cannot be sought in; and a codec some of
-# whose packets are never shown.
-COUNTED_FORMATS = frozenset(('avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf', 'gif'))
+# Containers whose times are made up from a frame rate, or start anew, or cannot be sought in; and a
+# codec some of whose packets are never shown.
+COUNTED_FORMATS = frozenset(
+    ('avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf', 'gif'))
 COUNTED_CODECS = frozenset(('vp8',))
 _MAGIC = 0x61326964783031  # 'a2idx01'
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -33,18 +35,20 @@ class VideoError(ImageError):
 
 
 class Index(NamedTuple):
-    """Presentation times of the frames and of the key frames, sorted, in the stream's unit; or a count alone."""
+    """Presentation times of the frames and of the key frames, sorted, in the stream's unit; or a
+    count alone."""
     counted: bool  # frames are known by their number, and `times` are the numbers
     times: Tuple[int, ...]
     keys: Tuple[int, ...]
 
 
 def open_video(path, cache=None):
-    """The video at `path`, a file or a folder of frames img_00001.jpg, img_00002.jpg, …; `VideoError`.
+    """The video at `path`, a file or a folder of frames img_00001.jpg, img_00002.jpg, …;
+    `VideoError`.
 
-    It has a length, the frames that can be shown, and `read(numbers)`: iterate over uint8 H×W×3 RGB frames of
-    ascending numbers, each as soon as it is decoded. What is found out about a file is kept in the folder `cache`
-    (`video-index` in `cache.cache_folder()` where not given).
+    It has a length, the frames that can be shown, and `read(numbers)`: iterate over uint8 H×W×3 RGB
+    frames of ascending numbers, each as soon as it is decoded. What is found out about a file is
+    kept in the folder `cache` (`video-index` in `cache.cache_folder()` where not given).
     """
     return FrameFolder(path) if os.path.isdir(path) else VideoFile(path, cache)
 
@@ -54,7 +58,8 @@ class FrameFolder:
 
     def __init__(self, path):
         self.path = os.fspath(path)
-        names = sorted(name for name in os.listdir(self.path) if name.startswith('img_') and name.endswith('.jpg'))
+        names = sorted(name for name in os.listdir(self.path)
+                       if name.startswith('img_') and name.endswith('.jpg'))
         if not names:
             raise VideoError('it is a folder without frames (img_00001.jpg, …)')
         first = int(names[0] != 'img_00000.jpg')
@@ -88,9 +93,11 @@ class VideoFile:
         return len(self._index.times)
 
     def timing(self):
-        """(presentation time of each frame, their unit in seconds, frames a second): ints and fractions."""
+        """(presentation time of each frame, their unit in seconds, frames a second): ints and
+        fractions."""
         with _reading(self.path), _opened(self.path) as (_, stream):
-            rate = Fraction(stream.average_rate or stream.guessed_rate or 25).limit_denominator(60000)
+            rate = Fraction(stream.average_rate or stream.guessed_rate
+                            or 25).limit_denominator(60000)
             return self._index.times, 1 / rate if self._index.counted else stream.time_base, rate
 
     def read(self, numbers):
@@ -99,7 +106,8 @@ class VideoFile:
         with _reading(self.path):
             found = 0
             if not self._index.counted:
-                with contextlib.suppress(VideoError):  # an open group of pictures may only seem damaged
+                # an open group of pictures may only seem damaged
+                with contextlib.suppress(VideoError):
                     for frame in _sought(self.path, times, self._index.keys):
                         found += 1
                         yield frame
@@ -112,12 +120,14 @@ def _checked(numbers, length):
     if any(b <= a for a, b in zip(numbers, numbers[1:])):
         raise ValueError(f'frame numbers must ascend, not {numbers}')
     if numbers and not 0 <= numbers[0] <= numbers[-1] < length:
-        raise VideoError(f'it has {length} frames, and no frame {numbers[-1] if numbers[-1] >= length else numbers[0]}')
+        raise VideoError(f'it has {length} frames, and no frame '
+                         f'{numbers[-1] if numbers[-1] >= length else numbers[0]}')
     return numbers
 
 
 def _sought(path, times, keys):
-    """Frames at `times`, from the key frames before them; ends early where one does not come out."""
+    """Frames at `times`, from the key frames before them; ends early where one does not come
+    out."""
     with _opened(path) as (container, stream):
         frames, now, convert = None, None, _import_av().video.reformatter.VideoReformatter()
         for time in times:
@@ -125,7 +135,8 @@ def _sought(path, times, keys):
             if now is None or key > now:  # otherwise it is nearer to go on
                 container.seek(key, stream=stream)
                 frames = _frames(container, stream, key)
-            frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= time), None)
+            frame = next((frame
+                          for frame in frames if frame.pts is not None and frame.pts >= time), None)
             if frame is None or frame.pts != time:
                 return
             now = time
@@ -135,8 +146,8 @@ def _sought(path, times, keys):
 def _frames(container, stream, key=None):
     """Decoded frames from the key frame at time `key` on, the next one where not given.
 
-    What is shown before it but comes after it in the file, as in an open group of pictures, refers to frames that the
-    decoder has not seen: it is left out.
+    What is shown before it but comes after it in the file, as in an open group of pictures, refers
+    to frames that the decoder has not seen: it is left out.
     """
     begun = False
     for packet in container.demux(stream):
@@ -179,7 +190,8 @@ def _pixels(frame, stream, convert):
 def _rotation(frame, stream):
     """Degrees counter-clockwise; older PyAV knows it of the stream."""
     rotation = getattr(frame, 'rotation', None)
-    return rotation if rotation is not None else getattr(stream, 'side_data', {}).get('DISPLAYMATRIX', 0)
+    return rotation if rotation is not None else getattr(stream, 'side_data', {}).get(
+        'DISPLAYMATRIX', 0)
 
 
 @contextlib.contextmanager
@@ -215,7 +227,8 @@ def _opened(path):
         if context is None:
             raise VideoError('its codec is not known')
         if (context.width or 0) * (context.height or 0) > MAX_PIXELS:
-            raise VideoError(f'its frames have {context.width} × {context.height} pixels, more than {MAX_PIXELS}')
+            raise VideoError(f'its frames have {context.width} × {context.height} pixels, more '
+                             f'than {MAX_PIXELS}')
         context.thread_count = 1  # the loader's processes share the cores
         yield container, streams[0]
 
@@ -285,7 +298,8 @@ def _cached_index(path, cache):
         raise VideoError(f'it cannot be read: {error.strerror}') from error
     if status.st_size == 0:
         raise VideoError('it is empty')
-    name = sha256(f'{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}'.encode('utf-8', 'surrogateescape'))
+    name = sha256(f'{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}'.encode(
+        'utf-8', 'surrogateescape'))
     kept = os.path.join(cache, name[:2], name + '.idx')
     index = _load(kept)
     if index is None:
@@ -313,7 +327,8 @@ def _load(kept):
 
 def _save(index, kept):
     """Keep an `Index`; a cache that cannot be written, as on a read-only disk, is done without."""
-    content = np.array([_MAGIC, index.counted, len(index.times), *index.times, *index.keys], '<i8').tobytes()
+    content = np.array(
+        [_MAGIC, index.counted, len(index.times), *index.times, *index.keys], '<i8').tobytes()
     draft = f'{kept}.{os.getpid()}'
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(kept), exist_ok=True)

@@ -1,4 +1,5 @@
-"""What can run an exported network: each takes pixels, float32 N×3×(T×)H×W, and gives logits, float32 N×classes.
+"""What can run an exported network: each takes pixels, float32 N×3×(T×)H×W, and gives logits,
+float32 N×classes.
 
 | engine      | files it needs                       | made by            |
 |-------------|--------------------------------------|--------------------|
@@ -30,17 +31,20 @@ class Found(NamedTuple):
 
 
 def find(path, engine=None, size=None):
-    """What `path`, a prefix or one of its files, and the name of an engine stand for, read and verified.
+    """What `path`, a prefix or one of its files, and the name of an engine stand for, read and
+    verified.
 
-    Where no engine is named, an .onnx file is for ONNX Runtime, anything else for MXNet. A pair of symbol and params
-    without metadata is taken as an image network of our preprocessing; `size`, the side of its input, must be given.
+    Where no engine is named, an .onnx file is for ONNX Runtime, anything else for MXNet. A pair of
+    symbol and params without metadata is taken as an image network of our preprocessing; `size`,
+    the side of its input, must be given.
     """
     if engine is None:
         engine = 'onnxruntime' if str(path).endswith(ONNX) else 'mxnet'
     if engine not in SUFFIXES:
         raise UserError(f'unknown engine {engine!r}: choose one of {", ".join(ENGINES)}')
     base = bundle_prefix(path)
-    prefix = base if base.name.endswith(SUFFIXES[engine]) else base.with_name(base.name + SUFFIXES[engine])
+    prefix = base if base.name.endswith(SUFFIXES[engine]) else base.with_name(base.name
+                                                                              + SUFFIXES[engine])
     if engine == 'onnxruntime':
         meta = read_meta(prefix)
         return Found(engine, read_verified(prefix, ONNX, meta), meta, str(prefix) + ONNX)
@@ -56,28 +60,36 @@ def find(path, engine=None, size=None):
 
 
 def _check_origin(meta, base, prefix):
-    """BundleError where `prefix` was made from another network than the files at `base` now hold."""
+    """BundleError where `prefix` was made from another network than the files at `base` now
+    hold."""
     now = read_meta(base)['files'].get(base.name + PARAMS, {}).get('sha256')
     if meta.get('made_from') != now:
-        raise BundleError(f'{prefix} was not made from the network that {base} is now: export it again')
+        raise BundleError(f'{prefix} was not made from the network that {base} is now: export it '
+                          'again')
 
 
 def bare_meta(prefix, size):
-    """What is taken for granted of a network without metadata; its classes are not known yet, and will be numbers."""
+    """What is taken for granted of a network without metadata; its classes are not known yet, and
+    will be numbers."""
     if size is None:
-        raise UserError(f'{prefix} has no metadata ({Path(prefix).name}-meta.json): say the side of its input, such as '
-                        '--size 224')
-    return {'network': Path(prefix).name, 'classes': None, 'layout': 'NCHW', 'input': 'data',
-            'input_shape': [3, size, size], 'output': 'logits', 'mean': list(MEAN), 'scale': SCALE, 'crop_ratio': 0.875,
-            'resize': 'bicubic', 'features': None, 'classifier': None, 'stride': [1, 1], 'precision': 'float32',
-            'training': {'data': 'not known'}}
+        raise UserError(f'{prefix} has no metadata ({Path(prefix).name}-meta.json): say the side '
+                        'of its input, such as --size 224')
+    return {
+        'network': Path(prefix).name, 'classes': None, 'layout': 'NCHW', 'input': 'data',
+        'input_shape': [3, size, size], 'output': 'logits', 'mean': list(MEAN), 'scale': SCALE,
+        'crop_ratio': 0.875, 'resize': 'bicubic', 'features': None, 'classifier': None, 'stride': [
+            1, 1
+        ], 'precision': 'float32', 'training': {'data': 'not known'}
+    }
 
 
 def start(found, ctx=None, mean_max=False):
-    """The engine of what was `found`, from pixels to logits. `ctx` is MXNet's context, the CPU where not given."""
+    """The engine of what was `found`, from pixels to logits. `ctx` is MXNet's context, the CPU
+    where not given."""
     if found.engine == 'onnxruntime':
         if mean_max or ctx is not None:
-            raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose --engine mxnet')
+            raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose '
+                            '--engine mxnet')
         return OnnxEngine(found.content, found.meta)
     from .mxnet_engine import MXNetEngine, mean_max_pooled
     bundle = mean_max_pooled(found.content) if mean_max else found.content
@@ -91,10 +103,13 @@ class OnnxEngine:
         try:
             import onnxruntime
         except ImportError as error:
-            raise UserError('running ONNX files needs ONNX Runtime: pip install onnxruntime') from error
+            raise UserError(
+                'running ONNX files needs ONNX Runtime: pip install onnxruntime') from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = choose_threads()[0]
-        self._session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+        self._session = onnxruntime.InferenceSession(content, options, providers=[
+            'CPUExecutionProvider'
+        ])
         self._input, self.classes = meta['input'], len(meta['classes'])
 
     def __call__(self, pixels):

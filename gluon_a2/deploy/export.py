@@ -1,4 +1,5 @@
-"""Writing a network in all the forms that are wanted, each held against the first before it counts."""
+"""Writing a network in all the forms that are wanted, each held against the first before it
+counts."""
 import dataclasses
 from pathlib import Path
 from typing import Optional
@@ -13,7 +14,8 @@ from .fold import fold
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """The forms to write, and what they are measured on: `data_dir`, or the embedded set the network was trained on."""
+    """The forms to write, and what they are measured on: `data_dir`, or the embedded set the
+    network was trained on."""
     fold: bool = False
     onnx: bool = False
     bf16: bool = False
@@ -41,17 +43,21 @@ def export(bundle, prefix, wanted):
     if wanted.fold:
         bundle, done, total = fold(bundle)
         wide, narrow = parity.fold_gap(original, bundle)
-        yield (f'{done} of {total} BatchNorms folded: the logits differ by {wide:.1e} of the largest, computed in '
-               f'float64 ({narrow:.1e} in float32)')
+        yield (f'{done} of {total} BatchNorms folded: the logits differ by {wide:.1e} of the '
+               f'largest, computed in float64 ({narrow:.1e} in float32)')
     onnx = None
     if wanted.onnx:
         from .onnx import OPSET, to_onnx
         onnx = to_onnx(bundle)
         gaps = parity.onnx_gaps(bundle, onnx)
         yield f'ONNX opset {OPSET}, input data, output logits, dynamic batch; largest difference from MXNet:'
-        yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}'] for gap in gaps)]
-    samples = {part: open_samples(bundle.meta, wanted.data_dir, part)
-               for part in (['train'] if wanted.int8 else []) + (['val'] if wanted.int8 or wanted.bf16 else [])}
+        yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}']
+                                                  for gap in gaps)]
+    samples = {
+        part: open_samples(bundle.meta, wanted.data_dir, part)
+        for part in (['train'] if wanted.int8 else [])
+        + (['val'] if wanted.int8 or wanted.bf16 else [])
+    }
     converted = dict(_converted(bundle, wanted, samples))
     sizes = {'mxnet': write_bundle(bundle, prefix, onnx)}
     yield f'{prefix}-symbol.json, {prefix.name}-0000.params, {prefix.name}-meta.json' + (
@@ -82,7 +88,8 @@ def _converted(bundle, wanted, samples):
 def _compare(original, prefix, sizes, source, wanted):
     """The forms just written, read back, beside what they were made from."""
     view = _one_view(original.meta)
-    forms = {'mxnet, not folded': (Classifier(original, **view), sizes['mxnet'])} if wanted.fold else {}
+    forms = {'mxnet, not folded': (Classifier(original, **view),
+                                   sizes['mxnet'])} if wanted.fold else {}
     for engine, size in sizes.items():
         name = f'{engine}, folded' if wanted.fold and engine == 'mxnet' else engine
         forms[name] = Classifier(str(prefix), engine=engine, **view), size

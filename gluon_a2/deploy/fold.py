@@ -1,10 +1,11 @@
 """Folding BatchNorms into convolutions, wherever that is exact in inference.
 
-A BatchNorm is s·x + t by channel. Behind a convolution that nothing else reads, s scales the convolution's kernels and
-t becomes its bias. The expansion's BatchNorm stands behind attention instead, on Z, whose columns are means of the
-columns of φ(X): each is weighted by a softmax, and such weights sum to 1. So s·Z + t is Z of s·φ(X) + t, and the
-BatchNorm folds into φ (of a non-local block, into g). What stays is the BatchNorms between a sum and a ReLU, of which
-a pre-activation network has one in every unit.
+A BatchNorm is s·x + t by channel. Behind a convolution that nothing else reads, s scales the
+convolution's kernels and t becomes its bias. The expansion's BatchNorm stands behind attention
+instead, on Z, whose columns are means of the columns of φ(X): each is weighted by a softmax, and
+such weights sum to 1. So s·Z + t is Z of s·φ(X) + t, and the BatchNorm folds into φ (of a non-local
+block, into g). What stays is the BatchNorms between a sum and a ReLU, of which a pre-activation
+network has one in every unit.
 """
 import numpy as np
 
@@ -21,14 +22,16 @@ def fold(bundle):
     norms = [node for node in graph.nodes() if node.op == 'BatchNorm']
     folded = [norm for norm in norms if _fold_one(graph, norm, arguments, statistics)]
     names = {node.name for node in graph.nodes() if node.op == 'null'}
-    kept = [{name: value for name, value in values.items() if name in names} for values in (arguments, statistics)]
+    kept = [{name: value for name, value in values.items() if name in names}
+            for values in (arguments, statistics)]
     meta = {**bundle.meta, 'folded': bundle.meta.get('folded', 0) + len(folded)}
     return bundle._replace(graph=graph.to_bytes(), arguments=kept[0], statistics=kept[1],
                            meta=meta), len(folded), len(norms)
 
 
 def without_fences(bundle):
-    """The `Bundle` with each fenced BatchNorm put on the array itself, which only training on a CPU must avoid."""
+    """The `Bundle` with each fenced BatchNorm put on the array itself, which only training on a CPU
+    must avoid."""
     graph = Graph(bundle.graph)
     remove_fences(graph)
     return bundle._replace(graph=graph.to_bytes())
@@ -41,20 +44,25 @@ def remove_fences(graph):
             continue
         norm, (x, _) = node.inputs[0][0], node.inputs[1]
         folding = norm.inputs[0][0]
-        if folding.op == 'Reshape' and folding.attr('shape', ()) == FENCE and folding.inputs[0] == (x, 0):
+        if folding.op == 'Reshape' and folding.attr('shape',
+                                                    ()) == FENCE and folding.inputs[0] == (x, 0):
             norm.inputs[0] = (x, 0)
             graph.replace(node, norm)
 
 
 def _fold_one(graph, norm, arguments, statistics):
-    """Fold one BatchNorm into the layer whose channels it scales; False, and no change, where that is not exact."""
+    """Fold one BatchNorm into the layer whose channels it scales; False, and no change, where that
+    is not exact."""
     layer = _layer_before(graph, norm)
-    if layer is None or norm.attr('axis', 1) != 1 or not layer.attr('flatten', True):  # Dense may keep other axes
+    # Dense may keep other axes
+    if layer is None or norm.attr('axis', 1) != 1 or not layer.attr('flatten', True):
         return False
     known = [source.name for node in (layer, norm) for source, _ in node.inputs[1:]]
-    if not all(name in arguments or name in statistics for name in known):  # a weight that is computed
+    # a weight that is computed
+    if not all(name in arguments or name in statistics for name in known):
         return False
-    gamma, beta, mean, variance = ((arguments if i < 3 else statistics)[norm.inputs[i][0].name].astype(np.float64)
+    gamma, beta, mean, variance = ((arguments if i < 3 else
+                                    statistics)[norm.inputs[i][0].name].astype(np.float64)
                                    for i in range(1, 5))
     if norm.attr('fix_gamma', True):
         gamma = np.ones_like(gamma)
@@ -81,15 +89,20 @@ def _layer_before(graph, norm):
     layer = source if source.op in ('Convolution', 'FullyConnected') else _averaged(source)
     if layer is None or layer.op not in ('Convolution', 'FullyConnected'):
         return None
-    if any(len(readers[variable]) != 1 for variable, _ in layer.inputs[1:]):  # weights that are shared
+    # weights that are shared
+    if any(len(readers[variable]) != 1 for variable, _ in layer.inputs[1:]):
         return None
     # Attention reads its values once, flattened; whoever takes only their shape does not mind.
-    values = [reader for reader, index in readers[layer] if not (reader and reader.op == 'reshape_like' and index == 1)]
+    values = [
+        reader for reader, index in readers[layer]
+        if not (reader and reader.op == 'reshape_like' and index == 1)
+    ]
     return layer if len(values) == 1 and _leads_only_to(values[0], source, norm, readers) else None
 
 
 def _leads_only_to(node, end, norm, readers):
-    """Whether all that `node` feeds, up to `end`, is one chain; `node` is `norm` itself where nothing lies between."""
+    """Whether all that `node` feeds, up to `end`, is one chain; `node` is `norm` itself where
+    nothing lies between."""
     while node is not None and node not in (end, norm):
         if len(readers[node]) != 1:
             return False
@@ -108,7 +121,8 @@ def _averaged(z):
     values, weights = (source for source, _ in z.inputs)
     if z.attr('transpose_b', False):
         return _averaged(values) if _sums_to_one(weights) else None  # Σ_j x_j w_ij, Eq. 4 and 5
-    product = weights.op == 'batch_dot' and weights.attr('transpose_a', False) and weights.attr('transpose_b', False)
+    product = weights.op == 'batch_dot' and weights.attr('transpose_a', False) and weights.attr(
+        'transpose_b', False)
     if product and all(_sums_to_one(source) for source, _ in weights.inputs):
         return _averaged(values)  # Σ_i x_i Σ_k b_ki v_jk, Eq. 7
     return None

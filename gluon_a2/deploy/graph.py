@@ -1,4 +1,5 @@
-"""A symbol's JSON as nodes that refer to each other, so that a graph can be rewritten without MXNet."""
+"""A symbol's JSON as nodes that refer to each other, so that a graph can be rewritten without
+MXNet."""
 import ast
 import dataclasses
 import json
@@ -7,7 +8,8 @@ from typing import Dict, List, Tuple
 
 @dataclasses.dataclass(eq=False)  # a node is itself, not its contents
 class Node:
-    """An operator, or a variable (`op` null); `inputs` are pairs of a node and which of its outputs is read."""
+    """An operator, or a variable (`op` null); `inputs` are pairs of a node and which of its outputs
+    is read."""
     op: str
     name: str
     attrs: Dict[str, str]
@@ -15,7 +17,8 @@ class Node:
     extra: dict  # what else its JSON holds, such as the subgraphs of a fused operator
 
     def attr(self, name, default):
-        """An attribute as a Python value: a number, a bool, a tuple, or a string that is none of them."""
+        """An attribute as a Python value: a number, a bool, a tuple, or a string that is none of
+        them."""
         try:
             return ast.literal_eval(self.attrs.get(name, repr(default)))
         except (ValueError, SyntaxError):
@@ -25,7 +28,8 @@ class Node:
 class Graph:
     """The nodes that the outputs `heads`, pairs of a node and its output, depend on.
 
-    The third number of an input or output in the JSON, which counts changes to an array, is left out; MXNet knows it.
+    The third number of an input or output in the JSON, which counts changes to an array, is left
+    out; MXNet knows it.
     """
 
     def __init__(self, content):
@@ -33,7 +37,10 @@ class Graph:
         nodes = []
         for node in graph['nodes']:
             inputs = [(nodes[source[0]], source[1]) for source in node['inputs']]
-            extra = {key: value for key, value in node.items() if key not in ('op', 'name', 'attrs', 'inputs')}
+            extra = {
+                key: value for key, value in node.items()
+                if key not in ('op', 'name', 'attrs', 'inputs')
+            }
             nodes.append(Node(node['op'], node['name'], dict(node.get('attrs', {})), inputs, extra))
         self.heads = [(nodes[head[0]], head[1]) for head in graph['heads']]
         self._attrs = graph.get('attrs', {})
@@ -49,7 +56,8 @@ class Graph:
             elif node not in seen:
                 seen.add(node)
                 stack.append((node, True))
-                stack.extend((source, False) for source, _ in reversed(node.inputs) if source not in seen)
+                stack.extend((source, False) for source, _ in reversed(node.inputs)
+                             if source not in seen)
         return order
 
     def readers(self):
@@ -72,13 +80,19 @@ class Graph:
         """The JSON that MXNet reads."""
         nodes = self.nodes()
         number = {node: i for i, node in enumerate(nodes)}
-        entries = [{'op': node.op, 'name': node.name, **({'attrs': node.attrs} if node.attrs else {}),
-                    'inputs': [[number[source], output, 0] for source, output in node.inputs], **node.extra}
-                   for node in nodes]
-        return json.dumps({
-            'nodes': entries, 'arg_nodes': [i for i, node in enumerate(nodes) if node.op == 'null'],
-            'heads': [[number[node], output, 0] for node, output in self.heads], 'attrs': self._attrs},
-            indent=2).encode()
+        entries = [{
+            'op': node.op,
+            'name': node.name, **({'attrs': node.attrs} if node.attrs else {}), 'inputs': [[
+                number[source], output, 0
+            ] for source, output in node.inputs], **node.extra
+        } for node in nodes]
+        return json.dumps(
+            {
+                'nodes': entries, 'arg_nodes': [
+                    i for i, node in enumerate(nodes) if node.op == 'null'
+                ], 'heads': [[number[node], output, 0]
+                             for node, output in self.heads], 'attrs': self._attrs
+            }, indent=2).encode()
 
 
 def variable(name):

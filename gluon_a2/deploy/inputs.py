@@ -1,4 +1,5 @@
-"""From what a user names to the files that are meant: files, folders, and patterns such as 'photos/*.jpg'."""
+"""From what a user names to the files that are meant: files, folders, and patterns such as
+'photos/*.jpg'."""
 import glob
 import os
 
@@ -8,8 +9,9 @@ from ..errors import UserError
 
 
 def expand(words, videos=False):
-    """The paths that `words` stand for, in their order: a folder for all images (or videos) in and below it, a pattern
-    for what it matches (** goes into folders), both sorted; anything else for itself. A folder of frames is one video.
+    """The paths that `words` stand for, in their order: a folder for all images (or videos) in and
+    below it, a pattern for what it matches (** goes into folders), both sorted; anything else for
+    itself. A folder of frames is one video.
 
     UserError for a folder or a pattern in which there is nothing of the kind.
     """

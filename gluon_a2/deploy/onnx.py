@@ -1,7 +1,8 @@
 """An exported network as an ONNX file: one file that runs without MXNet.
 
-Input `data`, float32 N×3×H×W or N×3×T×H×W, preprocessed as the metadata says; output `logits`, N×classes. The batch and
-the sizes are dynamic, as far as the network takes others. The file carries the metadata under the key `gluon_a2`.
+Input `data`, float32 N×3×H×W or N×3×T×H×W, preprocessed as the metadata says; output `logits`,
+N×classes. The batch and the sizes are dynamic, as far as the network takes others. The file carries
+the metadata under the key `gluon_a2`.
 """
 import contextlib
 import json
@@ -22,7 +23,8 @@ AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
 
 def to_onnx(bundle):
-    """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators that ONNX lacks."""
+    """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators
+    that ONNX lacks."""
     onnx = _import_onnx()
     require_float32(bundle)
     bundle = without_fences(bundle)  # their reshape has no counterpart
@@ -32,12 +34,13 @@ def to_onnx(bundle):
         path = os.path.join(folder, 'network.onnx')
         try:
             with _opset(onnx):
-                mx.onnx.export_model(
-                    parse_symbol(bundle.graph, bundle.meta['network']), values, [shape], [np.float32], path,
-                    dynamic=True, dynamic_input_shapes=[(None, 3) + (None,) * (len(shape) - 2)])
-        except (AttributeError, NotImplementedError) as error:  # what the converter raises of what it lacks
-            raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX, which lacks one of its operators: '
-                            f'{" ".join(map(str, error.args))}') from error
+                mx.onnx.export_model(parse_symbol(bundle.graph, bundle.meta['network']), values,
+                                     [shape], [np.float32], path, dynamic=True,
+                                     dynamic_input_shapes=[(None, 3) + (None, ) * (len(shape) - 2)])
+        # what the converter raises of what it lacks
+        except (AttributeError, NotImplementedError) as error:
+            raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX, which lacks one '
+                            f'of its operators: {" ".join(map(str, error.args))}') from error
         model = onnx.load(path)
     _describe(model, onnx, bundle.meta, len(shape))
     onnx.checker.check_model(model)
@@ -46,8 +49,8 @@ def to_onnx(bundle):
 
 @contextlib.contextmanager
 def _opset(onnx):
-    """A fence: MXNet's converter asks which operator set the installed onnx is for, and checks by it what it writes by
-    an older one.
+    """A fence: MXNet's converter asks which operator set the installed onnx is for, and checks by
+    it what it writes by an older one.
     """
     context, version = onnx.checker.DEFAULT_CONTEXT, onnx.defs.onnx_opset_version
     imports = context.opset_imports
@@ -66,8 +69,11 @@ def _describe(model, onnx, meta, axes):
     model.producer_name, model.doc_string = 'gluon_a2', f'{meta["network"]}: logits of preprocessed pixels'
     model.metadata_props.add(key='gluon_a2', value=json.dumps(meta, ensure_ascii=False))
     graph = model.graph
-    known, read = {value.name for value in graph.initializer}, {name for node in graph.node for name in node.input}
-    _keep(graph.input, lambda value: value.name not in known)  # the converter lists the weights, too
+    known, read = {value.name for value in graph.initializer}, {
+        name for node in graph.node for name in node.input
+    }
+    # the converter lists the weights, too
+    _keep(graph.input, lambda value: value.name not in known)
     _keep(graph.initializer, lambda value: value.name in read)  # and numbers that nothing needs
     names = dict(zip(range(2, axes), AXES[axes])) if not meta.get('fixed') else {}
     for axis, dim in enumerate(graph.input[0].type.tensor_type.shape.dim):

@@ -1,4 +1,5 @@
-"""Whether a network that was written in another form is still the same: logits side by side on real pixels."""
+"""Whether a network that was written in another form is still the same: logits side by side on real
+pixels."""
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from .engines import OnnxEngine
 from .mxnet_engine import MXNetEngine
 
 ONNX_TOLERANCE = 1e-4  # both sides in float32
-FOLD_TOLERANCE = 1e-5  # both sides in float64, so that only the folding and the rounding of its weights are seen
+# both sides in float64, so that only the folding and the rounding of its weights are seen
+FOLD_TOLERANCE = 1e-5
 
 
 class Gap(NamedTuple):
@@ -22,8 +24,8 @@ class Gap(NamedTuple):
 
 
 def onnx_gaps(bundle, content):
-    """A `Gap` for each batch of photographs, ONNX Runtime beside MXNet: batches of 1 and 8 (clips: 2), at the network's
-    own size and, where it takes others, at 10/7 of it (224 and 320).
+    """A `Gap` for each batch of photographs, ONNX Runtime beside MXNet: batches of 1 and 8 (clips:
+    2), at the network's own size and, where it takes others, at 10/7 of it (224 and 320).
 
     UserError at the first above `ONNX_TOLERANCE`.
     """
@@ -31,31 +33,35 @@ def onnx_gaps(bundle, content):
     sizes = [own] if bundle.meta.get('fixed') else [own, round(own * 320 / 224)]
     mxnet, other, gaps = MXNetEngine(bundle), OnnxEngine(content, bundle.meta), []
     cases = [(batch, size) for size in sizes for batch in (1, 2 if clips else 8)]
-    for batch, size in tqdm(cases, desc='comparing with MXNet', unit='batch', leave=False, disable=None):
+    for batch, size in tqdm(cases, desc='comparing with MXNet', unit='batch', leave=False,
+                            disable=None):
         pixels = photos(bundle.meta, batch, size)
         gaps.append(Gap(batch, size, relative_gap(other(pixels), mxnet(pixels))))
         if not gaps[-1].relative <= ONNX_TOLERANCE:
-            raise UserError(f'the ONNX file of {bundle.meta["network"]} differs from MXNet by {gaps[-1].relative:.1e} '
-                            f'of the largest logit at batch {batch}, size {size}, above {ONNX_TOLERANCE}: nothing was '
-                            'written; export without --onnx')
+            raise UserError(f'the ONNX file of {bundle.meta["network"]} differs from MXNet by '
+                            f'{gaps[-1].relative:.1e} of the largest logit at batch {batch}, size '
+                            f'{size}, above {ONNX_TOLERANCE}: nothing was written; export without '
+                            '--onnx')
     return gaps
 
 
 def fold_gap(bundle, folded):
     """(the relative difference of the folded network in float64, the same in float32).
 
-    UserError where the former is above `FOLD_TOLERANCE`. The latter is how far float32 rounds two equal networks apart.
+    UserError where the former is above `FOLD_TOLERANCE`. The latter is how far float32 rounds two
+    equal networks apart.
     """
     pixels = photos(bundle.meta, 2, bundle.meta['input_shape'][-1])
     try:
-        wide, narrow = (relative_gap(*(MXNetEngine(network, dtype=dtype)(pixels) for network in (folded, bundle)))
+        wide, narrow = (relative_gap(*(MXNetEngine(network, dtype=dtype)(pixels)
+                                       for network in (folded, bundle)))
                         for dtype in ('float64', 'float32'))
     except mx.MXNetError as error:  # a recurrent layer's first state is float32
-        raise UserError(f'{bundle.meta["network"]} cannot be computed in float64, so its folding cannot be checked: '
-                        'leave out --fold') from error
+        raise UserError(f'{bundle.meta["network"]} cannot be computed in float64, so its folding '
+                        'cannot be checked: leave out --fold') from error
     if not wide <= FOLD_TOLERANCE:
-        raise UserError(f'folding changed the logits of {bundle.meta["network"]} by {wide:.1e} of the largest, above '
-                        f'{FOLD_TOLERANCE}: leave out --fold')
+        raise UserError(f'folding changed the logits of {bundle.meta["network"]} by {wide:.1e} of '
+                        f'the largest, above {FOLD_TOLERANCE}: leave out --fold')
     return wide, narrow
 
 

@@ -1,4 +1,5 @@
-"""A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs; oneDNN computes both."""
+"""A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs; oneDNN computes
+both."""
 import contextlib
 import logging
 import os
@@ -20,18 +21,20 @@ ONEDNN = 'MKLDNN_QUANTIZE'  # what MXNet 1.9.1 calls oneDNN's way to fuse and qu
 
 # The type that an operator is fed; others get that of their first input.
 FED = {'Convolution': 'bfloat16'}
-# Operators that are computed in bfloat16 where they are fed it. Others are fed float32: matrix products, which MXNet
-# lacks in bfloat16 on a CPU, and what moves values about, which takes oneDNN's layouts of bfloat16 for others.
+# Operators that are computed in bfloat16 where they are fed it. Others are fed float32: matrix
+# products, which MXNet lacks in bfloat16 on a CPU, and what moves values about, which takes
+# oneDNN's layouts of bfloat16 for others.
 BFLOAT16 = frozenset(('Convolution', 'BatchNorm', 'Activation', 'Pooling', 'elemwise_add'))
 BFLOAT16_NUMBER = '12'  # of the type, in MXNet
 
 
 def to_bf16(bundle):
-    """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier: in bfloat16, logits
-    would have 8 bits, too few to tell classes apart, and the weights of a softmax would not sum to 1.
+    """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier: in
+    bfloat16, logits would have 8 bits, too few to tell classes apart, and the weights of a softmax
+    would not sum to 1.
 
-    The weights of convolutions are stored in bfloat16, which halves the file. MXNet's own converter is not used: it
-    feeds a bfloat16 convolution float32 pixels.
+    The weights of convolutions are stored in bfloat16, which halves the file. MXNet's own converter
+    is not used: it feeds a bfloat16 convolution float32 pixels.
     """
     require_float32(bundle)
     graph, arguments = Graph(without_fences(bundle).graph), dict(bundle.arguments)
@@ -50,13 +53,16 @@ def to_bf16(bundle):
                 source.attrs['__dtype__'] = BFLOAT16_NUMBER
         types[node] = wanted
     graph.heads = [_cast(node, output, 'float32', types, casts) for node, output in graph.heads]
-    return bundle._replace(graph=graph.to_bytes(), arguments=arguments, meta={**bundle.meta, 'precision': 'bfloat16'})
+    return bundle._replace(graph=graph.to_bytes(), arguments=arguments,
+                           meta={**bundle.meta, 'precision': 'bfloat16'})
 
 
 def _in_bfloat16(node):
     """Whether an operator, as it is set, is computed in bfloat16."""
-    kinds = {'Activation': ('act_type', ('relu',)), 'Pooling': ('pool_type', ('max', 'avg'))}.get(node.op)
-    return node.op in BFLOAT16 and (kinds is None or node.attrs.get(kinds[0], kinds[1][0]) in kinds[1])
+    kinds = {'Activation': ('act_type', ('relu', )),
+             'Pooling': ('pool_type', ('max', 'avg'))}.get(node.op)
+    return node.op in BFLOAT16 and (kinds is None
+                                    or node.attrs.get(kinds[0], kinds[1][0]) in kinds[1])
 
 
 def _cast(source, output, wanted, types, casts):
@@ -72,7 +78,8 @@ def _cast(source, output, wanted, types, casts):
 
 
 def _rounded(values):
-    """float32 values in bfloat16, its upper half: each rounded to the nearest, of two as near to the even one."""
+    """float32 values in bfloat16, its upper half: each rounded to the nearest, of two as near to
+    the even one."""
     bits = values.view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16_TYPE)
 
@@ -80,33 +87,42 @@ def _rounded(values):
 def to_int8(bundle, images, calibration='min-max'):
     """The `Bundle` in INT8, its ranges measured on `images`, preprocessed, float32 N×3×(T×)H×W.
 
-    BatchNorms are folded first. `calibration` sets the range of what lies between layers: 'min-max' is what was seen;
-    'entropy' cuts off what is rare, so that little is lost of the rest (as TensorRT does). Weights are stored in
-    float32 and quantized when the network is first run, so the file is as large as before.
+    BatchNorms are folded first. `calibration` sets the range of what lies between layers: 'min-max'
+    is what was seen; 'entropy' cuts off what is rare, so that little is lost of the rest (as
+    TensorRT does). Weights are stored in float32 and quantized when the network is first run, so
+    the file is as large as before.
     """
     if calibration not in CALIBRATIONS:
-        raise UserError(f'unknown calibration {calibration!r}: choose one of {", ".join(CALIBRATIONS)}')
+        raise UserError(f'unknown calibration {calibration!r}: choose one of '
+                        f'{", ".join(CALIBRATIONS)}')
     require_float32(bundle)
     _check_pools(bundle)
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
     with warnings.catch_warnings(), _quiet(), _told(bundle):
         warnings.simplefilter('ignore', UserWarning)
         symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
-            symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[bundle.meta['input']],
-            label_names=None, calib_mode=CALIBRATIONS[calibration], quantized_dtype='auto', quantize_mode='smart',
-            calib_data=mx.io.NDArrayIter(images, batch_size=min(8, len(images))), logger=logging.getLogger(__name__))
+            symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[
+                bundle.meta['input']
+            ], label_names=None, calib_mode=CALIBRATIONS[calibration], quantized_dtype='auto',
+            quantize_mode='smart', calib_data=mx.io.NDArrayIter(images, batch_size=min(
+                8, len(images))), logger=logging.getLogger(__name__))
         symbol = symbol.get_backend_symbol(ONEDNN)
-    meta = {**bundle.meta, 'precision': 'int8', 'calibration': {'kind': calibration, 'samples': len(images)}}
+    meta = {
+        **bundle.meta, 'precision': 'int8', 'calibration': {
+            'kind': calibration, 'samples': len(images)
+        }
+    }
     return _out_of_mxnet(symbol, arguments, statistics, meta)
 
 
 def _check_pools(bundle):
-    """UserError for a pooling other than of the maximum or the mean: MXNet dies of quantizing it, without a word."""
+    """UserError for a pooling other than of the maximum or the mean: MXNet dies of quantizing it,
+    without a word."""
     for node in Graph(bundle.graph).nodes():
         kind = node.attrs.get('pool_type', 'max')
         if node.op == 'Pooling' and kind not in ('max', 'avg'):
-            raise UserError(f'{bundle.meta["network"]} cannot be quantized: {node.name} pools by {kind}, which MXNet '
-                            'has not in INT8')
+            raise UserError(f'{bundle.meta["network"]} cannot be quantized: {node.name} pools by '
+                            f'{kind}, which MXNet has not in INT8')
 
 
 @contextlib.contextmanager
@@ -128,13 +144,16 @@ def _in_mxnet(bundle):
 
 def _out_of_mxnet(symbol, arguments, statistics, meta):
     names = set(symbol.list_inputs())  # the converters leave in what they no longer need
-    return Bundle(symbol.tojson().encode(), *({name: value.asnumpy() for name, value in values.items() if name in names}
-                                              for values in (arguments, statistics)), meta)
+    return Bundle(
+        symbol.tojson().encode(),
+        *({name: value.asnumpy() for name, value in values.items() if name in names}
+          for values in (arguments, statistics)), meta)
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Without the converter's remarks on each layer, by the root logger and, from C++, on standard error itself."""
+    """Without the converter's remarks on each layer, by the root logger and, from C++, on standard
+    error itself."""
     before, errors = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.WARNING)
     sys.stderr.flush()

@@ -1,12 +1,13 @@
 """MXNet's `.params` file format, read and written by us; dense arrays only.
 
-    0x112, 0, count | count arrays | count | count names         (integers of 8 bytes, little-endian)
-    array: magic, storage type 0, ndim, dims, device type, device id, type flag, values
-    name:  length, UTF-8
+    0x112, 0, count | count arrays | count | count names         (integers of 8 bytes,
+    little-endian) array: magic, storage type 0, ndim, dims, device type, device id, type flag,
+    values name:  length, UTF-8
 
-`mx.nd.save` truncates the old file first, does not sync, and can report success on a full disk; `mx.nd.load`
-takes damaged files silently, or crashes, or allocates gigabytes. What is written here is what it writes, byte for byte.
-What is read shares the memory of the file's bytes: a file can ask for no more than it brings.
+`mx.nd.save` truncates the old file first, does not sync, and can report success on a full disk;
+`mx.nd.load` takes damaged files silently, or crashes, or allocates gigabytes. What is written here
+is what it writes, byte for byte. What is read shares the memory of the file's bytes: a file can ask
+for no more than it brings.
 """
 import math
 import struct
@@ -15,12 +16,18 @@ import numpy as np
 
 from ..errors import UserError
 
-LIST, ARRAY, ARRAY_NUMPY = 0x112, 0xF993FAC9, 0xF993FACA  # the last also where shapes may hold zeros
-BFLOAT16 = np.dtype([('bfloat16', '<u2')])  # numpy has none; MXNet gives the upper halves of float32 this type
-TYPES = {**dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))), 12: BFLOAT16}
+# the last also where shapes may hold zeros
+LIST, ARRAY, ARRAY_NUMPY = 0x112, 0xF993FAC9, 0xF993FACA
+# numpy has none; MXNet gives the upper halves of float32 this type
+BFLOAT16 = np.dtype([('bfloat16', '<u2')])
+TYPES = {
+    **dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))), 12: BFLOAT16
+}
 FLAGS = {dtype: flag for flag, dtype in TYPES.items()}
-DEVICES = (1, 2, 3, 5)  # CPU, GPU, and the pinned and shared memory of a CPU; the values are the same
-MOST_AXES, MOST_ARRAYS, MOST_CHARACTERS = 32, 2 ** 16, 1024  # numpy's; and far above what networks have
+# CPU, GPU, and the pinned and shared memory of a CPU; the values are the same
+DEVICES = (1, 2, 3, 5)
+# numpy's; and far above what networks have
+MOST_AXES, MOST_ARRAYS, MOST_CHARACTERS = 32, 2 ** 16, 1024
 
 
 class ParamsError(UserError):
@@ -28,12 +35,13 @@ class ParamsError(UserError):
 
 
 def to_bytes(values):
-    """The file that holds `values`, {name: numpy array}, in their order; ValueError for what no file can hold."""
+    """The file that holds `values`, {name: numpy array}, in their order; ValueError for what no
+    file can hold."""
     parts = [struct.pack('<QQQ', LIST, 0, len(values))]
     for name, array in values.items():
         if array.dtype not in FLAGS or not array.ndim or not array.size:
-            raise ValueError(f'{name} is of type {array.dtype} and shape {array.shape}, which a .params file cannot '
-                             'hold')
+            raise ValueError(f'{name} is of type {array.dtype} and shape {array.shape}, which a '
+                             '.params file cannot hold')
         parts.append(struct.pack(f'<IiI{array.ndim}q', ARRAY, 0, array.ndim, *array.shape))
         parts.append(struct.pack('<iii', 1, 0, FLAGS[array.dtype]))  # on cpu(0)
         parts.append(np.ascontiguousarray(array).tobytes())
@@ -44,7 +52,8 @@ def to_bytes(values):
 
 
 def from_bytes(content, source):
-    """{name: numpy array} of a file's bytes; `ParamsError`, naming `source`, on anything that does not add up.
+    """{name: numpy array} of a file's bytes; `ParamsError`, naming `source`, on anything that does
+    not add up.
 
     The arrays are read-only views of `content`, not always aligned; bfloat16 is of type `BFLOAT16`.
     """
@@ -59,7 +68,8 @@ def from_bytes(content, source):
         if reader.left:
             raise ValueError(f'{reader.left} bytes follow its end')
     except ValueError as error:  # UnicodeDecodeError is one
-        raise ParamsError(f'{source} is not a sound .params file: {error}; copy or export it again') from error
+        raise ParamsError(
+            f'{source} is not a sound .params file: {error}; copy or export it again') from error
     return dict(zip(names, arrays))
 
 
@@ -75,7 +85,8 @@ def _array(reader):
         raise ValueError(f'an array in it has type {flag} and shape {shape}')
     if device not in DEVICES or index < 0:
         raise ValueError(f'an array in it is of device {index} of type {device}')
-    return np.frombuffer(reader.bytes(math.prod(shape) * TYPES[flag].itemsize), TYPES[flag]).reshape(shape)
+    return np.frombuffer(reader.bytes(math.prod(shape) * TYPES[flag].itemsize),
+                         TYPES[flag]).reshape(shape)
 
 
 def _name(reader):

@@ -3,11 +3,13 @@
     python scripts/train_imagenet.py -np 4 --max-restarts 3 …
     python scripts/train_imagenet.py -np 16 -H node1:8,node2:8 …
 
-The ranks are started directly and not with horovodrun, which loses their exit codes and kills them 5 s after SIGTERM.
+The ranks are started directly and not with horovodrun, which loses their exit codes and kills them
+5 s after SIGTERM.
 
-SIGTERM is a request to save and stop. It goes on to the ranks on this machine, since the ranks agree on it; where all
-are elsewhere it goes to the remote shells: srun passes it on, whereas with ssh the remote ranks end without saving
-(let the scheduler signal them). A second SIGTERM ends everything at once, and so does SIGINT.
+SIGTERM is a request to save and stop. It goes on to the ranks on this machine, since the ranks
+agree on it; where all are elsewhere it goes to the remote shells: srun passes it on, whereas with
+ssh the remote ranks end without saving (let the scheduler signal them). A second SIGTERM ends
+everything at once, and so does SIGINT.
 """
 import contextlib
 import ctypes
@@ -27,13 +29,16 @@ from pathlib import Path
 from ..errors import UserError
 
 FLAGS = ('num_proc', 'hosts', 'hostfile', 'network_interface', 'remote_shell', 'max_restarts')
-SIZES = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')  # where launchers tell a process how many ranks there are
-LAUNCHED = ('GLUON_A2_LAUNCH', 'HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')  # set by whoever starts ranks
-EXPORTED = re.compile(r'(HOROVOD|GLUON_A2|NCCL|MXNET)_\w+|OMP_NUM_THREADS|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
+# where launchers tell a process how many ranks there are
+SIZES = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')
+# set by whoever starts ranks
+LAUNCHED = ('GLUON_A2_LAUNCH', 'HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')
+EXPORTED = re.compile(
+    r'(HOROVOD|GLUON_A2|NCCL|MXNET)_\w+|OMP_NUM_THREADS|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
 
 MISTAKE = 2        # exit code of a rank that has told the user about a mistake
 PREEMPTED = 75     # EX_TEMPFAIL: stopped on request, and saved
-PATIENCE = 5       # s for the other ranks after the first has ended badly; their watchdogs are faster
+PATIENCE = 5  # s for the other ranks after the first has ended badly; their watchdogs are faster
 TELLING = 1.5      # s for the watchdogs to write fault.json after the last rank is gone
 POLL = 0.05        # s
 PR_SET_PDEATHSIG = 1
@@ -47,31 +52,41 @@ def ranks(environ=os.environ):
 def add_flags(parser):
     """Add the launcher's flags; their dests are FLAGS."""
     group = parser.add_argument_group('several processes')
-    group.add_argument('-np', '--num-proc', type=int, default=1, metavar='N', help='processes (ranks) to train with')
-    group.add_argument('-H', '--hosts', metavar='HOST:SLOTS,…', help='where they run; all here if not given')
-    group.add_argument('--hostfile', metavar='FILE', help='lines of "HOST slots=SLOTS", instead of --hosts')
-    group.add_argument('--network-interface', metavar='NAME', help='the network between the hosts, as in eth0')
-    group.add_argument('--remote-shell', metavar='CMD', default='ssh -o BatchMode=yes -o StrictHostKeyChecking=no '
-                       '{host}', help='runs its last argument, a line of shell, on {host}; inside a Slurm job: '
-                       '"srun --overlap -N1 -n1 -w {host} sh -c"')
-    group.add_argument('--max-restarts', type=int, default=0, metavar='N',
-                       help='after a fault, start the ranks again from the last checkpoint, at most so often')
+    group.add_argument('-np', '--num-proc', type=int, default=1, metavar='N', help='processes '
+                                                                                   '(ranks) to '
+                                                                                   'train with')
+    group.add_argument('-H', '--hosts', metavar='HOST:SLOTS,…', help='where they run; all here if '
+                                                                     'not given')
+    group.add_argument('--hostfile', metavar='FILE', help='lines of "HOST slots=SLOTS", instead of '
+                                                          '--hosts')
+    group.add_argument('--network-interface', metavar='NAME', help='the network between the hosts, '
+                                                                   'as in eth0')
+    group.add_argument(
+        '--remote-shell', metavar='CMD', default='ssh -o BatchMode=yes -o StrictHostKeyChecking=no '
+        '{host}', help='runs its last argument, a line of shell, on {host}; inside a Slurm job: '
+        '"srun --overlap -N1 -n1 -w {host} sh -c"')
+    group.add_argument(
+        '--max-restarts', type=int, default=0, metavar='N',
+        help='after a fault, start the ranks again from the last checkpoint, at most so often')
 
 
 def is_launcher(given, environ=os.environ):
-    """Whether this process is to start ranks; `given` holds the values of FLAGS. UserError if they make no sense."""
+    """Whether this process is to start ranks; `given` holds the values of FLAGS. UserError if they
+    make no sense."""
     for name, low in (('num_proc', 1), ('max_restarts', 0)):
         if given[name] < low:
             raise UserError(f'--{name.replace("_", "-")} must be {low} or more, not {given[name]}')
     several = given['num_proc'] > 1
     for name in ('hosts', 'hostfile', 'network_interface'):
         if given[name] and not several:
-            raise UserError(f'--{name.replace("_", "-")} is for several processes: say how many with -np')
+            raise UserError(
+                f'--{name.replace("_", "-")} is for several processes: say how many with -np')
     wanted = several or given['max_restarts'] > 0
     by = next((name for name in LAUNCHED if name in environ), None)
     if wanted and by:
-        raise UserError(f'this process was already started by a launcher ({by} is set): leave out -np and '
-                        '--max-restarts, or start the script without that launcher')
+        raise UserError(
+            f'this process was already started by a launcher ({by} is set): leave out -np and '
+            '--max-restarts, or start the script without that launcher')
     return wanted
 
 
@@ -82,8 +97,11 @@ def read_hosts(given):
     if given['hosts'] and given['hostfile']:
         raise UserError('--hosts and --hostfile exclude each other: give one of them')
     if given['hostfile']:
-        hosts = [_host_of(line, r'([\w.-]+)\s+slots\s*=\s*(\d+)', f'{given["hostfile"]}: "HOST slots=SLOTS"')
-                 for line in _lines(given['hostfile'])]
+        hosts = [
+            _host_of(line, r'([\w.-]+)\s+slots\s*=\s*(\d+)',
+                     f'{given["hostfile"]}: "HOST slots=SLOTS"')
+            for line in _lines(given['hostfile'])
+        ]
     elif given['hosts']:
         hosts = [_host_of(item, r'([\w.-]+):(\d+)', '--hosts: HOST:SLOTS,HOST:SLOTS') for item in
                  given['hosts'].split(',')]
@@ -93,8 +111,9 @@ def read_hosts(given):
     if len(dict(hosts)) < len(hosts):
         raise UserError('a host is named twice: give each host once, with all its slots')
     if slots < given['num_proc']:
-        raise UserError(f'-np {given["num_proc"]} asks for more ranks than the {slots} slots of the hosts: '
-                        'add hosts or slots, or start fewer ranks')
+        raise UserError(
+            f'-np {given["num_proc"]} asks for more ranks than the {slots} slots of the hosts: '
+            'add hosts or slots, or start fewer ranks')
     return hosts
 
 
@@ -102,15 +121,17 @@ def _lines(path):
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'--hostfile {path} cannot be read ({getattr(error, "strerror", "not text")}): '
-                        'give a text file of lines "HOST slots=SLOTS"') from error
+        raise UserError(
+            f'--hostfile {path} cannot be read ({getattr(error, "strerror", "not text")}): '
+            'give a text file of lines "HOST slots=SLOTS"') from error
     return [line for line in (line.partition('#')[0].strip() for line in lines) if line]
 
 
 def _host_of(text, pattern, form):
     match = re.fullmatch(pattern, text.strip())
     if not match or int(match.group(2)) < 1:
-        raise UserError(f'{text.strip()!r} is no host with its number of processes; {form} is expected')
+        raise UserError(
+            f'{text.strip()!r} is no host with its number of processes; {form} is expected')
     return match.group(1), int(match.group(2))
 
 
@@ -151,7 +172,8 @@ class Job:
 
 
 def _strip(arguments):
-    """(arguments of the script without those that the launcher sets itself, --resume given, --overwrite given)."""
+    """(arguments of the script without those that the launcher sets itself, --resume given,
+    --overwrite given)."""
     ours = ArgumentParser(allow_abbrev=False, add_help=False)
     add_flags(ours)
     ours.add_argument('--save-dir')
@@ -185,10 +207,13 @@ def slot_environment(job, slot, port, local):
     """What a rank of several finds in its environment; `local`: all ranks are on this machine."""
     from horovod.runner.gloo_run import create_slot_env_vars
     interface = job.given['network_interface']
-    environment = {**job.environment(), **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
-                   'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
-                   'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)}
-    environment.setdefault('HOROVOD_GLOO_TIMEOUT_SECONDS', '300')  # the watchdog finds a lost rank sooner
+    environment = {
+        **job.environment(), **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
+        'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
+        'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)
+    }
+    # the watchdog finds a lost rank sooner
+    environment.setdefault('HOROVOD_GLOO_TIMEOUT_SECONDS', '300')
     if interface:
         environment['NCCL_SOCKET_IFNAME'] = interface
     if interface or local:
@@ -203,26 +228,31 @@ def _own_address(interface):
         try:
             return socket.gethostbyname(socket.gethostname())
         except OSError as error:
-            raise UserError(f'this machine\'s name, {socket.gethostname()}, has no address: name the network with '
-                            '--network-interface') from error
+            raise UserError(
+                f'this machine\'s name, {socket.gethostname()}, has no address: name the network '
+                'with --network-interface') from error
     try:
         return get_driver_ip([interface])
     except (KeyError, RuntimeError) as error:
-        raise UserError(f'--network-interface {interface} has no address here: see ip -br addr') from error
+        raise UserError(
+            f'--network-interface {interface} has no address here: see ip -br addr') from error
 
 
 def _remote_line(command, environment):
-    """One line of shell. `exec` makes the remote shell's server the parent, so that the rank's watchdog sees it go."""
+    """One line of shell. `exec` makes the remote shell's server the parent, so that the rank's
+    watchdog sees it go."""
     names = ' '.join(f'{name}={shlex.quote(value)}' for name, value in sorted(environment.items())
                      if EXPORTED.fullmatch(name))
     return f'cd {shlex.quote(os.getcwd())} && exec env {names} {" ".join(map(shlex.quote, command))}'
 
 
 def _die_with_parent():
-    """A function for the child to call before its program: the kernel shall kill it when this process ends."""
+    """A function for the child to call before its program: the kernel shall kill it when this
+    process ends."""
     if not sys.platform.startswith('linux'):
         return None  # the watchdog sees the parent change
-    prctl, launcher = ctypes.CDLL(None).prctl, os.getpid()  # looked up here: little is safe between fork and exec
+    # looked up here: little is safe between fork and exec
+    prctl, launcher = ctypes.CDLL(None).prctl, os.getpid()
 
     def prepare():
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -240,7 +270,8 @@ class Rank:
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                             start_new_session=True, preexec_fn=_die_with_parent())
         except OSError as error:
-            raise UserError(f'{command[0]} cannot be started: {error.strerror}; see --remote-shell') from error
+            raise UserError(
+                f'{command[0]} cannot be started: {error.strerror}; see --remote-shell') from error
 
     def code(self):
         """None while it runs, else its exit code, negative for a signal."""
@@ -278,7 +309,9 @@ class Signals:
         self.stops = self.interrupts = 0
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {
+            number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         return self
 
     def __exit__(self, *exception):
@@ -297,11 +330,12 @@ class Signals:
 
 
 def launch(given, argv, save_dir):
-    """Start the ranks, wait for them, start them again after a fault; returns the exit code for this process.
+    """Start the ranks, wait for them, start them again after a fault; returns the exit code for
+    this process.
 
-    argv: the script's sys.argv; its launcher flags are taken out and --save-dir `save_dir` is put in.
-    0: all ranks ended well; 2: a rank has told the user about a mistake; 75: stopped on request, and saved;
-    130 and 143: interrupted and terminated; 1: a fault, and no restarts left.
+    argv: the script's sys.argv; its launcher flags are taken out and --save-dir `save_dir` is put
+    in. 0: all ranks ended well; 2: a rank has told the user about a mistake; 75: stopped on
+    request, and saved; 130 and 143: interrupted and terminated; 1: a fault, and no restarts left.
     """
     job, restarts = Job(given, argv, save_dir), given['max_restarts']
     if job.number > 1:
@@ -328,7 +362,8 @@ def _need_horovod():
     try:
         import horovod.runner  # noqa: F401
     except ImportError as error:
-        raise UserError('several processes need Horovod, which is not installed: run make horovod') from error
+        raise UserError(
+            'several processes need Horovod, which is not installed: run make horovod') from error
 
 
 def _attempt(job, command, signals):
@@ -355,8 +390,10 @@ def _starts(job, command, stack):
     starts = []
     for slot in plan:
         environment, local = slot_environment(job, slot, port, all_local), is_local(slot.hostname)
-        line = command if local else [*shlex.split(job.given['remote_shell'].replace('{host}', slot.hostname)),
-                                      _remote_line(command, environment)]
+        line = command if local else [
+            *shlex.split(job.given['remote_shell'].replace('{host}', slot.hostname)),
+            _remote_line(command, environment)
+        ]
         starts.append((slot.rank, line, environment, local))
     return starts
 
@@ -366,7 +403,8 @@ def _bad(code):
 
 
 def _wait(ranks, signals):
-    """Wait until all have ended, or some seconds after one has ended badly; returns the first that did, or None."""
+    """Wait until all have ended, or some seconds after one has ended badly; returns the first that
+    did, or None."""
     first, deadline, asked = None, None, False
     while any(rank.code() is None for rank in ranks):
         if signals.at_once():

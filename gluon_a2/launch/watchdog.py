@@ -1,17 +1,18 @@
 """Tell a dead, frozen or slow rank from a busy one, and bring the whole job down when one is lost.
 
-Horovod notices a dead rank, but waits for a frozen or a slow one. So every rank starts a watchdog: a small process in
-a session of its own, which no signal to the rank reaches. The watchdog of rank 0 is also the hub, a TCP server to which
-all watchdogs connect. JSON lines go both ways everywhere:
+Horovod notices a dead rank, but waits for a frozen or a slow one. So every rank starts a watchdog:
+a small process in a session of its own, which no signal to the rank reaches. The watchdog of rank 0
+is also the hub, a TCP server to which all watchdogs connect. JSON lines go both ways everywhere:
 
-    rank      -> watchdog  {step, phase, waiting, beats, orphan} at each change and every timeout/20, {end: how}, {join}
-    watchdog  -> rank      {} every timeout/20, {joined} or {refused: sentence}
-    watchdog  -> hub       {token, rank, host, …} once, then {step, phase, waiting, age, idle} and {end: how}
-    hub       -> watchdog  {joined}, {} as a pulse, {verdict: sentence}, {bye}
+    rank      -> watchdog  {step, phase, waiting, beats, orphan} at each change and every
+    timeout/20, {end: how}, {join} watchdog  -> rank      {} every timeout/20, {joined} or {refused:
+    sentence} watchdog  -> hub       {token, rank, host, …} once, then {step, phase, waiting, age,
+    idle} and {end: how} hub       -> watchdog  {joined}, {} as a pulse, {verdict: sentence}, {bye}
 
-`age` is the time since the rank's last sign of life, `idle` the time since its last progress; times are seconds.
-At a verdict the hub prints one line and writes fault.json, and each watchdog kills its rank, which works on a stopped
-process too. Only the standard library is imported: a watchdog starts in a few hundredths of a second.
+`age` is the time since the rank's last sign of life, `idle` the time since its last progress; times
+are seconds. At a verdict the hub prints one line and writes fault.json, and each watchdog kills its
+rank, which works on a stopped process too. Only the standard library is imported: a watchdog starts
+in a few hundredths of a second.
 """
 import atexit
 import contextlib
@@ -44,9 +45,11 @@ WAITING = 'waiting for the others'
 # ---- parts that the rank and its watchdog share
 
 class Clock:
-    """Seconds that this process has lived through: one leap, as when it was suspended, counts as `longest` at most.
+    """Seconds that this process has lived through: one leap, as when it was suspended, counts as
+    `longest` at most.
 
-    So a laptop that wakes up, or a job that the scheduler suspended as a whole, finds nobody overdue.
+    So a laptop that wakes up, or a job that the scheduler suspended as a whole, finds nobody
+    overdue.
     """
 
     def __init__(self, longest):
@@ -59,7 +62,8 @@ class Clock:
 
 
 class Channel:
-    """JSON objects, one a line, over a socket that never blocks; `closed` once the other side is gone."""
+    """JSON objects, one a line, over a socket that never blocks; `closed` once the other side is
+    gone."""
 
     def __init__(self, sock):
         sock.setblocking(False)
@@ -77,9 +81,12 @@ class Channel:
     def flush(self):
         try:
             self.backlog = self.backlog[self.socket.send(self.backlog):]
-        except BlockingIOError:  # goes with a later one; whoever does not read is silent as well, and judged by that
+        # goes with a later one; whoever does not read is silent as well, and judged by that
+        except BlockingIOError:
             pass
-        except OSError:  # what the other side wrote before it left can still be read, so receive() says when it is gone
+        # what the other side wrote before it left can still be read, so receive() says when it is
+        # gone
+        except OSError:
             self.backlog = b''
 
     def receive(self):
@@ -114,8 +121,8 @@ def _say(sentence):
 class Heart:
     """A rank's connection to its watchdog, which it starts.
 
-    timeout: seconds without a sign of life, or without progress while others wait, that make a fault.
-    folder: the run folder; where it exists, the hub writes fault.json into it.
+    timeout: seconds without a sign of life, or without progress while others wait, that make a
+    fault. folder: the run folder; where it exists, the hub writes fault.json into it.
 
     A context manager: leaving the block in order is `done()`, by an exception `fail()`.
     """
@@ -124,7 +131,8 @@ class Heart:
         self.rank, self.size, self.timeout = rank, size, timeout
         self._pid, self._parent = os.getpid(), os.getppid()
         self._at, self._beats = (None, None, False), 0
-        self._lock, self._ended, self._reply = threading.RLock(), threading.Event(), threading.Event()
+        self._lock, self._ended, self._reply = threading.RLock(), threading.Event(
+        ), threading.Event()
         self._refused = None
         self._listener = _listen() if rank == 0 else None
         self._token = os.urandom(16).hex()
@@ -133,9 +141,11 @@ class Heart:
         self._process = self._start(theirs)
         theirs.close()
         launched = 'GLUON_A2_LAUNCH' in os.environ
-        self._line.send({'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid, 'token': self._token,
-                         'folder': folder and str(Path(folder).resolve()), 'alone': size == 1 and not launched,
-                         'listener': self._listener and self._listener.fileno()})
+        self._line.send({
+            'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid, 'token': self._token,
+            'folder': folder and str(Path(folder).resolve()), 'alone': size == 1 and not launched,
+            'listener': self._listener and self._listener.fileno()
+        })
         if self._listener:
             self._port = self._listener.getsockname()[1]
             self._listener.close()
@@ -146,22 +156,25 @@ class Heart:
     def _start(self, theirs):
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
-        return subprocess.Popen(
-            [sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{self.rank}'], stdin=theirs,
-            stdout=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ, PYTHONPATH=path), cwd='/',
-            pass_fds=[self._listener.fileno()] if self._listener else [])
+        return subprocess.Popen([
+            sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{self.rank}'
+        ], stdin=theirs, stdout=subprocess.DEVNULL, start_new_session=True, env=dict(
+            os.environ, PYTHONPATH=path), cwd='/',
+                                pass_fds=[self._listener.fileno()] if self._listener else [])
 
     def serve(self):
         """Rank 0 only: the hub's address, to be broadcast and given to `join`; JSON-able."""
         return {'host': _address(), 'port': self._port, 'token': self._token}
 
     def join(self, address):
-        """Connect the watchdog to the hub at `address`; UserError where that fails for `timeout` seconds."""
+        """Connect the watchdog to the hub at `address`; UserError where that fails for `timeout`
+        seconds."""
         with self._lock:
             self._line.send({'join': address})
         answered = self._reply.wait(self.timeout + JOIN_SLACK)
         if self._refused or not answered:
-            raise UserError(self._refused or f'the watchdog of rank {self.rank} does not answer: start the run again')
+            raise UserError(self._refused or f'the watchdog of rank {self.rank} does not answer: '
+                                             'start the run again')
 
     def beat(self, step, phase):
         """Progress: `phase` of `step` goes on. About 20 µs where one of them changed, else 1 µs."""
@@ -201,8 +214,10 @@ class Heart:
             self._line.flush()
             if len(self._line.backlog) < BACKLOG:  # else a later pulse says it
                 step, phase, waiting = self._at
-                self._line.send({'step': step, 'phase': phase, 'waiting': waiting, 'beats': self._beats,
-                                 'orphan': os.getppid() != self._parent})
+                self._line.send({
+                    'step': step, 'phase': phase, 'waiting': waiting, 'beats': self._beats,
+                    'orphan': os.getppid() != self._parent
+                })
 
     def _pulse(self):
         interval, clock, heard = self.timeout / 20, Clock(self.timeout / 5), 0
@@ -215,9 +230,11 @@ class Heart:
             if self._ended.is_set():
                 return
             if self._line.closed or clock.now - heard > self.timeout:
-                # The main thread may be inside a collective that never returns: no exception would reach it.
+                # The main thread may be inside a collective that never returns: no exception would
+                # reach it.
                 how = 'has ended' if self._line.closed else f'gave no sign of life for {self.timeout:g} s'
-                _say(f'the watchdog of rank {self.rank} {how}: ending this rank, since nothing watches it any more')
+                _say(f'the watchdog of rank {self.rank} {how}: ending this rank, since nothing '
+                     'watches it any more')
                 os._exit(1)
 
     def _hear(self):
@@ -242,12 +259,14 @@ class Heart:
         if threading.current_thread() is not self._thread:
             self._thread.join(1)
         self._line.close()
-        if message['end'] == 'done' and (self.rank or self.size == 1):  # the hub stays for the others
+        # the hub stays for the others
+        if message['end'] == 'done' and (self.rank or self.size == 1):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
 
     def _at_exit(self):
-        """The interpreter ends and neither `done` nor `fail` was called: sys.exit, or an exception nobody caught."""
+        """The interpreter ends and neither `done` nor `fail` was called: sys.exit, or an exception
+        nobody caught."""
         if os.getpid() != self._pid:  # a forked child has inherited this hook
             return
         error = getattr(sys, 'last_value', None)
@@ -257,11 +276,13 @@ class Heart:
 
 def _told(error):
     """An exception as a sentence."""
-    return str(error) if isinstance(error, (UserError, OSError)) else f'{type(error).__name__}: {error}'
+    return str(error) if isinstance(error,
+                                    (UserError, OSError)) else f'{type(error).__name__}: {error}'
 
 
 def _one_machine():
-    """Whether all ranks share this machine, as the launcher says; a process without a launcher is alone."""
+    """Whether all ranks share this machine, as the launcher says; a process without a launcher is
+    alone."""
     return os.environ.get('HOROVOD_SIZE') == os.environ.get('HOROVOD_LOCAL_SIZE')
 
 
@@ -283,7 +304,8 @@ def _address():
         address = socket.gethostbyname(socket.gethostname())
         if not address.startswith('127.'):
             return address
-    # Debian maps the host's own name to a loopback address, so take the address that faces the launcher's machine.
+    # Debian maps the host's own name to a loopback address, so take the address that faces the
+    # launcher's machine.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:  # sends nothing
         towards.connect((os.environ.get('HOROVOD_GLOO_RENDEZVOUS_ADDR', '127.0.0.1'), 9))
         return towards.getsockname()[0]
@@ -295,7 +317,8 @@ class Guard:
     """The watch over one rank, this process's parent."""
 
     def __init__(self, line, given):
-        self.rank, self.timeout, self.pid, self.alone = (given[key] for key in ('rank', 'timeout', 'pid', 'alone'))
+        self.rank, self.timeout, self.pid, self.alone = (given[key] for key in ('rank', 'timeout',
+                                                                                'pid', 'alone'))
         self.line, self.clock, self.host = line, Clock(self.timeout / 5), socket.gethostname()
         self.hub = Hub(given, self.clock) if given['listener'] is not None else None
         self.at, self.beats = {'step': None, 'phase': None, 'waiting': False}, 0
@@ -307,7 +330,9 @@ class Guard:
         """Watch until the rank has ended, and as the hub until all have."""
         tick = min(0.1, self.timeout / 20)
         while not (self.finished and (self.hub is None or self.hub.finished)):
-            channels = [channel for channel in (self.line, self.link) if channel and not channel.closed]
+            channels = [
+                channel for channel in (self.line, self.link) if channel and not channel.closed
+            ]
             select.select(channels + (self.hub.channels() if self.hub else []), [], [], tick)
             self.clock.tick()
             if not self.finished:
@@ -375,14 +400,17 @@ class Guard:
         if self.hub:
             self.hub.finished = True
         if how not in ('done', 'failed'):  # who fails says so itself
-            _say(ENDS[how].format(name=f'rank {self.rank} on {self.host}', where='before it met the others'))
+            _say(ENDS[how].format(name=f'rank {self.rank} on {self.host}', where='before it met '
+                                                                                 'the others'))
 
     # -- the hub
 
     def report(self):
         self.reported = self.clock.now
-        self.link.send({**self.at, 'age': self.clock.now - self.heard, 'idle': self.clock.now - self.moved,
-                        **(self.ended or {})})
+        self.link.send({
+            **self.at, 'age': self.clock.now - self.heard, 'idle': self.clock.now - self.moved,
+            **(self.ended or {})
+        })
 
     def talk(self):
         """Say how the rank is, and hear what the hub has to say."""
@@ -404,19 +432,22 @@ class Guard:
         lost = self.link.closed or now - self.link_heard > self.timeout
         if lost and self.kill_at is None and not self.finished:
             if self.ended != {'end': 'done'}:
-                _say(f'rank {self.rank} on {self.host} has lost the watchdog of rank 0: ending this rank too')
+                _say(f'rank {self.rank} on {self.host} has lost the watchdog of rank 0: ending '
+                     'this rank too')
             self.kill_at = now
 
     def connect(self):
         address, now = self.address, self.clock.now
         try:
-            sock = socket.create_connection((address['host'], address['port']), min(1, self.timeout / 4))
+            sock = socket.create_connection((address['host'], address['port']),
+                                            min(1, self.timeout / 4))
         except OSError as error:
             if now > self.join_by:
                 self.address = None
                 self.line.send({'refused': (
-                    f'rank {self.rank} on {self.host} cannot reach rank 0 at {address["host"]}:{address["port"]} '
-                    f'({error}): mend the network or the firewall, or name the network with --network-interface')})
+                    f'rank {self.rank} on {self.host} cannot reach rank 0 at '
+                    f'{address["host"]}:{address["port"]} ({error}): mend the network or the '
+                    'firewall, or name the network with --network-interface')})
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.link, self.link_heard = Channel(sock), now
@@ -571,11 +602,13 @@ class Hub:
         """(the Peer at fault or None, sentence), or None while all is well."""
         live = [peer for peer in self.peers.values() if not peer.left]
         if self.ended:
-            if self.clock.now - self.ended_at < min(GRACE, self.timeout / 2) and len(self.ended) < len(live):
+            if self.clock.now - self.ended_at < min(GRACE, self.timeout / 2) and len(
+                    self.ended) < len(live):
                 return None
             return self.root_cause(live)
         now = self.clock.now
-        return self.frozen(live, now) or self.missing(now) or self.slow(live, now) or self.stalled(live, now)
+        return self.frozen(live, now) or self.missing(now) or self.slow(live, now) or self.stalled(
+            live, now)
 
     def root_cause(self, live):
         """Of the ranks that ended: the first that was not merely a consequence."""
@@ -584,21 +617,25 @@ class Hub:
             return None, f'all {self.size} ranks died {peer.where()} without a word: killed, or crashed'
         causes = [(peer, end) for peer, end in self.ended if not end.get('secondary')]
         known = [peer for peer, _ in self.ended]
-        for peer in live if not causes else ():  # Horovod may lose patience with a frozen rank before we do
+        # Horovod may lose patience with a frozen rank before we do
+        for peer in live if not causes else ():
             if peer not in known and peer.age(self.clock.now) > self.timeout / 4:
-                return peer, (f'{peer.name()} is frozen: no sign of life for {peer.age(self.clock.now):.0f} s '
-                              f'{peer.where()}')
+                return peer, (f'{peer.name()} is frozen: no sign of life for '
+                              f'{peer.age(self.clock.now):.0f} s {peer.where()}')
         peer, end = (causes or self.ended)[0]
-        return peer, ENDS[end['end']].format(name=peer.name(), where=peer.where(), sentence=end.get('sentence'))
+        return peer, ENDS[end['end']].format(name=peer.name(), where=peer.where(),
+                                             sentence=end.get('sentence'))
 
     def frozen(self, live, now):
         for peer in live:
-            if peer.age(now) > self.timeout and now - peer.heard < self.timeout / 2:  # its watchdog is not
+            # its watchdog is not
+            if peer.age(now) > self.timeout and now - peer.heard < self.timeout / 2:
                 return peer, f'{peer.name()} is frozen: no sign of life for {self.timeout:g} s {peer.where()}'
         return None
 
     def missing(self, now):
-        if len(self.peers) == self.size or self.begun is None or now - self.begun < self.timeout + JOIN_SLACK:
+        if len(self.peers
+               ) == self.size or self.begun is None or now - self.begun < self.timeout + JOIN_SLACK:
             return None
         rank = min(set(range(self.size)) - set(self.peers))
         return None, f'rank {rank} cannot be reached: it has not joined the others within {now - self.begun:.0f} s'
@@ -616,13 +653,15 @@ class Hub:
         if not late:
             return None
         peer = min(late, key=lambda peer: self.advance(peer, now))
-        return peer, (f'{peer.name()} keeps the others waiting: no progress for {peer.idle(now):.0f} s {peer.where()}')
+        return peer, (f'{peer.name()} keeps the others waiting: no progress for '
+                      f'{peer.idle(now):.0f} s {peer.where()}')
 
     def deadlock(self, waiting, now):
         if len(self.peers) < self.size or min(peer.idle(now) for peer in waiting) <= self.timeout:
             return None
         steps = sorted({peer.report['step'] for peer in waiting})
-        where = f'at step {steps[0]} (network?)' if len(steps) == 1 else f'at different steps ({steps[0]}–{steps[-1]})'
+        where = f'at step {steps[0]} (network?)' if len(
+            steps) == 1 else f'at different steps ({steps[0]}–{steps[-1]})'
         return None, f'no rank advances: all of them have waited for each other for {self.timeout:g} s {where}'
 
     def stalled(self, live, now):
@@ -654,15 +693,21 @@ class Hub:
         _say(sentence)
         if self.folder and os.path.isdir(self.folder):  # a run that came to nothing has removed it
             report = peer.report if peer else {'step': None, 'phase': None}
-            write_whole(Path(self.folder) / 'fault.json', json.dumps({
-                'rank': peer and peer.rank, 'host': peer and peer.host, 'step': report['step'],
-                'phase': report['phase'], 'reason': sentence, 'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')},
-                indent=1).encode())
+            write_whole(
+                Path(self.folder) / 'fault.json',
+                json.dumps(
+                    {
+                        'rank': peer and peer.rank, 'host': peer and peer.host,
+                        'step': report['step'], 'phase': report['phase'], 'reason': sentence,
+                        'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')
+                    }, indent=1).encode())
 
 
 def main():
-    """The watchdog process: its rank is at the other end of stdin, which first says what to watch."""
-    for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'):  # sent to all of a job, they are for the rank to act on
+    """The watchdog process: its rank is at the other end of stdin, which first says what to
+    watch."""
+    # sent to all of a job, they are for the rank to act on
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     line = Channel(socket.socket(fileno=0))
     while not line.closed:

@@ -1,7 +1,8 @@
 """What a machine must have to run MXNet 1.9.1, each question asked in one place.
 
-`gluon_a2.backend` asks before it imports MXNet and `gluon_a2.doctor` asks to report, so nothing heavy is imported here.
-A function named `*_fault` returns one sentence that names the fault and the way out, or None.
+`gluon_a2.backend` asks before it imports MXNet and `gluon_a2.doctor` asks to report, so nothing
+heavy is imported here. A function named `*_fault` returns one sentence that names the fault and the
+way out, or None.
 """
 import ctypes
 import importlib.util
@@ -17,11 +18,12 @@ CPU_WHEEL, GPU_WHEEL = 'mxnet', 'mxnet-cu112'
 WHEELS = (CPU_WHEEL, 'mxnet-native', 'mxnet-cu101', 'mxnet-cu102', 'mxnet-cu110', GPU_WHEEL)
 INSTALL_CPU = f'pip install {CPU_WHEEL}=={MXNET} "numpy<1.24"'
 
-# The GPU wheel holds machine code for these and no PTX, so no newer GPU can translate it for itself.
-# Code for sm_XY runs on GPUs of the same X and the same or a higher Y.
+# The GPU wheel holds machine code for these and no PTX, so no newer GPU can translate it for
+# itself. Code for sm_XY runs on GPUs of the same X and the same or a higher Y.
 ARCHITECTURES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 
-# What mxnet-cu112 links against, each after the ones it needs itself, and the pip package that has it.
+# What mxnet-cu112 links against, each after the ones it needs itself, and the pip package that has
+# it.
 CUDA_LIBRARIES = (
     ('libcudart.so.11.0', 'nvidia-cuda-runtime-cu11==11.8.89'),
     ('libnvrtc.so.11.2', 'nvidia-cuda-nvrtc-cu11==11.8.89'),
@@ -38,7 +40,8 @@ CUDA_LIBRARIES = (
 DRIVER = 'libcuda.so.1'
 
 # Where each launcher tells a process how many ranks share its machine.
-LOCAL_RANKS = ('HOROVOD_LOCAL_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE', 'MPI_LOCALNRANKS', 'SLURM_NTASKS_PER_NODE')
+LOCAL_RANKS = ('HOROVOD_LOCAL_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE', 'MPI_LOCALNRANKS',
+               'SLURM_NTASKS_PER_NODE')
 
 
 # ---- what is installed
@@ -82,7 +85,8 @@ def decord_fault(modules=None):
 
 
 def wheel_fault():
-    """Exactly one MXNet wheel, of the tested version; a build from source has no wheel's name and passes."""
+    """Exactly one MXNet wheel, of the tested version; a build from source has no wheel's name and
+    passes."""
     found = wheels()
     if len(found) > 1:
         return (f'{" and ".join(found)} are both installed and overwrite each other: '
@@ -110,13 +114,13 @@ def import_error_fault(error):
     text = str(error).strip()
     library = re.match(r'(\S+\.so[.\d]*): cannot open shared object file', text)
     if library:
-        return (f'{library.group(1)}, which MXNet needs, is missing: install it as a system package '
-                '(Debian: apt-get install libgomp1 libquadmath0)')
+        return (f'{library.group(1)}, which MXNet needs, is missing: install it as a system '
+                'package (Debian: apt-get install libgomp1 libquadmath0)')
     if isinstance(error, ModuleNotFoundError) and error.name != 'mxnet':
         return f'{error.name}, which MXNet needs, is not installed: run pip install {error.name}'
     first_line = text.splitlines()[0] if text else 'no message'
-    return (f'importing MXNet failed with {type(error).__name__} ({first_line}): '
-            f'run pip install --force-reinstall --no-deps {next(iter(wheels()), CPU_WHEEL)}=={MXNET}')
+    return (f'importing MXNet failed with {type(error).__name__} ({first_line}): run pip install '
+            f'--force-reinstall --no-deps {next(iter(wheels()), CPU_WHEEL)}=={MXNET}')
 
 
 def opencv_fault(ended):
@@ -134,13 +138,14 @@ def driver_fault():
     try:
         ctypes.CDLL(DRIVER)
     except OSError:
-        return (f'{DRIVER} is missing, so there is no NVIDIA driver for {GPU_WHEEL}: install the driver, '
-                f'or run pip uninstall -y {GPU_WHEEL}, then {INSTALL_CPU} (the cpu extra)')
+        return (f'{DRIVER} is missing, so there is no NVIDIA driver for {GPU_WHEEL}: install the '
+                f'driver, or run pip uninstall -y {GPU_WHEEL}, then {INSTALL_CPU} (the cpu extra)')
     return None
 
 
 def cuda_fault():
-    """Load the CUDA 11 libraries, which lie where the linker does not look: MXNet then finds them loaded."""
+    """Load the CUDA 11 libraries, which lie where the linker does not look: MXNet then finds them
+    loaded."""
     missing = {}
     for name, package in CUDA_LIBRARIES:
         try:
@@ -162,7 +167,8 @@ def cuda_library(name):
 
 
 def gpus(cuda=None):
-    """The GPUs this process may use, as the driver tells: [(name, (major, minor))]; none without a driver."""
+    """The GPUs this process may use, as the driver tells: [(name, (major, minor))]; none without a
+    driver."""
     try:
         cuda = cuda or ctypes.CDLL(DRIVER)
         failed = cuda.cuInit(0)
@@ -179,8 +185,10 @@ def _gpu(cuda, index):
     cuda.cuDeviceGet(ctypes.byref(device), index)
     cuda.cuDeviceGetName(name, len(name), device)
     major, minor = ctypes.c_int(), ctypes.c_int()
-    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
     return name.value.decode(errors='replace'), (major.value, minor.value)
 
 
@@ -200,7 +208,8 @@ def gpu_fault(index=0, found=None):
 def architecture_fault(gpu, capability):
     """The GPU wheel has no machine code for GPUs of compute capability 9.0 (Hopper) and later."""
     major, minor = capability
-    if any(major == built_major and minor >= built_minor for built_major, built_minor in ARCHITECTURES):
+    if any(major == built_major and minor >= built_minor
+           for built_major, built_minor in ARCHITECTURES):
         return None
     built = ', '.join(f'sm_{x}{y}' for x, y in ARCHITECTURES)
     return (f'{gpu} is sm_{major}{minor}, and {GPU_WHEEL} has machine code for {built} and no PTX: '
@@ -210,13 +219,16 @@ def architecture_fault(gpu, capability):
 # ---- CPU threads
 
 def cores():
-    """CPU cores this process may use: its affinity, or fewer where a container's quota grants fewer."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """CPU cores this process may use: its affinity, or fewer where a container's quota grants
+    fewer."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os,
+                                                      'sched_getaffinity') else os.cpu_count() or 1
     return min(allowed, cpu_quota() or allowed)
 
 
 def free_memory(root='/sys/fs/cgroup', meminfo='/proc/meminfo'):
-    """Bytes a process may still take: what the machine has free, or what is left of a container's limit."""
+    """Bytes a process may still take: what the machine has free, or what is left of a container's
+    limit."""
     with open(meminfo) as file:
         fields = dict(line.split(':') for line in file)
     free = int(fields['MemAvailable'].split()[0]) * 1024
@@ -237,7 +249,8 @@ def cpu_quota(root='/sys/fs/cgroup'):
         if (root / 'cpu.max').exists():  # cgroup v2: 'quota period'
             quota, period = (root / 'cpu.max').read_text().split()
         else:
-            quota, period = ((root / 'cpu' / f'cpu.cfs_{part}_us').read_text() for part in ('quota', 'period'))
+            quota, period = ((root / 'cpu' / f'cpu.cfs_{part}_us').read_text()
+                             for part in ('quota', 'period'))
         return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
     except (OSError, ValueError):  # no cgroup, or the quota is 'max'
         return None
@@ -253,7 +266,8 @@ def local_ranks(environ):
 
 
 def threads_fault(environ=os.environ):
-    """The user's OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts the process on it."""
+    """The user's OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts
+    the process on it."""
     asked = environ.get('OMP_NUM_THREADS')
     if not asked or re.match(r'[1-9][0-9]*\Z', asked):
         return None
@@ -261,7 +275,8 @@ def threads_fault(environ=os.environ):
 
 
 def choose_threads(environ=os.environ, available=None):
-    """(CPU threads for MXNet, where the number comes from): the user's, else every core shared by the local ranks."""
+    """(CPU threads for MXNet, where the number comes from): the user's, else every core shared by
+    the local ranks."""
     asked = environ.get('OMP_NUM_THREADS')
     if asked and not threads_fault(environ):
         return int(asked), 'OMP_NUM_THREADS'
@@ -269,4 +284,5 @@ def choose_threads(environ=os.environ, available=None):
     ranks, variable = local_ranks(environ)
     if ranks == 1:
         return available, 'all cores'
-    return max(1, available // ranks), f'{available} cores shared by the {ranks} local ranks of {variable}'
+    return max(
+        1, available // ranks), f'{available} cores shared by the {ranks} local ranks of {variable}'

@@ -9,26 +9,30 @@ gluon_nn = mx.gluon.nn
 
 
 class BasicBlock(gluon_nn.HybridBlock):
-    """Two 3×3×3 convolutions, each with BN, ReLU after the first and after the sum (He et al. 2016)."""
+    """Two 3×3×3 convolutions, each with BN, ReLU after the first and after the sum (He et al.
+    2016)."""
 
     def __init__(self, in_channels, channels, stride, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.body = gluon_nn.HybridSequential(prefix='')
-            self.body.add(conv(in_channels, channels, (3, 3, 3), (stride,) * 3, prefix='conv1_conv_'),
-                          FoldedBatchNorm(in_channels=channels, prefix='conv1_bn_'),
-                          gluon_nn.Activation('relu', prefix='conv1_relu_'),
-                          conv(channels, channels, (3, 3, 3), prefix='conv2_conv_'),
-                          FoldedBatchNorm(in_channels=channels, prefix='conv2_bn_'))
+            self.body.add(
+                conv(in_channels, channels, (3, 3, 3), (stride, ) * 3, prefix='conv1_conv_'),
+                FoldedBatchNorm(in_channels=channels, prefix='conv1_bn_'),
+                gluon_nn.Activation('relu', prefix='conv1_relu_'),
+                conv(channels, channels, (3, 3, 3), prefix='conv2_conv_'),
+                FoldedBatchNorm(in_channels=channels, prefix='conv2_bn_'))
             self.shortcut = None
             if stride != 1 or in_channels != channels:
                 self.shortcut = gluon_nn.HybridSequential(prefix='')
-                self.shortcut.add(conv(in_channels, channels, (1, 1, 1), (stride,) * 3, prefix='shortcut_conv_'),
-                                  FoldedBatchNorm(in_channels=channels, prefix='shortcut_bn_'))
+                self.shortcut.add(
+                    conv(in_channels, channels, (1, 1, 1), (stride, ) * 3, prefix='shortcut_conv_'),
+                    FoldedBatchNorm(in_channels=channels, prefix='shortcut_bn_'))
             self.relu = gluon_nn.Activation('relu', prefix='relu_')
 
     def hybrid_forward(self, F, x):
-        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))  # N×C×d'×h'×w'
+        # N×C×d'×h'×w'
+        return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class Res3D(gluon_nn.HybridBlock):
@@ -39,14 +43,16 @@ class Res3D(gluon_nn.HybridBlock):
         self.row, self.classes = row, classes
         with self.name_scope():
             self.features = gluon_nn.HybridSequential(prefix='')
-            self.features.add(conv(3, 64, (3, 7, 7), (1, 2, 2), prefix='conv1_conv_'),  # N×64×8×56×56
+            # N×64×8×56×56
+            self.features.add(conv(3, 64, (3, 7, 7), (1, 2, 2), prefix='conv1_conv_'),
                               FoldedBatchNorm(in_channels=64, prefix='conv1_bn_'),
                               gluon_nn.Activation('relu', prefix='conv1_relu_'))
             channels = 64
             for stage, width in enumerate((64, 128, 256, 512), 2):
                 for unit in (1, 2):
                     stride = 2 if stage > 2 and unit == 1 else 1
-                    self.features.add(BasicBlock(channels, width, stride, prefix=f'conv{stage}_unit{unit}_'))
+                    self.features.add(
+                        BasicBlock(channels, width, stride, prefix=f'conv{stage}_unit{unit}_'))
                     channels = width
             self.pool = SPACES[3].average_pool(prefix='pool_')
             self.fc = gluon_nn.Dense(classes, in_units=512, prefix='fc_')
@@ -56,9 +62,11 @@ class Res3D(gluon_nn.HybridBlock):
 
 
 class ConvNetLSTM(gluon_nn.HybridBlock):
-    """ResNet-50 on every frame, then an LSTM whose last output is classified: N×3×T×H×W → N×classes.
+    """ResNet-50 on every frame, then an LSTM whose last output is classified: N×3×T×H×W →
+    N×classes.
 
-    The baseline of Carreira and Zisserman (ref. [1]), with the paper's image backbone in the place of Inception-V1.
+    The baseline of Carreira and Zisserman (ref. [1]), with the paper's image backbone in the place
+    of Inception-V1.
     """
 
     def __init__(self, row, classes, hidden=512):
@@ -74,11 +82,13 @@ class ConvNetLSTM(gluon_nn.HybridBlock):
         frames = F.reshape(F.transpose(x, (0, 2, 1, 3, 4)), (-3, 0, 0, 0))  # NT×3×H×W
         pooled = F.reshape(self.pool(self.features(frames)), (-1, self._frames, 2048))  # N×T×2048
         states = self.lstm(pooled)  # N×T×hidden
-        return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))  # N×classes
+        # N×classes
+        return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))
 
 
 def gluoncv_network(name, source, **options):
-    """The network `source` of the GluonCV zoo as it comes; UserError, calling it `name`, without GluonCV."""
+    """The network `source` of the GluonCV zoo as it comes; UserError, calling it `name`, without
+    GluonCV."""
     try:
         from gluoncv.model_zoo import get_model
     except ImportError as error:
@@ -88,17 +98,20 @@ def gluoncv_network(name, source, **options):
 
 
 def from_gluoncv(row, classes):
-    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not installed."""
+    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not
+    installed."""
     net = gluoncv_network(row.name, row.source, nclass=classes, pretrained_base=False)
     net.apply(_fold)
-    for parameter in net.collect_params().values():  # initialized by chance; `initialize` would leave it so
+    # initialized by chance; `initialize` would leave it so
+    for parameter in net.collect_params().values():
         parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
     net.row, net.classes = row, classes
     return net
 
 
 def _fold(block):
-    """The fence of `FoldedBatchNorm`, put around a layer that is there already: it keeps its parameters."""
+    """The fence of `FoldedBatchNorm`, put around a layer that is there already: it keeps its
+    parameters."""
     if type(block) is gluon_nn.BatchNorm:
         block.__class__ = FoldedBatchNorm
 

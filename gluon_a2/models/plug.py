@@ -20,16 +20,17 @@ class After(mx.gluon.nn.HybridSequential):
 
 
 def plug(net, kind, places, ratio=4, identity=True, association='left', input_size=(224, 224)):
-    """Put a block `kind` (a2, nl or se) behind each of `places` in `net`, a HybridBlock; the new blocks by place.
+    """Put a block `kind` (a2, nl or se) behind each of `places` in `net`, a HybridBlock; the new
+    blocks by place.
 
     `net` must hold its weights already: its parameters keep their names, while the names of Gluon's
-    `save_parameters`, which follow the structure, change. With `identity` the outputs stay what they were. The new
-    blocks are initialized, and `ratio`, `identity`, `association` are as in `get_model`. `input_size`, (h, w) or
-    (d, h, w), is one the network can take: it is fed one blank input of it, to learn the channels at each place,
-    and association='auto' is decided for it.
+    `save_parameters`, which follow the structure, change. With `identity` the outputs stay what
+    they were. The new blocks are initialized, and `ratio`, `identity`, `association` are as in
+    `get_model`. `input_size`, (h, w) or (d, h, w), is one the network can take: it is fed one blank
+    input of it, to learn the channels at each place, and association='auto' is decided for it.
 
-    Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no feature map or has
-    such a block already, and a network without weights.
+    Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no
+    feature map or has such a block already, and a network without weights.
     """
     if kind not in BLOCK_KINDS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCK_KINDS)}')
@@ -44,7 +45,8 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
     for place in places:
         channels, size = shapes[place][1], shapes[place][2:]
         options = {'association': association, 'identity': identity, 'dims': len(size)}
-        blocks[place] = make_block(kind, channels, ratio, size, f'{net.prefix}{place.replace(".", "_")}_', **options)
+        blocks[place] = make_block(kind, channels, ratio, size,
+                                   f'{net.prefix}{place.replace(".", "_")}_', **options)
         if not names.isdisjoint(blocks[place].collect_params()):
             raise UserError(f'{place} already has a block {kind} behind it')
     first = next(iter(net.collect_params().values()))
@@ -53,12 +55,14 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
                                  ctx=first.list_ctx())
         blocks[place].cast(first.dtype)
         replace_child(parent, name, After(children[place], blocks[place]))
-    net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
+    net.apply(lambda block: block._clear_cached_op()
+              if isinstance(block, mx.gluon.HybridBlock) else None)
     return blocks
 
 
 def find(net, place):
-    """(parent, child's name) of the child at a dotted path; UserError naming the choices where it breaks off."""
+    """(parent, child's name) of the child at a dotted path; UserError naming the choices where it
+    breaks off."""
     parent, names = net, place.split('.')
     for depth, name in enumerate(names):
         if name not in parent._children:
@@ -75,12 +79,13 @@ def _output_shapes(net, children, input_size):
     lacking = [name for name, parameter in net.collect_params().items()
                if parameter._data is None and not parameter._deferred_init]
     if lacking:
-        raise UserError(f'the network has no weights yet ({lacking[0]} has none): initialize or load it before blocks '
-                        'are plugged in')
+        raise UserError(f'the network has no weights yet ({lacking[0]} has none): initialize or '
+                        'load it before blocks are plugged in')
     shapes, hooks = {}, []
     for place, child in children.items():
-        hooks.append(child.register_forward_hook(
-            lambda block, inputs, output, place=place: shapes.setdefault(place, getattr(output, 'shape', ()))))
+        hooks.append(
+            child.register_forward_hook(lambda block, inputs, output, place=place: shapes.
+                                        setdefault(place, getattr(output, 'shape', ()))))
     active = {block for block in _blocks(net) if getattr(block, '_active', False)}
     try:
         for block in active:  # a hybridized parent would call its children with symbols, once
@@ -97,7 +102,8 @@ def _output_shapes(net, children, input_size):
             block._active = True
     for place in children:
         if len(shapes.get(place, ())) not in (4, 5):
-            raise UserError(f'{place} yields no feature map to put a block behind, but {shapes.get(place, "nothing")}')
+            raise UserError(f'{place} yields no feature map to put a block behind, but '
+                            f'{shapes.get(place, "nothing")}')
     return shapes
 
 

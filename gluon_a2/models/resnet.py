@@ -20,7 +20,8 @@ class Bottleneck(gluon_nn.HybridBlock):
     ReLU, the post-activation habit, would never receive a gradient here.
     """
 
-    def __init__(self, in_channels, width, kernel, stride, branch_block=None, zero=False, prefix=None, params=None):
+    def __init__(self, in_channels, width, kernel, stride, branch_block=None, zero=False,
+                 prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         channels, point = 4 * width, (1,) * len(kernel)
         with self.name_scope():
@@ -30,7 +31,8 @@ class Bottleneck(gluon_nn.HybridBlock):
             self.conv3 = BNReLUConv(width, channels, point, zero=zero, prefix='conv3_')
             self.branch_block = branch_block
             projected = in_channels != channels or math.prod(stride) != 1
-            self.shortcut = conv(in_channels, channels, point, stride, prefix='shortcut_conv_') if projected else None
+            self.shortcut = conv(in_channels, channels, point, stride,
+                                 prefix='shortcut_conv_') if projected else None
 
     def hybrid_forward(self, F, x):
         a = self.preact(x)  # N×in×d×h×w
@@ -47,8 +49,8 @@ def make_block(kind, channels, ratio, size, prefix, **options):
     Inside, a2 and nl have channels/ratio. UserError for a ratio that leaves no channel.
     """
     if not isinstance(ratio, numbers.Integral) or not 1 <= ratio <= channels:
-        raise UserError(f'ratio must be a whole number from 1 to {channels}, the channels at {prefix[:-1]}, '
-                        f'not {ratio}')
+        raise UserError(f'ratio must be a whole number from 1 to {channels}, the channels at '
+                        f'{prefix[:-1]}, not {ratio}')
     inner, prefix = channels // ratio, f'{prefix}{kind}_'
     if kind == 'a2':
         return DoubleAttention(channels, inner, inner, input_size=size, prefix=prefix, **options)
@@ -59,15 +61,16 @@ def make_block(kind, channels, ratio, size, prefix, **options):
 
 
 class ResNet(gluon_nn.HybridBlock):
-    """`features` (the last map, after its BN-ReLU), global average pool, dropout, `fc` to `classes` logits.
+    """`features` (the last map, after its BN-ReLU), global average pool, dropout, `fc` to `classes`
+    logits.
 
     Built by `gluon_a2.models.get_model`, which checks its arguments. Input N×3×H×W, or N×3×D×H×W
-    where the row's `dims` is 3; output N×classes. `input_size` is what association='auto' is decided for.
-    Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
+    where the row's `dims` is 3; output N×classes. `input_size` is what association='auto' is
+    decided for. Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
     """
 
-    def __init__(self, row, classes=1000, blocks=None, ratio=None, association='left', input_size=None,
-                 identity=False, last_gamma=False, dropout=0.0):
+    def __init__(self, row, classes=1000, blocks=None, ratio=None, association='left',
+                 input_size=None, identity=False, last_gamma=False, dropout=0.0):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         self.blocks = row.blocks if blocks is None else blocks
@@ -90,13 +93,15 @@ class ResNet(gluon_nn.HybridBlock):
 
     def _add_stem(self, stem, size):
         stride = self._space(stem.stride)
-        self.features.add(conv(3, stem.channels, self._space(stem.kernel), stride, prefix='conv1_conv_'))
+        self.features.add(
+            conv(3, stem.channels, self._space(stem.kernel), stride, prefix='conv1_conv_'))
         self.features.add(BNReLU(stem.channels, self.row.dims, prefix='conv1_'))
         size = shrink(size, stride)
         if stem.pool:
             kernel, stride = self._space(stem.pool), self._space(pool_stride(stem.pool))
             padding = tuple(k // 2 for k in kernel)
-            self.features.add(SPACES[self.row.dims].max_pool(kernel, stride, padding, prefix='pool1_'))
+            self.features.add(SPACES[self.row.dims].max_pool(kernel, stride, padding,
+                                                             prefix='pool1_'))
             size = shrink(size, stride)
         return stem.channels, size
 
@@ -107,11 +112,14 @@ class ResNet(gluon_nn.HybridBlock):
             prefix, out = f'{name}_unit{unit}_', 4 * stage.width
             block = None
             if unit in self.blocks.get(name, ()):
-                block = make_block(self.row.kind, out, self._ratio, size, prefix, **self._block_options)
+                block = make_block(self.row.kind, out, self._ratio, size, prefix,
+                                   **self._block_options)
             k = stage.k[(unit - 1) % len(stage.k)]
-            self.features.add(Bottleneck(
-                channels, stage.width, self._space((k, 3, 3)), stride if unit == 1 else (1,) * len(stride),
-                branch_block=block if block and block.branch else None, zero=self._last_gamma, prefix=prefix))
+            self.features.add(
+                Bottleneck(channels, stage.width, self._space(
+                    (k, 3, 3)), stride if unit == 1 else (1, ) * len(stride),
+                           branch_block=block if block and block.branch else None,
+                           zero=self._last_gamma, prefix=prefix))
             if block and not block.branch:
                 self.features.add(block)
             channels = out

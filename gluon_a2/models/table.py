@@ -9,7 +9,8 @@ from ..errors import UserError
 
 
 class Stem(NamedTuple):
-    """The first convolution: kernel (time, height, width), channels, stride; then, where there is one, a max pool."""
+    """The first convolution: kernel (time, height, width), channels, stride; then, where there is
+    one, a max pool."""
     kernel: Tuple[int, int, int]
     channels: int
     stride: Tuple[int, int, int]
@@ -17,7 +18,8 @@ class Stem(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """`units` bottlenecks width → width → 4·width; unit u's middle kernel is k[u mod len(k)]×3×3."""
+    """`units` bottlenecks width → width → 4·width; unit u's middle kernel is k[u mod
+    len(k)]×3×3."""
     width: int
     units: int
     k: Tuple[int, ...]
@@ -33,7 +35,8 @@ class Backbone(NamedTuple):
     conv5: Stage
     frames: int
     size: int
-    blocks: Dict[str, Tuple[int, ...]]  # where A² and non-local blocks go: after these units, counted from 1
+    # where A² and non-local blocks go: after these units, counted from 1
+    blocks: Dict[str, Tuple[int, ...]]
     ratio: int  # their inner widths are the stage's channels over this
     dims: Tuple[int, ...] = (2, 3)  # which of image (2) and video (3) are in the zoo
 
@@ -41,8 +44,8 @@ class Backbone(NamedTuple):
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
 
 # An image network is the same row without its temporal numbers ("the same ResNet-50 but without the
-# temporal dimension", Section 3.1). Each figure that Table 1 leaves open is fixed by the #Params and
-# FLOPs the paper prints: the temporal strides, the pools, and the ratio 2 of the ResNet-50s.
+# temporal dimension", Section 3.1). Each figure that Table 1 leaves open is fixed by the #Params
+# and FLOPs the paper prints: the temporal strides, the pools, and the ratio 2 of the ResNet-50s.
 BACKBONES = {
     'resnet26': Backbone(  # every ablation; "4 @ Conv3&4" of Table 3 is the default placement
         Stem((3, 5, 5), 16, (1, 2, 2)),
@@ -78,7 +81,8 @@ BLOCK_KINDS = ('a2', 'nl', 'se')
 
 
 class Row(NamedTuple):
-    """One network of the zoo: which backbone, on images (2) or video (3), with which blocks, where."""
+    """One network of the zoo: which backbone, on images (2) or video (3), with which blocks,
+    where."""
     name: str
     backbone: str
     dims: int
@@ -103,7 +107,8 @@ class Row(NamedTuple):
 
     @property
     def stride(self):
-        """Input pixels (and frames) to one position of the last feature map, an entry for each space axis."""
+        """Input pixels (and frames) to one position of the last feature map, an entry for each
+        space axis."""
         total = [1, 1, 1]
         for stride in (self.table.stem.stride, pool_stride(self.table.stem.pool),
                        *(getattr(self.table, stage).stride for stage in STAGES)):
@@ -146,14 +151,17 @@ class BaselineRow(NamedTuple):
     fixed: bool = False  # whether it takes no other size
 
 
-BASELINE_ROWS = {row.name: row for row in (
-    BaselineRow('c3d', 'gluoncv', (16, 112, 112), (16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
-    BaselineRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (8, 32, 32), 'i3d_inceptionv10_dense0_',
-             'i3d_inceptionv1_kinetics400'),
-    BaselineRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (8, 16, 16), 'r2plus1d0_dense0_',
-             'r2plus1d_resnet34_kinetics400'),
-    BaselineRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
-    BaselineRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))}
+BASELINE_ROWS = {
+    row.name: row
+    for row in (BaselineRow('c3d', 'gluoncv', (16, 112, 112), (
+        16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
+                BaselineRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (
+                    8, 32, 32), 'i3d_inceptionv10_dense0_', 'i3d_inceptionv1_kinetics400'),
+                BaselineRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (
+                    8, 16, 16), 'r2plus1d0_dense0_', 'r2plus1d_resnet34_kinetics400'),
+                BaselineRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
+                BaselineRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))
+}
 
 
 class UnknownModel(UserError, ValueError):
@@ -161,7 +169,8 @@ class UnknownModel(UserError, ValueError):
 
 
 def list_models():
-    """The names of the paper's networks, sorted; `get_model` also takes those of `list_baselines`."""
+    """The names of the paper's networks, sorted; `get_model` also takes those of
+    `list_baselines`."""
     return sorted(ZOO)
 
 
@@ -171,11 +180,12 @@ def list_baselines():
 
 
 def find_row(name):
-    """The `Row` of a zoo network, or a `BaselineRow`, its name in any case; `UnknownModel` lists all names."""
+    """The `Row` of a zoo network, or a `BaselineRow`, its name in any case; `UnknownModel` lists
+    all names."""
     row = ZOO.get(name.lower()) or BASELINE_ROWS.get(name.lower())
     if row is None:
         near = difflib.get_close_matches(name.lower(), [*ZOO, *BASELINE_ROWS], n=1)
         hint = f' (did you mean {near[0]}?)' if near else ''
-        raise UnknownModel(f'unknown model {name!r}{hint}: choose one of {", ".join(list_models())}, '
-                           f'{", ".join(list_baselines())}')
+        raise UnknownModel(f'unknown model {name!r}{hint}: choose one of '
+                           f'{", ".join(list_models())}, {", ".join(list_baselines())}')
     return row

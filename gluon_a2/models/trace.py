@@ -1,13 +1,15 @@
 """The networks as symbols, in the layout of the Dual Path Networks code: traced, not defined again.
 
-`symbols/symbol_<net>.py` holds one line on top of this, and `symbols/<net>-symbol.json` what that gives.
+`symbols/symbol_<net>.py` holds one line on top of this, and `symbols/<net>-symbol.json` what that
+gives.
 """
 from ..backend import mx
 from .zoo import get_model
 
 
 def trace(name):
-    """The functions of a `symbol_<net>.py`: get_before_pool(), get_linear(num_classes), get_symbol(num_classes)."""
+    """The functions of a `symbol_<net>.py`: get_before_pool(), get_linear(num_classes),
+    get_symbol(num_classes)."""
 
     def get_before_pool():
         """The last feature map, N×C×h×w (or N×C×d×h×w)."""

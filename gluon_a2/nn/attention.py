@@ -21,7 +21,8 @@ ASSOCIATIONS = ('left', 'right', 'auto')
 
 
 def gather(F, a, b):
-    """Second-order attention pooling, Eq. 4: each g_i is the mean of a's columns under the weights b_i."""
+    """Second-order attention pooling, Eq. 4: each g_i is the mean of a's columns under the weights
+    b_i."""
     return F.batch_dot(a, b, transpose_b=True, name='gather')  # N×m×dhw · N×dhw×n → N×m×n
 
 
@@ -32,13 +33,15 @@ def distribute(F, g, v):
 
 def relate(F, b, v):
     """The inner product of Eq. 7: how much position i reads from position j."""
-    return F.batch_dot(b, v, transpose_a=True, transpose_b=True, name='relate')  # N×dhw×n · N×n×dhw → N×dhw×dhw
+    # N×dhw×n · N×n×dhw → N×dhw×dhw
+    return F.batch_dot(b, v, transpose_a=True, transpose_b=True, name='relate')
 
 
 def cheaper_association(m, n, positions):
     """The paper's rule (end of Section 2.3): 'left' where (dhw)² > mn, else 'right'.
 
-    It compares the sizes of the two first products; the multiply-adds agree with it exactly where m = n.
+    It compares the sizes of the two first products; the multiply-adds agree with it exactly where m
+    = n.
     """
     return 'left' if positions ** 2 > m * n else 'right'
 
@@ -46,7 +49,8 @@ def cheaper_association(m, n, positions):
 def resolve_association(association, m, n, positions):
     """'left' or 'right' from what the caller asked for; ValueError where that cannot be decided."""
     if association not in ASSOCIATIONS:
-        raise ValueError(f'unknown association {association!r}: choose one of {", ".join(ASSOCIATIONS)}')
+        raise ValueError(f'unknown association {association!r}: choose one of '
+                         f'{", ".join(ASSOCIATIONS)}')
     if association != 'auto':
         return association
     if positions is None:
@@ -56,7 +60,8 @@ def resolve_association(association, m, n, positions):
 
 
 def product_memory(m, n, positions, association, batch=1):
-    """Megabytes (2²⁰ bytes) of the first product in 32-bit floats: mn/2¹⁸ left, (dhw)²/2¹⁸ right (Section 2.3).
+    """Megabytes (2²⁰ bytes) of the first product in 32-bit floats: mn/2¹⁸ left, (dhw)²/2¹⁸ right
+    (Section 2.3).
 
     `positions` is dhw; `association` is 'left', 'right' or 'auto'.
     """
@@ -74,7 +79,8 @@ class DoubleAttention(GatherDistribute):
     m, n : int
         Channels of φ, and of θ and ρ; c/4 each where not given (Section 3.2).
     association : 'left', 'right' or 'auto'
-        Eq. 6, Eq. 7, or the cheaper of the two at `input_size`. `association` holds the choice made.
+        Eq. 6, Eq. 7, or the cheaper of the two at `input_size`. `association` holds the choice
+        made.
     input_size : tuple of int
         (h, w) or (d, h, w) of the input; only 'auto' needs it, and only 'auto' is bound to it.
     dims : 2 or 3
@@ -83,8 +89,8 @@ class DoubleAttention(GatherDistribute):
         Start as an exact identity (the expansion's weight is zero), to plug into a trained network.
     """
 
-    def __init__(self, channels, m=None, n=None, association='left', input_size=None, dims=2, identity=False,
-                 prefix=None, params=None):
+    def __init__(self, channels, m=None, n=None, association='left', input_size=None, dims=2,
+                 identity=False, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         m, n = (inner_width(channels, width) for width in (m, n))
         positions = math.prod(input_size) if input_size else None
@@ -97,7 +103,8 @@ class DoubleAttention(GatherDistribute):
             self.expand = pointwise(m, channels, dims, 'expand_', zero=identity)
 
     def gather(self, F, x):
-        """φ(X) and what is read of it: G (Eq. 4), or, right-associated, softmax(θ) still to be multiplied."""
+        """φ(X) and what is read of it: G (Eq. 4), or, right-associated, softmax(θ) still to be
+        multiplied."""
         phi = self.phi(x)  # N×m×h×w
         a = flatten_space(F, phi)  # N×m×dhw
         theta = positions_last(F, self.theta(x), self.n, self.dims)  # N×n×dhw
@@ -105,7 +112,8 @@ class DoubleAttention(GatherDistribute):
         return phi, a, (gather(F, a, b) if self.association == 'left' else b)
 
     def distribute(self, F, bag, x):
-        """softmax(ρ) spreads the bag over all positions (Eq. 5); the expansion carries it back to c channels."""
+        """softmax(ρ) spreads the bag over all positions (Eq. 5); the expansion carries it back to c
+        channels."""
         phi, a, gathered = bag
         rho = positions_first(F, self.rho(x), self.n, self.dims)  # N×dhw×n
         v = self._softmax(F, rho, 'distribute_attention')  # N×dhw×n

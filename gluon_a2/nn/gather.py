@@ -16,8 +16,8 @@ from ..backend import mx
 class GatherDistribute(mx.gluon.nn.HybridBlock):
     """X (N×C×H×W or N×C×D×H×W) → the same shape, by a subclass's `gather` and `distribute` (Eq. 1).
 
-    `gather(F, x)` gives what the block keeps of the whole space; `distribute(F, bag, x)` gives each position its share
-    of it, put back into x.
+    `gather(F, x)` gives what the block keeps of the whole space; `distribute(F, bag, x)` gives each
+    position its share of it, put back into x.
 
     `branch` says where a residual unit takes the block: on the unit's sum (False) or on
     its residual branch, before the sum (True).
@@ -37,7 +37,8 @@ class GatherDistribute(mx.gluon.nn.HybridBlock):
         return self.distribute(F, self.gather(F, x), x)
 
     def _softmax(self, F, x, name):
-        """Softmax over the last axis: the only axis that ONNX opset 12 exports with the maximum subtracted."""
+        """Softmax over the last axis: the only axis that ONNX opset 12 exports with the maximum
+        subtracted."""
         if self._half:
             return F.cast(F.softmax(F.cast(x, 'float32'), axis=-1, name=name), 'float16')
         return F.softmax(x, axis=-1, name=name)
@@ -54,8 +55,9 @@ def inner_width(channels, width, ratio=4):
 def flatten_space(F, x):
     """N×C×H×W or N×C×D×H×W → N×C×dhw.
 
-    Only for what `batch_dot` reads. The reshaped output of a Conv3D keeps oneDNN's blocked layout, and oneDNN's own
-    softmax and transpose then take it for a plain array: wrong numbers, or an error.
+    Only for what `batch_dot` reads. The reshaped output of a Conv3D keeps oneDNN's blocked layout,
+    and oneDNN's own softmax and transpose then take it for a plain array: wrong numbers, or an
+    error.
     """
     return F.reshape(x, (0, 0, -1))
 
@@ -63,13 +65,14 @@ def flatten_space(F, x):
 def positions_first(F, x, channels, dims):
     """N×C×H×W or N×C×D×H×W → N×dhw×C, given C and the number of space axes, in a plain layout.
 
-    A fence: the transpose comes before the flattening, since oneDNN reads the layout of a Conv3D output only
-    while it has five axes.
+    A fence: the transpose comes before the flattening, since oneDNN reads the layout of a Conv3D
+    output only while it has five axes.
     """
     channels_last = F.transpose(x, (0, *range(2, 2 + dims), 1))  # N×(D×)H×W×C
     return F.reshape(channels_last, (0, -1, channels))
 
 
 def positions_last(F, x, channels, dims):
-    """N×C×H×W or N×C×D×H×W → N×C×dhw, as `flatten_space`, but in a plain layout, for oneDNN's softmax."""
+    """N×C×H×W or N×C×D×H×W → N×C×dhw, as `flatten_space`, but in a plain layout, for oneDNN's
+    softmax."""
     return F.transpose(positions_first(F, x, channels, dims), (0, 2, 1))

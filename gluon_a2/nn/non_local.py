@@ -13,7 +13,8 @@ from .preact import pointwise
 
 
 class NonLocal(GatherDistribute):
-    """x + expand(Z), no subsampling, the same four BN-ReLU-Conv pieces as the A² block (Tables 2 and 3).
+    """x + expand(Z), no subsampling, the same four BN-ReLU-Conv pieces as the A² block (Tables 2
+    and 3).
 
     The map between positions has N×dhw×dhw values, which is what makes it costly (Section 2.4).
 
@@ -39,7 +40,8 @@ class NonLocal(GatherDistribute):
         """Each position's mean of all values, weighted by its likeness to their keys."""
         value, key = bag
         q = flatten_space(F, self.theta(x))  # N×k×dhw
-        relation = F.batch_dot(q, key, transpose_a=True, name='relate')  # N×dhw×k · N×k×dhw → N×dhw×dhw
+        # N×dhw×k · N×k×dhw → N×dhw×dhw
+        relation = F.batch_dot(q, key, transpose_a=True, name='relate')
         weight = self._softmax(F, relation, 'relate_attention')  # rows i sum to 1 over j
         z = F.batch_dot(flatten_space(F, value), weight, transpose_b=True, name='read')  # N×k×dhw
         return x + self.expand(F.reshape_like(z, value, name='unflatten'))  # N×c×h×w

@@ -24,11 +24,15 @@ class FoldedBatchNorm(gluon_nn.BatchNorm):
 
 
 def plain_pool(pool):
-    """Gluon's `pool`, its `layout` left unsaid: it is the default, and MXNet before 1.5 has no such attribute."""
+    """Gluon's `pool`, its `layout` left unsaid: it is the default, and MXNet before 1.5 has no such
+    attribute."""
 
     class Pool(pool):
         def hybrid_forward(self, F, x):
-            return F.Pooling(x, name='fwd', **{key: value for key, value in self._kwargs.items() if key != 'layout'})
+            return F.Pooling(
+                x, name='fwd', **{
+                    key: value for key, value in self._kwargs.items() if key != 'layout'
+                })
 
     return Pool
 
@@ -50,13 +54,15 @@ SPACES = {
 
 
 def conv(in_channels, channels, kernel, stride=None, bias=False, zero=False, prefix='conv_'):
-    """A convolution padded to keep its size at stride 1; as many space axes as `kernel` has numbers.
+    """A convolution padded to keep its size at stride 1; as many space axes as `kernel` has
+    numbers.
 
     `zero` starts its weight at zero, so that the branch it ends adds nothing at first.
     """
-    return SPACES[len(kernel)].conv(
-        channels, kernel, stride or (1,) * len(kernel), tuple(k // 2 for k in kernel), use_bias=bias,
-        in_channels=in_channels, weight_initializer='zeros' if zero else None, prefix=prefix)
+    return SPACES[len(kernel)].conv(channels, kernel, stride or (1, ) * len(kernel),
+                                    tuple(k // 2
+                                          for k in kernel), use_bias=bias, in_channels=in_channels,
+                                    weight_initializer='zeros' if zero else None, prefix=prefix)
 
 
 class BNReLU(gluon_nn.HybridBlock):
@@ -76,7 +82,8 @@ class BNReLU(gluon_nn.HybridBlock):
 class BNReLUConv(gluon_nn.HybridBlock):
     """BatchNorm, ReLU, convolution without bias: in_channels → channels."""
 
-    def __init__(self, in_channels, channels, kernel, stride=None, zero=False, prefix=None, params=None):
+    def __init__(self, in_channels, channels, kernel, stride=None, zero=False, prefix=None,
+                 params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.bn_relu = BNReLU(in_channels, len(kernel), prefix='')

@@ -1,11 +1,13 @@
-"""Squeeze-and-excitation (Hu et al. 2018, ref. [11]): first-order gathering, the same gate everywhere."""
+"""Squeeze-and-excitation (Hu et al. 2018, ref. [11]): first-order gathering, the same gate
+everywhere."""
 from ..backend import mx
 from .gather import GatherDistribute, inner_width
 from .preact import SPACES, conv
 
 
 class SqueezeExcite(GatherDistribute):
-    """x · sigmoid(W₂ relu(W₁ mean(x))): the gathering is a plain mean, the distribution ignores the position.
+    """x · sigmoid(W₂ relu(W₁ mean(x))): the gathering is a plain mean, the distribution ignores the
+    position.
 
     In a residual unit it scales the branch, before the sum, as its authors place it.
 
@@ -23,7 +25,8 @@ class SqueezeExcite(GatherDistribute):
             self.mean = SPACES[dims].average_pool(prefix='mean_')
             self.squeeze = conv(channels, width, (1,) * dims, bias=True, prefix='squeeze_conv_')
             self.relu = mx.gluon.nn.Activation('relu', prefix='squeeze_relu_')
-            self.excite = conv(width, channels, (1,) * dims, bias=True, zero=identity, prefix='excite_conv_')
+            self.excite = conv(width, channels, (1, ) * dims, bias=True, zero=identity,
+                               prefix='excite_conv_')
             self.sigmoid = mx.gluon.nn.Activation('sigmoid', prefix='excite_sigmoid_')
 
     def gather(self, F, x):

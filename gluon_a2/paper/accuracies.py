@@ -1,7 +1,8 @@
-"""Accuracies that others published, as data. None was measured here, and none stands in a column with what was.
+"""Accuracies that others published, as data. None was measured here, and none stands in a column
+with what was.
 
-`scripts/compare_zoo.py` prints them beside speeds measured in one run, each with its source. A network that is not
-among them has no published accuracy that is known here.
+`scripts/compare_zoo.py` prints them beside speeds measured in one run, each with its source. A
+network that is not among them has no published accuracy that is known here.
 """
 from typing import NamedTuple, Optional
 
@@ -16,7 +17,8 @@ ZOO_VIDEO = 'Kinetics-400 validation, as its model zoo gives it, clips'
 
 
 class Accuracy(NamedTuple):
-    """Of one network: per cent, `None` where not published; where that stands, and how it was measured there."""
+    """Of one network: per cent, `None` where not published; where that stands, and how it was
+    measured there."""
     network: str
     top1: float
     top5: Optional[float]
@@ -36,7 +38,8 @@ _RESNET, _MOBILENET = 'Classifications/ResNet.csv', 'Classifications/MobileNet.c
 _KINETICS = 'Action_Recognitions/Kinetics400.csv'
 
 ACCURACIES = {row.network: row for row in (
-    # Table 4 quotes the competitors from their own papers, whose stems are wider than those of the networks here.
+    # Table 4 quotes the competitors from their own papers, whose stems are wider than those of the
+    # networks here.
     _paper('resnet50', 'Table 4, quoting He et al. 2016', 75.3, 92.2, PAPER_IMAGE),
     _paper('resnet152', 'Table 4, quoting He et al. 2016', 77.0, 93.3, PAPER_IMAGE),
     _paper('se_resnet50', 'Table 4, quoting Hu et al. 2018', 76.7, 93.4, PAPER_IMAGE),
@@ -51,4 +54,5 @@ ACCURACIES = {row.network: row for row in (
     _zoo('c3d', _KINETICS, 59.5, None, f'{ZOO_VIDEO} of 16 frames, 2 apart, 112×112'),
     _zoo('r2plus1d_resnet34', _KINETICS, 71.6, None, f'{ZOO_VIDEO} of 16 frames, 2 apart, 112×112'),
     _zoo('i3d_inceptionv1', _KINETICS, 71.8, None, f'{ZOO_VIDEO} of 32 frames, 2 apart, 224×224'),
-    _zoo('i3d_nl5_resnet50_v1', _KINETICS, 75.2, None, f'{ZOO_VIDEO} of 32 frames, 2 apart, 224×224'))}
+    _zoo('i3d_nl5_resnet50_v1', _KINETICS, 75.2, None, f'{ZOO_VIDEO} of 32 frames, 2 apart, '
+                                                       '224×224'))}

@@ -1,6 +1,8 @@
-"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, as data: where it stands, and the network it is of.
+"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, as data: where it stands, and the
+network it is of.
 
-`scripts/count_cost.py` and `tests/test_paper.py` count the same networks and hold them to these figures.
+`scripts/count_cost.py` and `tests/test_paper.py` count the same networks and hold them to these
+figures.
 """
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -10,7 +12,8 @@ MILLION, GIGA = 1e6, 1e9
 class Figure(NamedTuple):
     """One network as the paper prints it: figures in units, `None` where it prints none.
 
-    Each figure is (value, place): the printed value and what one step of its last printed digit is worth.
+    Each figure is (value, place): the printed value and what one step of its last printed digit is
+    worth.
     """
     where: str
     label: str
@@ -22,7 +25,8 @@ class Figure(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """Another system of Tables 5 and 6: the network here, the FLOPs printed, and why ours differ."""
+    """Another system of Tables 5 and 6: the network here, the FLOPs printed, and why ours
+    differ."""
     where: str
     label: str
     flops: Optional[Tuple[float, float]]
@@ -56,28 +60,31 @@ _MULTIPLE = [
     ('a2', 2, 'Conv4', {'conv4': (1, 2)}, 7.581, 9.2, _m(925, 0)),
     ('a2', 4, 'Conv3&4', None, 7.719, 10.1, _g(1.85, 2))]
 
-_PLAIN = [('ResNet-26', 'resnet26_3d', 7.043, 8.3, None), ('ResNet-29', 'resnet29_3d', 7.620, 9.2, _m(900, 0))]
+_PLAIN = [('ResNet-26', 'resnet26_3d', 7.043, 8.3, None),
+          ('ResNet-29', 'resnet29_3d', 7.620, 9.2, _m(900, 0))]
 
 FIGURES = [
     Figure('Table 1', 'ResNet-26', 'resnet26_3d', None, _m(7.0, 1), _g(8.3)),
     Figure('Table 1', 'ResNet-29', 'resnet29_3d', None, _m(7.6, 1), _g(9.2)),
-    Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1), _g(31.3)),
-    *(Figure('Table 2', label, model, None, _m(p), _g(f), d) for label, model, p, f, d in _PLAIN),
-    *(_ablation('Table 2', kind, 1, at, {at.lower(): (2,)}, p, f, d) for kind, at, p, f, d in _SINGLE),
-    *(Figure('Table 3', label, model, None, _m(p), _g(f), d) for label, model, p, f, d in _PLAIN),
+    Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1),
+           _g(31.3)), *(Figure('Table 2', label, model, None, _m(p), _g(f), d)
+                        for label, model, p, f, d in _PLAIN),
+    *(_ablation('Table 2', kind, 1, at, {at.lower(): (2, )}, p, f, d)
+      for kind, at, p, f, d in _SINGLE), *(Figure('Table 3', label, model, None, _m(p), _g(f), d)
+                                           for label, model, p, f, d in _PLAIN),
     *(_ablation('Table 3', *row) for row in _MULTIPLE),
     Figure('Table 5', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(40.8)),
     Figure('Table 6', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(41.6)),
     Figure('Section 3.3', 'A²-Net ResNet-50, image', 'a2_resnet50', None, _m(33.0, 1), _g(6.5)),
 ]
 
-# 31.3 G (Table 1, without blocks) and 41.6 G (Table 6, with) differ by what 30.5 G and 40.8 G (Table 5) differ by:
-# the paper counts two networks under one name. The design here is Table 5's.
+# 31.3 G (Table 1, without blocks) and 41.6 G (Table 6, with) differ by what 30.5 G and 40.8 G
+# (Table 5) differ by: the paper counts two networks under one name. The design here is Table 5's.
 CONTRADICT_TABLE_5 = {('Table 1', 'ResNet-50'), ('Table 6', 'A²-Net ResNet-50, video')}
 
 I3D = 'an inflated Inception-V1, as the original; the difference is not explained'
-R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both its convolutions, the original one "
-            'for each, which is 1.95 G more')
+R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both its convolutions, "
+            'the original one for each, which is 1.95 G more')
 RES3D = 'as printed by Tran et al.; the difference is not explained'
 LSTM = 'the paper prints none; here the frames go through its image ResNet-50'
 

@@ -1,11 +1,12 @@
-"""Checkpoints: folders that are whole or absent, hold no pickle, and are verified before they are used.
+"""Checkpoints: folders that are whole or absent, hold no pickle, and are verified before they are
+used.
 
     <run>/checkpoints/step-00001437/
-        tensors.safetensors     parameters (param/…) and optimizer states (state/…/0)
-        manifest.json           counters, recipe, size and SHA-256 of the tensors, and of the manifest itself
+        tensors.safetensors     parameters (param/…) and optimizer states (state/…/0) manifest.json
+        counters, recipe, size and SHA-256 of the tensors, and of the manifest itself
 
-A checkpoint is written under a temporary name, synced, and renamed. The newest valid one is found even
-when a newer one is damaged. The last two are kept, and the best.
+A checkpoint is written under a temporary name, synced, and renamed. The newest valid one is found
+even when a newer one is damaged. The last two are kept, and the best.
 """
 import json
 import logging
@@ -34,42 +35,52 @@ class CheckpointError(UserError):
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by name (numpy), the `state` (plain values), and whether it was the best of its run when written."""
+    """Tensors by name (numpy), the `state` (plain values), and whether it was the best of its run
+    when written."""
     path: Path
     tensors: Dict[str, np.ndarray]
     state: dict
     best: bool = False
 
     def check(self, expected):
-        """Raise CheckpointError unless the tensors are exactly those of {name: shape}; names some that are not."""
+        """Raise CheckpointError unless the tensors are exactly those of {name: shape}; names some
+        that are not."""
         wrong = [f'{name} is missing' for name in expected if name not in self.tensors]
         wrong += [f'{name} is not of this network' for name in self.tensors if name not in expected]
-        wrong += [f'{name} is {self.tensors[name].shape}, not {tuple(shape)}' for name, shape in expected.items()
-                  if name in self.tensors and self.tensors[name].shape != tuple(shape)]
+        wrong += [
+            f'{name} is {self.tensors[name].shape}, not {tuple(shape)}'
+            for name, shape in expected.items()
+            if name in self.tensors and self.tensors[name].shape != tuple(shape)
+        ]
         if wrong:
             more = f', and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-            raise CheckpointError(f'{self.path} does not fit this network ({"; ".join(wrong[:3])}{more}): '
-                                  'resume the run it belongs to, with the code that wrote it')
+            raise CheckpointError(f'{self.path} does not fit this network '
+                                  f'({"; ".join(wrong[:3])}{more}): resume the run it belongs to, '
+                                  'with the code that wrote it')
 
 
 # ---- writing
 
 def save(folder, step, tensors, state, keep=2, best=False):
-    """Write checkpoint `step` into `folder`, then remove all but the newest `keep` and the best; its path.
+    """Write checkpoint `step` into `folder`, then remove all but the newest `keep` and the best;
+    its path.
 
-    `tensors` is {name: array}, `state` plain JSON values; `best` marks it as the best so far. Non-finite tensors
-    raise `CheckpointError`. After an OSError the newest valid checkpoint is no older than before.
+    `tensors` is {name: array}, `state` plain JSON values; `best` marks it as the best so far.
+    Non-finite tensors raise `CheckpointError`. After an OSError the newest valid checkpoint is no
+    older than before.
     """
     for name, array in tensors.items():
         if not np.isfinite(array).all():
-            raise CheckpointError(f'{name} is no longer finite at step {step}: not saved, the ones before '
-                                  'it stay')
+            raise CheckpointError(f'{name} is no longer finite at step {step}: not saved, the ones '
+                                  'before it stay')
     folder = Path(folder)
     final, temporary = folder / f'step-{step:08d}', folder / f'.step-{step:08d}.{os.getpid()}.tmp'
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
     try:
         temporary.mkdir(parents=True)
-        content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+        content = safetensors.numpy.save({
+            name: np.ascontiguousarray(array) for name, array in tensors.items()
+        })
         write_synced(temporary / TENSORS, content)
         write_synced(temporary / MANIFEST, _encode({
             'format': FORMAT, 'step': step, 'best': best, 'state': state, 'size': len(content),
@@ -87,11 +98,13 @@ def save(folder, step, tensors, state, keep=2, best=False):
 
 
 def _make_way(final):
-    """Free the name `final`: the checkpoint that is there stays, under a name `newest` knows, until it is replaced."""
+    """Free the name `final`: the checkpoint that is there stays, under a name `newest` knows, until
+    it is replaced."""
     if not final.exists():
         return
     old = final.with_suffix(REPLACED)
-    if old.exists():  # an earlier replacement was cut, before it was tidied up or before it was good
+    # an earlier replacement was cut, before it was tidied up or before it was good
+    if old.exists():
         superfluous = old if _is_valid(final) else final
         _remove(superfluous)
     if final.exists():
@@ -106,7 +119,8 @@ def _is_valid(path):
 
 
 def _prune(folder, written, keep):
-    """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed past as damaged."""
+    """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed
+    past as damaged."""
     best, steps = _best_name(folder), _steps(folder)
     standing = [path for path in steps if not _is_replaced(path)]
     place = standing.index(written) + 1
@@ -121,7 +135,8 @@ def _is_replaced(path):
 
 
 def _remove(path):
-    """Delete a checkpoint, which is hidden first: one whose removal was cut shall not look like a damaged one."""
+    """Delete a checkpoint, which is hidden first: one whose removal was cut shall not look like a
+    damaged one."""
     hidden = path.with_name(f'.{path.name}.gone.tmp')
     shutil.rmtree(hidden, ignore_errors=True)
     os.replace(path, hidden)
@@ -143,18 +158,22 @@ def mark_best(folder, path):
 
 
 class Writer:
-    """Saves in the background, so that training does not wait for the disk; one checkpoint at a time.
+    """Saves in the background, so that training does not wait for the disk; one checkpoint at a
+    time.
 
-    An error of a save is raised once, by the next `save` or `wait`. A process ends only after the last is written.
+    An error of a save is raised once, by the next `save` or `wait`. A process ends only after the
+    last is written.
     """
 
     def __init__(self, folder):
         self.folder, self._thread, self._error = Path(folder), None, None
 
     def save(self, step, tensors, state, best=False):
-        """Begin to write; arrays must not be changed afterwards. Waits for the save before this one."""
+        """Begin to write; arrays must not be changed afterwards. Waits for the save before this
+        one."""
         self.wait()
-        self._thread = threading.Thread(target=self._save, args=(step, tensors, state, best), name='checkpoint')
+        self._thread = threading.Thread(target=self._save, args=(step, tensors, state, best),
+                                        name='checkpoint')
         self._thread.start()
 
     def _save(self, step, tensors, state, best):
@@ -189,10 +208,12 @@ def load(path):
     except OSError as error:
         raise CheckpointError(f'{path} is not a whole checkpoint ({error})') from error
     if content is None or sha256(content) != manifest['sha256']:
-        raise CheckpointError(f'{path / TENSORS} is damaged: its size or SHA-256 does not match the manifest')
+        raise CheckpointError(f'{path / TENSORS} is damaged: its size or SHA-256 does not match '
+                              'the manifest')
     try:
         tensors = safetensors.numpy.load(content)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the last three: types numpy does not have
+    # the last three: types numpy does not have
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{path / TENSORS} cannot be read: {error}') from error
     return Checkpoint(path, tensors, manifest['state'], manifest['best'])
 
@@ -209,8 +230,9 @@ def _read_manifest(path):
     if not sound:
         raise CheckpointError(f'{path} is damaged: its digest does not match')
     if manifest.get('format') != FORMAT or manifest.keys() | {'digest'} != FIELDS:
-        raise CheckpointError(f'{path} is of the format {manifest.get("format")!r}, and this version of gluon_a2 reads '
-                              f'{FORMAT!r}: use the version that wrote it')
+        raise CheckpointError(f'{path} is of the format {manifest.get("format")!r}, and this '
+                              f'version of gluon_a2 reads {FORMAT!r}: use the version that wrote '
+                              'it')
     return manifest
 
 
@@ -220,7 +242,8 @@ def _encode(manifest):
 
 
 def newest(folder):
-    """The newest valid `Checkpoint` of a folder, or None; damaged newer ones are named in the log and left alone."""
+    """The newest valid `Checkpoint` of a folder, or None; damaged newer ones are named in the log
+    and left alone."""
     for path in reversed(_steps(folder)):
         try:
             return load(path)
@@ -230,12 +253,14 @@ def newest(folder):
 
 
 def find(folder, which):
-    """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or the one at the path `which`."""
+    """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or the one at the path
+    `which`."""
     if which not in ('last', 'best'):
         return load(which)
     found = newest(folder) if which == 'last' else _best(folder)
     if found is None:
-        raise CheckpointError(f'{folder} holds no valid checkpoint: give the folder of a run of train_imagenet.py')
+        raise CheckpointError(f'{folder} holds no valid checkpoint: give the folder of a run of '
+                              'train_imagenet.py')
     return found
 
 
@@ -253,9 +278,12 @@ def _best_name(folder):
         with naming(path):
             return json.loads(path.read_bytes())['checkpoint'] if path.exists() else None
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f'{path} is damaged: delete it to go on without a best checkpoint') from error
+        raise CheckpointError(
+            f'{path} is damaged: delete it to go on without a best checkpoint') from error
 
 
 def _steps(folder):
-    """Checkpoints from the oldest to the newest; of one step, the one that replaces another comes last."""
-    return sorted(Path(folder).glob('step-*'), key=lambda path: (path.stem, path.suffix != REPLACED))
+    """Checkpoints from the oldest to the newest; of one step, the one that replaces another comes
+    last."""
+    return sorted(
+        Path(folder).glob('step-*'), key=lambda path: (path.stem, path.suffix != REPLACED))

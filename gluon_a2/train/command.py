@@ -8,38 +8,50 @@ from ..run import recipes
 
 
 def add_run_flags(flags, dims, default):
-    """The group of flags that say where data and results are; `default` is what is trained where none is given."""
+    """The group of flags that say where data and results are; `default` is what is trained where
+    none is given."""
     what = {2: 'images', 3: 'videos'}[dims]
     run = flags.add_argument_group('run')
-    run.add_argument('--recipe', metavar='NAME', help=f'one of {", ".join(recipes.names(dims))}; {default} where not '
-                     'given')
-    run.add_argument('--synthetic-data', type=int, nargs='?', const=100, metavar='STEPS', help='random pixels, '
-                     'so many steps an epoch (100): how fast it trains when nothing is read')
-    run.add_argument('--test-io', type=int, nargs='?', const=0, metavar=what.upper(), help='only read, an '
-                     f'epoch or so many {what}: how fast they come, and which are damaged')
-    run.add_argument('--num-gpus', type=int, default=0, help='0 (CPU) or 1; one process drives one device')
-    run.add_argument('-j', '--num-data-workers', type=int, default=2, help=f'processes that decode {what}')
+    run.add_argument('--recipe', metavar='NAME', help=f'one of {", ".join(recipes.names(dims))}; '
+                                                      f'{default} where not given')
+    run.add_argument(
+        '--synthetic-data', type=int, nargs='?', const=100, metavar='STEPS', help='random pixels, '
+        'so many steps an epoch (100): how fast it trains when nothing is read')
+    run.add_argument(
+        '--test-io', type=int, nargs='?', const=0, metavar=what.upper(), help='only read, an '
+        f'epoch or so many {what}: how fast they come, and which are damaged')
+    run.add_argument('--num-gpus', type=int, default=0,
+                     help='0 (CPU) or 1; one process drives one device')
+    run.add_argument('-j', '--num-data-workers', type=int, default=2,
+                     help=f'processes that decode {what}')
     run.add_argument('--save-dir', help='run folder; runs/<model>-<date>-<time> where not given')
-    run.add_argument('--resume', action='store_true', help='go on with the run in --save-dir, exactly')
+    run.add_argument('--resume', action='store_true',
+                     help='go on with the run in --save-dir, exactly')
     run.add_argument('--overwrite', action='store_true', help='delete an earlier run in --save-dir')
     run.add_argument('--save-frequency', type=int, default=1, help='epochs between checkpoints')
-    run.add_argument('--save-steps', type=int, default=0, help='also a checkpoint every so many steps')
+    run.add_argument('--save-steps', type=int, default=0,
+                     help='also a checkpoint every so many steps')
     run.add_argument('--log-interval', type=int, default=50, help='steps between log lines')
     run.add_argument('--logging-file', help='instead of train.log in the run folder')
-    run.add_argument('--max-damaged', type=int, help=f'damaged {what} to leave out before stopping; 1 %% by default')
-    run.add_argument('--rank-timeout', type=float, default=20, metavar='S', help='seconds without a sign of life, or '
-                     'while all others wait, after which a rank is given up and the job ends')
+    run.add_argument('--max-damaged', type=int,
+                     help=f'damaged {what} to leave out before stopping; 1 %% by default')
+    run.add_argument(
+        '--rank-timeout', type=float, default=20, metavar='S',
+        help='seconds without a sign of life, or '
+        'while all others wait, after which a rank is given up and the job ends')
     launch.add_flags(flags)
     recipes.add_flags(flags, dims)
     return run
 
 
 def parse(flags, argv, dims, choose_recipe):
-    """(recipe, run options, flags of the launcher) of a command line; `choose_recipe(given)` names the recipe where
-    the user does not."""
+    """(recipe, run options, flags of the launcher) of a command line; `choose_recipe(given)` names
+    the recipe where the user does not."""
     given = vars(flags.parse_args(argv))
     processes = {name: given.pop(name) for name in launch.FLAGS}
-    fields = {name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__}
+    fields = {
+        name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__
+    }
     if given['synthetic_data'] is not None:
         fields.setdefault('num_epochs', 1)
     name = given.pop('recipe') or choose_recipe(given)
@@ -48,10 +60,12 @@ def parse(flags, argv, dims, choose_recipe):
 
 
 def run(argv, recipe, given, processes, train):
-    """Start the ranks, or be one: read or `train(recipe, options)`, and print what that says on the first rank."""
+    """Start the ranks, or be one: read or `train(recipe, options)`, and print what that says on the
+    first rank."""
     if launch.is_launcher(processes):
         save_dir = given['save_dir'] or str(recipes.default_folder(recipe))
-        sys.exit(launch.launch(processes, sys.argv if argv is None else [sys.argv[0], *argv], save_dir))
+        sys.exit(
+            launch.launch(processes, sys.argv if argv is None else [sys.argv[0], *argv], save_dir))
     os.environ.update(recipes.environment(recipe))
     logging.basicConfig(format='%(message)s')
     samples = given.pop('test_io')
@@ -66,5 +80,6 @@ def _read(recipe, given, samples):
     from .reading import measure
     count, damaged, seconds = measure(recipe, Options(**given), samples)
     what = 'clips' if recipe.frames else 'images'
-    return (f'{count} {what} read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} {what}/s in all, '
-            f'{count / seconds / recipe.ranks:.0f} per rank')
+    return (
+        f'{count} {what} read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} '
+        f'{what}/s in all, {count / seconds / recipe.ranks:.0f} per rank')

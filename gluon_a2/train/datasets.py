@@ -1,4 +1,5 @@
-"""What a run trains and validates on: the sources, checked, and what is done to a sample of them."""
+"""What a run trains and validates on: the sources, checked, and what is done to a sample of
+them."""
 import numpy as np
 
 import gluon_a2.data as data
@@ -10,10 +11,14 @@ EMBEDDED = {2: 'digits', 3: 'moving digits'}  # by the axes of a sample's space
 
 
 def open_sources(recipe, options):
-    """(training, validation) sources with labels checked: files or folders given, or the embedded set."""
+    """(training, validation) sources with labels checked: files or folders given, or the embedded
+    set."""
     if options.synthetic_data:
-        return [data.SyntheticSource(count, recipe.classes)
-                for count in (options.synthetic_data * recipe.global_batch, recipe.batch_size * recipe.ranks)]
+        return [
+            data.SyntheticSource(count, recipe.classes)
+            for count in (options.synthetic_data * recipe.global_batch,
+                          recipe.batch_size * recipe.ranks)
+        ]
     pair = _videos(options) if recipe.frames else _images(options)
     for source in pair:
         data.check_labels(source, recipe.classes)
@@ -38,9 +43,11 @@ def _videos(options):
     folder = options.data_dir
     if folder is None and options.list_train is None:
         folder = data.moving_digits_folder()
-    return [data.open_video_source(folder, part, split=options.split, splits=options.splits, video_list=video_list,
-                                   list_format=options.list_format)
-            for part, video_list in (('train', options.list_train), ('val', options.list_val))]
+    return [
+        data.open_video_source(folder, part, split=options.split, splits=options.splits,
+                               video_list=video_list, list_format=options.list_format)
+        for part, video_list in (('train', options.list_train), ('val', options.list_val))
+    ]
 
 
 def data_name(recipe, options):
@@ -49,29 +56,34 @@ def data_name(recipe, options):
 
 
 def class_names(recipe, source):
-    """One name for each class of the recipe; classes the data has no name for are called by their number."""
+    """One name for each class of the recipe; classes the data has no name for are called by their
+    number."""
     names = list(source.classes)[:recipe.classes]
     return names + [str(label) for label in range(len(names), recipe.classes)]
 
 
 def fingerprint(source):
-    """SHA-256 of a source's labels, in order, and class names: what a resumed run must find again."""
-    return sha256(np.asarray(source.labels, np.int64).tobytes() + '\0'.join(source.classes).encode('utf-8', 'replace'))
+    """SHA-256 of a source's labels, in order, and class names: what a resumed run must find
+    again."""
+    return sha256(
+        np.asarray(source.labels, np.int64).tobytes()
+        + '\0'.join(source.classes).encode('utf-8', 'replace'))
 
 
 def train_transform(recipe):
     """The recipe's augmentation."""
     if recipe.frames:
-        return data.TrainClip(
-            recipe.input_size, recipe.frames, recipe.frame_stride, recipe.max_scale, recipe.min_aspect,
-            recipe.max_aspect, recipe.mirror, recipe.hue, recipe.saturation, recipe.lightness)
-    return data.TrainTransform(
-        recipe.input_size, recipe.min_area, recipe.max_area, recipe.min_aspect, recipe.max_aspect, recipe.mirror,
-        recipe.hue, recipe.saturation, recipe.lightness)
+        return data.TrainClip(recipe.input_size, recipe.frames, recipe.frame_stride,
+                              recipe.max_scale, recipe.min_aspect, recipe.max_aspect, recipe.mirror,
+                              recipe.hue, recipe.saturation, recipe.lightness)
+    return data.TrainTransform(recipe.input_size, recipe.min_area, recipe.max_area,
+                               recipe.min_aspect, recipe.max_aspect, recipe.mirror, recipe.hue,
+                               recipe.saturation, recipe.lightness)
 
 
 def eval_transform(recipe):
     """What validation sees: the centre, for video of one clip in the middle."""
     if recipe.frames:
-        return data.EvalClip(recipe.input_size, recipe.frames, recipe.frame_stride, recipe.crop_ratio)
+        return data.EvalClip(recipe.input_size, recipe.frames, recipe.frame_stride,
+                             recipe.crop_ratio)
     return data.EvalTransform(recipe.input_size, recipe.crop_ratio)

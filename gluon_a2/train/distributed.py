@@ -1,7 +1,8 @@
 """The ranks of a job: what each of them has to tell the others, through Horovod.
 
-One process, a rank, drives one device. Started without a launcher there is one rank, Horovod is not needed, and every
-function here is the identity. A rank that cannot reach the others any more gets `Disconnected`.
+One process, a rank, drives one device. Started without a launcher there is one rank, Horovod is not
+needed, and every function here is the identity. A rank that cannot reach the others any more gets
+`Disconnected`.
 """
 import contextlib
 import json
@@ -17,7 +18,8 @@ from ..launch.launcher import ranks
 
 
 class Disconnected(UserError):
-    """A collective operation failed, because another rank or the network is gone: no mistake, trying again may help."""
+    """A collective operation failed, because another rank or the network is gone: no mistake,
+    trying again may help."""
 
     exit_code = 1
 
@@ -29,9 +31,11 @@ class Group:
     """
 
     def __init__(self):
-        self._hvd, self.heart, self._at = (_start_horovod() if ranks() > 1 else None), None, (0, 'start')
+        self._hvd, self.heart, self._at = (_start_horovod()
+                                           if ranks() > 1 else None), None, (0, 'start')
         hvd = self._hvd
-        self.rank, self.size, self.local_rank = (hvd.rank(), hvd.size(), hvd.local_rank()) if hvd else (0, 1, 0)
+        self.rank, self.size, self.local_rank = (hvd.rank(), hvd.size(),
+                                                 hvd.local_rank()) if hvd else (0, 1, 0)
 
     @property
     def first(self):
@@ -52,7 +56,8 @@ class Group:
 
     @contextlib.contextmanager
     def _together(self):
-        """Around a collective operation: waiting is no fault of ours, and a failure is somebody else's."""
+        """Around a collective operation: waiting is no fault of ours, and a failure is somebody
+        else's."""
         if self.heart:
             self.heart.waiting(self._at[0])
         try:
@@ -61,7 +66,8 @@ class Group:
             sentence = f'rank {self.rank} lost the others at step {self._at[0]}'
             if self.heart:
                 self.heart.fail(sentence, secondary=True)
-                time.sleep(self.heart.timeout)  # the watchdog, who knows the cause, ends this process meanwhile
+                # the watchdog, who knows the cause, ends this process meanwhile
+                time.sleep(self.heart.timeout)
             raise Disconnected(f'{sentence}: {str(error).strip().splitlines()[-1]}') from error
         self.beat(*self._at)
 
@@ -77,12 +83,14 @@ class Group:
             return array.asnumpy()
 
     def add_gradients(self, flat, compression, count):
-        """Replace `flat` (float32 or float64, one buffer for all gradients) by its sum over all ranks.
+        """Replace `flat` (float32 or float64, one buffer for all gradients) by its sum over all
+        ranks.
 
-        One buffer, since one all-reduce adds in one order: the result is the same on every repeat. In float64 it is the
-        same on any number of ranks, too, since sums of float32 values are exact there. `compression='fp16'` sends half
-        the bytes; `count`, the samples behind the sum, keeps it in float16's range: what travels has the size of a mean
-        gradient, which may be 65504 / `size` at most.
+        One buffer, since one all-reduce adds in one order: the result is the same on every repeat.
+        In float64 it is the same on any number of ranks, too, since sums of float32 values are
+        exact there. `compression='fp16'` sends half the bytes; `count`, the samples behind the sum,
+        keeps it in float16's range: what travels has the size of a mean gradient, which may be
+        65504 / `size` at most.
         """
         if self.size == 1:
             return
@@ -101,8 +109,10 @@ class Group:
             return [value]
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
         with self._together():
-            lengths = self._hvd.allgather(mx.nd.array([len(text)], dtype='int32'), name=f'{name}.length').asnumpy()
-            joined = self._hvd.allgather(mx.nd.array(text, dtype='uint8'), name=name).asnumpy().tobytes()
+            lengths = self._hvd.allgather(mx.nd.array([len(text)], dtype='int32'),
+                                          name=f'{name}.length').asnumpy()
+            joined = self._hvd.allgather(mx.nd.array(text, dtype='uint8'),
+                                         name=name).asnumpy().tobytes()
         ends = np.cumsum(lengths)
         return [json.loads(joined[end - length:end]) for length, end in zip(lengths, ends)]
 
@@ -124,7 +134,8 @@ class Group:
 
     @contextlib.contextmanager
     def all_or_none(self, what):
-        """What is done in here succeeds on all ranks, or fails on all with the sentence of those where it failed.
+        """What is done in here succeeds on all ranks, or fails on all with the sentence of those
+        where it failed.
 
         It must not contain collective operations: a rank that failed would not take part.
         """
@@ -142,16 +153,19 @@ class Group:
         self.agree(str(fault) if fault else None, what, fault)
 
     def agree(self, fault, what, cause=None):
-        """Raise UserError on every rank if any has a `fault` (a sentence), naming the ranks that do."""
+        """Raise UserError on every rank if any has a `fault` (a sentence), naming the ranks that
+        do."""
         faults = self.gather(fault, what)
         first = next((sentence for sentence in faults if sentence), None)
         if first is None:
             return
         guilty = [rank for rank, sentence in enumerate(faults) if sentence == first]
-        self.end(UserError(first if len(guilty) == self.size else f'{name_ranks(guilty)}: {first}'), cause)
+        self.end(UserError(first if len(guilty) == self.size else f'{name_ranks(guilty)}: {first}'),
+                 cause)
 
     def end(self, error, cause=None):
-        """Raise an error that all ranks have at once: rank 0 says it, the others leave with its exit code."""
+        """Raise an error that all ranks have at once: rank 0 says it, the others leave with its
+        exit code."""
         if self.heart:
             self.heart.done()
         if self.first:
@@ -166,14 +180,15 @@ def name_ranks(numbers):
 
 
 def _start_horovod():
-    """Horovod for MXNet, initialized. Fusing buffers would change the order of sums from run to run, so it is off."""
+    """Horovod for MXNet, initialized. Fusing buffers would change the order of sums from run to
+    run, so it is off."""
     os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
     try:
         import horovod.mxnet as hvd
         from horovod.common.exceptions import HorovodInternalError
     except ImportError as error:
-        raise BackendError(f'{ranks()} ranks were started and Horovod cannot be imported ({error}): '
-                           'run make horovod') from error
+        raise BackendError(f'{ranks()} ranks were started and Horovod cannot be imported '
+                           f'({error}): run make horovod') from error
     hvd.HorovodInternalError = HorovodInternalError
     hvd.init()
     return hvd

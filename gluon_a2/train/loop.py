@@ -1,7 +1,8 @@
 """The training loop: one place where data, network, update, schedule, log and checkpoints meet.
 
-Every random draw is a function of (seed, epoch or step), and everything else that a step depends on is in the
-checkpoint; so a run that is cut anywhere and resumed ends as the uncut run does, bit for bit, on the same threads.
+Every random draw is a function of (seed, epoch or step), and everything else that a step depends on
+is in the checkpoint; so a run that is cut anywhere and resumed ends as the uncut run does, bit for
+bit, on the same threads.
 """
 import contextlib
 import dataclasses
@@ -43,22 +44,27 @@ class Diverged(UserError):
 
 
 def train(recipe, options):
-    """Train `recipe` in the folder `options.save_dir`; the folder, with the exported network in it, and the last sums.
+    """Train `recipe` in the folder `options.save_dir`; the folder, with the exported network in it,
+    and the last sums.
 
-    Raises UserError for anything the caller can mend. Ends early where the plateau schedule says so.
+    Raises UserError for anything the caller can mend. Ends early where the plateau schedule says
+    so.
     """
     with contextlib.ExitStack() as stack:
         group = Group()
         folder = Path(group.tell(options.save_dir or str(default_folder(recipe)), 'folder'))
-        with group.all_or_none('preparation'):  # before the run folder is touched: whatever is wrong is said first
+        # before the run folder is touched: whatever is wrong is said first
+        with group.all_or_none('preparation'):
             network.check_model(recipe)
-            sources, ctx = open_sources(recipe, options), choose_device(recipe, options, group.local_rank)
+            sources, ctx = open_sources(recipe, options), choose_device(
+                recipe, options, group.local_rank)
             net = network.build(recipe, ctx)
             if not options.num_gpus:
                 preflight.check_memory(net, recipe)
         preflight.check(group, recipe, options, sources, net, folder)
         with group.all_or_none('run folder'):
-            run = stack.enter_context(Run(folder, recipe, options) if group.first else Spectator(folder))
+            run = stack.enter_context(
+                Run(folder, recipe, options) if group.first else Spectator(folder))
         stack.enter_context(logging_redirect_tqdm())
         watch(group, options, folder, stack)
         loop = stack.enter_context(Loop(recipe, options, run, net, *sources, group))
@@ -73,22 +79,27 @@ def export(run, recipe):
     """Write the network of the last checkpoint into the run folder."""
     prefix = run.folder / 'export' / recipe.model
     write_bundle(network.restored(checkpoint.find(run.checkpoints, 'last')), prefix)
-    log.info('exported %s-symbol.json, %s-0000.params, %s-meta.json', prefix, prefix.name, prefix.name)
+    log.info('exported %s-symbol.json, %s-0000.params, %s-meta.json', prefix, prefix.name,
+             prefix.name)
 
 
 def watch(group, options, folder, stack):
-    """Give this rank a heart that a watchdog listens to, where there are other ranks or a launcher to tell."""
+    """Give this rank a heart that a watchdog listens to, where there are other ranks or a launcher
+    to tell."""
     if group.size == 1 and 'GLUON_A2_LAUNCH' not in os.environ:
         return
-    heart = stack.enter_context(Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))
+    heart = stack.enter_context(
+        Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))
     heart.join(group.tell(heart.serve() if group.first else None, 'watchdog'))
     group.heart = heart
 
 
 def choose_device(recipe, options, local_rank=0):
-    """The context to train on; UserError where it cannot be had, or cannot do what the recipe asks."""
+    """The context to train on; UserError where it cannot be had, or cannot do what the recipe
+    asks."""
     if recipe.dtype == 'float16' and not options.num_gpus:
-        raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype float32')
+        raise UserError('--dtype float16 needs a GPU (--num-gpus 1): on a CPU, train with --dtype '
+                        'float32')
     return device(options.num_gpus, local_rank)
 
 
@@ -128,7 +139,8 @@ class Loop:
         except Exception as lost:
             if kind is None:
                 raise
-            log.error('the last checkpoint was not written: %s', lost)  # beside the error that ends the run
+            # beside the error that ends the run
+            log.error('the last checkpoint was not written: %s', lost)
 
     # ---- epochs
 
@@ -152,13 +164,16 @@ class Loop:
         recipe, (count, source) = self.recipe, threads()
         log.info('%d CPU threads (%s); %s on %s', count, source, recipe.model, self.stepper.ctx)
         scaled = f' = {recipe.lr:g} × {recipe.global_batch} / {recipe.base_batch}' if recipe.base_batch else ''
-        log.info('batch %d per device, global batch %d (%d device%s × %d micro-batches); learning rate %g%s',
-                 recipe.batch_size, recipe.global_batch, recipe.ranks, 's' if recipe.ranks > 1 else '',
-                 recipe.accumulate, recipe.effective_lr, scaled)
-        log.info('%d training and %d validation %s, %d steps an epoch; run folder %s', *map(len, self._sources),
-                 'videos' if recipe.frames else 'images', self.steps_per_epoch, self.run.folder)
+        log.info(
+            'batch %d per device, global batch %d (%d device%s × %d micro-batches); learning '
+            'rate %g%s', recipe.batch_size, recipe.global_batch, recipe.ranks,
+            's' if recipe.ranks > 1 else '', recipe.accumulate, recipe.effective_lr, scaled)
+        log.info('%d training and %d validation %s, %d steps an epoch; run folder %s',
+                 *map(len, self._sources), 'videos' if recipe.frames else 'images',
+                 self.steps_per_epoch, self.run.folder)
         if recipe.frames:
-            log.info('clips of %d frames, %d apart, %d×%d; validation: one clip in the middle of each video',
+            log.info('clips of %d frames, %d apart, %d×%d; validation: one clip in the middle of '
+                     'each video',
                      recipe.frames, recipe.frame_stride, recipe.input_size, recipe.input_size)
 
     def _run_epoch(self, bar):
@@ -166,29 +181,35 @@ class Loop:
         order = data.epoch_order(len(self._sources[0]), recipe.seed, at.epoch)
         micro = data.batches(order, recipe.batch_size, at.images)
         rank, ranks = self.group.rank, self.group.size
-        batches = self._train_loader.load(micro[rank::ranks], at.epoch)  # micro-batch j of a step is rank j mod ranks's
+        # micro-batch j of a step is rank j mod ranks's
+        batches = self._train_loader.load(micro[rank::ranks], at.epoch)
         self._clock.restart(at.images)
-        micro = micro[:(self.schedule.total - at.step) * recipe.micro_batches]  # num_steps may end within an epoch
+        # num_steps may end within an epoch
+        micro = micro[:(self.schedule.total - at.step) * recipe.micro_batches]
         for first in range(0, len(micro), recipe.micro_batches):
             step = micro[first:first + recipe.micro_batches]
             lr = self.schedule.lr(at.step)
             self.group.beat(at.step, 'data')
             stop = self.train_step(self._clock.timed('data', batches, len(step[rank::ranks])), lr)
             at.step, at.images = at.step + 1, at.images + sum(map(len, step))
-            bar.set_postfix(loss=f'{self.sums.mean_loss:.3f}', top1=f'{100 * self.sums.accuracy:.1f}%',
+            bar.set_postfix(loss=f'{self.sums.mean_loss:.3f}',
+                            top1=f'{100 * self.sums.accuracy:.1f}%',
                             speed=f'{self._clock.speed(at.images):.0f} img/s', refresh=False)
             bar.update()
             self._log_step(lr)
-            due = self.options.save_steps and at.step % self.options.save_steps == 0 and at.images < len(order)
+            due = self.options.save_steps and at.step % self.options.save_steps == 0 and at.images < len(
+                order)
             if due or stop:
                 self.save()
             if stop:
                 self._leave()
 
     def _leave(self):
-        """End on all ranks, as somebody asked, with the exit code that tells a scheduler to queue the job again."""
+        """End on all ranks, as somebody asked, with the exit code that tells a scheduler to queue
+        the job again."""
         self._writer.wait()
-        log.warning('stopped on request at step %d; --resume --save-dir %s goes on', self.at.step, self.run.folder)
+        log.warning('stopped on request at step %d; --resume --save-dir %s goes on', self.at.step,
+                    self.run.folder)
         if self.group.heart:
             self.group.heart.done()
         sys.exit(PREEMPTED)
@@ -200,8 +221,9 @@ class Loop:
         sums, speed = self.sums, self._clock.speed(self.at.images)
         log.info('Epoch[%d] Batch [%d]\tSpeed: %f samples/sec\taccuracy=%f\tloss=%f\tlr=%f',
                  self.at.epoch, in_epoch, speed, sums.accuracy, sums.mean_loss, lr)
-        self.run.record(self.at.step, {'epoch': self.at.epoch, 'loss': sums.mean_loss, 'accuracy': sums.accuracy,
-                                       'lr': lr})
+        self.run.record(
+            self.at.step,
+            {'epoch': self.at.epoch, 'loss': sums.mean_loss, 'accuracy': sums.accuracy, 'lr': lr})
         self._log_time(speed)
 
     def _log_time(self, speed):
@@ -213,21 +235,27 @@ class Loop:
             **{f'{name}_share': share for name, share in mean.items()}}, 'timing.jsonl')
         where = ', '.join(f'{name} {100 * share:.1f} %' for name, share in mean.items())
         if self.group.size > 1:
-            slowest = min(range(self.group.size), key=lambda rank: shares[rank][PHASES.index('wait')])
+            slowest = min(range(self.group.size),
+                          key=lambda rank: shares[rank][PHASES.index('wait')])
             where += f'; {speed / self.group.size:.1f} samples/sec per rank; slowest rank {slowest}'
         log.info('  %s', where)
 
     def _end_epoch(self):
-        """Validate, feed the plateau rule, log, and save; then the position is the next epoch's start."""
+        """Validate, feed the plateau rule, log, and save; then the position is the next epoch's
+        start."""
         at, recipe, sums = self.at, self.recipe, self.sums
         validation = self.validate()
-        log.info('[Epoch %d] training: accuracy=%f loss=%f', at.epoch, sums.accuracy, sums.mean_loss)
-        log.info('[Epoch %d] validation: err-top1=%f err-top5=%f', at.epoch, 1 - validation.accuracy,
-                 1 - validation.top5_accuracy)
+        log.info('[Epoch %d] training: accuracy=%f loss=%f', at.epoch, sums.accuracy,
+                 sums.mean_loss)
+        log.info('[Epoch %d] validation: err-top1=%f err-top5=%f', at.epoch,
+                 1 - validation.accuracy, 1 - validation.top5_accuracy)
         self.plateau.observe(sums.accuracy, recipe.plateau_gain, recipe.plateau_patience)
-        self.run.record(at.step, {
-            'epoch': at.epoch, 'train_top1': sums.accuracy, 'train_loss': sums.mean_loss,
-            'val_top1': validation.accuracy, 'val_top5': validation.top5_accuracy, 'val_images': validation.images})
+        self.run.record(
+            at.step, {
+                'epoch': at.epoch, 'train_top1': sums.accuracy, 'train_loss': sums.mean_loss,
+                'val_top1': validation.accuracy, 'val_top5': validation.top5_accuracy,
+                'val_images': validation.images
+            })
         self.run.draw()
         better = validation.accuracy > at.best
         at.best = max(at.best, validation.accuracy)
@@ -243,7 +271,8 @@ class Loop:
     def train_step(self, batches, lr):
         """One update from an iterable of this rank's micro-batches; whether somebody asked to stop.
 
-        `Diverged`, on all ranks, where a loss or gradient is not finite, and UserError above the cap of damaged images.
+        `Diverged`, on all ranks, where a loss or gradient is not finite, and UserError above the
+        cap of damaged images.
         """
         with self._clock.during('compute'):
             done = self.stepper.take(batches, self.at, lr, self._stop.requested)
@@ -252,18 +281,20 @@ class Loop:
         if done.faulty and not scale.enabled:
             self._diverged(done, lr)
         if scale.scale < SMALLEST_SCALE:
-            self.group.end(Diverged(f'gradients overflow at step {self.at.step} whatever the loss scale: lower --lr '
-                                    f'(now {lr:g}) or use --dtype float32; {self._last_saved()}'))
+            self.group.end(Diverged(f'gradients overflow at step {self.at.step} whatever the loss '
+                                    f'scale: lower --lr (now {lr:g}) or use --dtype float32; '
+                                    f'{self._last_saved()}'))
         self.sums.add(done.sums)
         return done.stop
 
     def _diverged(self, done, lr):
         where = f'{name_ranks(done.faulty)}: ' if self.group.size > 1 else ''
         loss = self.group.gather(repr(done.loss), 'losses')[done.faulty[0]]
-        what = f'the loss is {loss}' if loss in ('nan', 'inf', '-inf') else 'a gradient is not finite'
+        what = f'the loss is {loss}' if loss in ('nan', 'inf',
+                                                 '-inf') else 'a gradient is not finite'
         self.group.end(Diverged(
-            f'{where}{what} at step {self.at.step} (epoch {self.at.epoch}): lower --lr (now {lr:g}) or lengthen '
-            f'--warmup-epochs; {self._last_saved()}'))
+            f'{where}{what} at step {self.at.step} (epoch {self.at.epoch}): lower --lr (now '
+            f'{lr:g}) or lengthen --warmup-epochs; {self._last_saved()}'))
 
     def _add_damage(self, damaged):
         try:
@@ -276,12 +307,16 @@ class Loop:
     def validate(self):
         """The `Sums` over the validation images, every one once."""
         source, damaged = self._sources[1], []
-        batches = data.batches(np.arange(len(source)), self.recipe.batch_size)[self.group.rank::self.group.size]
-        own = evaluate(self._scores, self._val_loader.load(batches, 0), sum(map(len, batches)), damaged=damaged)
+        batches = data.batches(np.arange(len(source)),
+                               self.recipe.batch_size)[self.group.rank::self.group.size]
+        own = evaluate(self._scores, self._val_loader.load(batches, 0), sum(map(len, batches)),
+                       damaged=damaged)
         name_damaged(sorted(map(tuple, sum(self.group.gather(damaged, 'validation.damaged'), []))))
-        images, *sums = self.group.add(np.array(dataclasses.astuple(own), np.float64), 'validation').tolist()
+        images, *sums = self.group.add(np.array(dataclasses.astuple(own), np.float64),
+                                       'validation').tolist()
         if images != len(source):
-            raise AssertionError(f'{images} of {len(source)} validation images were scored on all ranks together')
+            raise AssertionError(f'{images} of {len(source)} validation images were scored on all '
+                                 'ranks together')
         return Sums(int(images), *sums)
 
     def _scores(self, images):
@@ -292,7 +327,8 @@ class Loop:
     # ---- checkpoints
 
     def save(self, best=False):
-        """Write a checkpoint of this moment, on rank 0 and in the background. UserError if the ranks differ."""
+        """Write a checkpoint of this moment, on rank 0 and in the background. UserError if the
+        ranks differ."""
         self.group.beat(self.at.step, 'checkpoint')
         with self._clock.during('checkpoint'):
             self._check_ranks_agree()
@@ -301,13 +337,18 @@ class Loop:
 
     def _state(self):
         """Everything but tensors that a resumed run needs, and what made it."""
-        return {'recipe': to_json(self.recipe), 'data': data_name(self.recipe, self.options),
-                'labels': fingerprint(self._sources[0]),
-                'split': getattr(self._sources[0], 'split', None), 'threads': threads()[0], 'ranks': self.group.size,
-                'versions': versions(), 'batchnorm': 'running statistics: mean of the micro-batches of a step',
-                'classes': class_names(self.recipe, self._sources[0]), 'at': dataclasses.asdict(self.at),
-                'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(self.plateau),
-                'scale': [self.stepper.scale.scale, self.stepper.scale.clean], 'damaged': self._damage.names}
+        return {
+            'recipe': to_json(self.recipe), 'data': data_name(self.recipe, self.options),
+            'labels': fingerprint(self._sources[0]), 'split': getattr(
+                self._sources[0], 'split', None), 'threads': threads()[0], 'ranks': self.group.size,
+            'versions': versions(), 'batchnorm': 'running statistics: mean of the '
+            'micro-batches of a step', 'classes': class_names(
+                self.recipe, self._sources[0]), 'at': dataclasses.asdict(
+                    self.at), 'sums': dataclasses.asdict(self.sums), 'plateau': dataclasses.asdict(
+                        self.plateau), 'scale': [
+                            self.stepper.scale.scale, self.stepper.scale.clean
+                        ], 'damaged': self._damage.names
+        }
 
     def _check_ranks_agree(self):
         if self.group.size == 1:
@@ -315,13 +356,15 @@ class Loop:
         digests = self.group.gather(self.stepper.digest(), 'digest')
         other = [rank for rank, theirs in enumerate(digests) if theirs != digests[0]]
         if other:
-            self.group.end(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at step {self.at.step}: '
-                                     f'not saved; look for broken memory there; {self._last_saved()}'))
-        log.info('  step %d: all %d ranks hold the parameters and momenta %s', self.at.step, len(digests),
-                 digests[0][:16])
+            self.group.end(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at '
+                                     f'step {self.at.step}: not saved; look for broken memory '
+                                     f'there; {self._last_saved()}'))
+        log.info('  step %d: all %d ranks hold the parameters and momenta %s', self.at.step,
+                 len(digests), digests[0][:16])
 
     def resume(self):
-        """Go back to the newest valid checkpoint of the run folder, which rank 0 reads; without one, to the start."""
+        """Go back to the newest valid checkpoint of the run folder, which rank 0 reads; without
+        one, to the start."""
         state = None
         with self.group.all_or_none('resume'):
             if self.group.first:
@@ -332,7 +375,8 @@ class Loop:
         self.at, self.sums = Position(**state['at']), Sums(**state['sums'])
         vars(self.plateau).update(state['plateau'])
         self.stepper.scale.scale, self.stepper.scale.clean = state['scale']
-        self._damage = data.DamageLog(len(self._sources[0]), self.options.max_damaged, state.get('damaged', ()))
+        self._damage = data.DamageLog(len(self._sources[0]), self.options.max_damaged,
+                                      state.get('damaged', ()))
 
     def _read_checkpoint(self):
         """Load tensors of the newest valid checkpoint; its state, or None."""
@@ -342,8 +386,9 @@ class Loop:
             log.info('no valid checkpoint in %s: beginning again', self.run.checkpoints)
             return None
         if found.state['labels'] != fingerprint(self._sources[0]):
-            raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, labels or classes '
-                            'than there are now: resume with the same data, or start another run')
+            raise UserError(f'{found.path} was trained on {found.state["data"]} with other images, '
+                            'labels or classes than there are now: resume with the same data, or '
+                            'start another run')
         self.stepper.restore(found)
         if found.best:  # the run may have been cut before it could say so
             checkpoint.mark_best(self.run.checkpoints, found.path)

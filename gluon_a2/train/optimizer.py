@@ -3,14 +3,16 @@ import numpy as np
 
 from ..backend import mx
 
-ARRAYS = 200  # multi_sum_sq, like its relatives, has room for so many, and writes past its end given more
+# multi_sum_sq, like its relatives, has room for so many, and writes past its end given more
+ARRAYS = 200
 NOT_DECAYED = ('_bias', '_gamma', '_beta')
 
 
 class Updater:
     """Momentum SGD over a network's trained parameters.
 
-    `states` is {parameter name: [arrays]}: the momentum, and under float16 the float32 master weight after it.
+    `states` is {parameter name: [arrays]}: the momentum, and under float16 the float32 master
+    weight after it.
     """
 
     def __init__(self, parameters, recipe):
@@ -18,8 +20,9 @@ class Updater:
         for name, parameter in self._parameters.items():
             parameter.wd_mult = 0.0 if recipe.no_wd and name.endswith(NOT_DECAYED) else 1.0
         self._optimizer = mx.optimizer.create(
-            recipe.optimizer, momentum=recipe.momentum, wd=recipe.wd, multi_precision=recipe.dtype == 'float16',
-            param_dict=dict(enumerate(self._parameters.values())))
+            recipe.optimizer, momentum=recipe.momentum, wd=recipe.wd,
+            multi_precision=recipe.dtype == 'float16', param_dict=dict(
+                enumerate(self._parameters.values())))
         self._raw = [self._optimizer.create_state_multi_precision(i, p.data())
                      for i, p in enumerate(self._parameters.values())]
 
@@ -33,21 +36,25 @@ class Updater:
         self._optimizer.set_learning_rate(lr)
         self._optimizer.rescale_grad = rescale
         for i, parameter in enumerate(self._parameters.values()):
-            self._optimizer.update_multi_precision(i, parameter.data(), parameter.grad(), self._raw[i])
+            self._optimizer.update_multi_precision(i, parameter.data(), parameter.grad(),
+                                                   self._raw[i])
 
     def gradients(self):
         """The live gradient arrays, in the order of the parameters."""
         return [parameter.grad() for parameter in self._parameters.values()]
 
     def flat_gradients(self):
-        """All gradients as one float32 vector, a copy in the plain layout (oneDNN's own cannot be sent)."""
-        return mx.nd.concat(*[mx.nd.reshape(g, (-1,)) for g in self.gradients()], dim=0).astype('float32')
+        """All gradients as one float32 vector, a copy in the plain layout (oneDNN's own cannot be
+        sent)."""
+        return mx.nd.concat(*[mx.nd.reshape(g, (-1, ))
+                              for g in self.gradients()], dim=0).astype('float32')
 
     def set_gradients(self, flat):
         """Overwrite the gradients from a vector such as `flat_gradients` gives."""
         start = 0
         for gradient in self.gradients():
-            gradient[:] = flat[start:start + gradient.size].reshape(gradient.shape).astype(gradient.dtype)
+            gradient[:] = flat[start:start + gradient.size].reshape(gradient.shape).astype(
+                gradient.dtype)
             start += gradient.size
 
     def finite(self):
@@ -68,7 +75,8 @@ def _flat(state):
 
 
 class LossScale:
-    """Dynamic loss scaling for float16: halved when a gradient overflows, doubled after `window` clean steps.
+    """Dynamic loss scaling for float16: halved when a gradient overflows, doubled after `window`
+    clean steps.
 
     `scale` and `clean` are its whole state, and are stored in checkpoints.
     """
@@ -78,7 +86,8 @@ class LossScale:
         self.scale, self.clean = (scale if enabled else 1.0), 0
 
     def accept(self, finite):
-        """Whether gradients, `finite` or not, may be used; adapts the scale. Always True where scaling is off."""
+        """Whether gradients, `finite` or not, may be used; adapts the scale. Always True where
+        scaling is off."""
         if not self.enabled:
             return True
         if not finite:

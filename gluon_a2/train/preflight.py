@@ -1,4 +1,5 @@
-"""What must be the same on all ranks, and be there, before the first step: one sentence for each fault."""
+"""What must be the same on all ranks, and be there, before the first step: one sentence for each
+fault."""
 import functools
 import json
 import os
@@ -18,7 +19,8 @@ from ..machine.checks import free_memory
 from ..run.recipes import to_json
 from .distributed import name_ranks
 
-COPIES = 8  # of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
+# of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
+COPIES = 8
 WAYS_OUT = {
     'code': 'gluon_a2 is another version there: install the same one everywhere',
     'recipe': 'it was started with other flags: start every rank with the same command',
@@ -28,7 +30,8 @@ WAYS_OUT = {
 
 
 def check(group, recipe, options, sources, net, folder):
-    """Raise UserError on all ranks unless they agree, and rank 0's disk holds the checkpoints to come."""
+    """Raise UserError on all ranks unless they agree, and rank 0's disk holds the checkpoints to
+    come."""
     facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
     everyone = group.gather(facts, 'preflight')
@@ -57,7 +60,8 @@ def contents(source):
 
 
 def _bytes(source, i):
-    """An image's encoded bytes; a damaged one, which training leaves out, is the same fault everywhere."""
+    """An image's encoded bytes; a damaged one, which training leaves out, is the same fault
+    everywhere."""
     try:
         return bytes(source.read(i))
     except ImageError as error:
@@ -65,11 +69,13 @@ def _bytes(source, i):
 
 
 def check_memory(net, recipe, free=None):
-    """UserError where the attention maps of a micro-batch and their gradient do not fit into `free` bytes of memory.
+    """UserError where the attention maps of a micro-batch and their gradient do not fit into `free`
+    bytes of memory.
 
-    MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time: of a non-local block
-    3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is measured). Otherwise the system would
-    kill the process: the paper, too, could not train non-local blocks at conv2 (Table 2).
+    MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time: of
+    a non-local block 3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is
+    measured). Otherwise the system would kill the process: the paper, too, could not train
+    non-local blocks at conv2 (Table 2).
     """
     maps = attention_memory(net(mx.sym.var('data')), data=(recipe.batch_size, 3, *recipe.space))
     needed = {block: size * 3 // 2 for block, size in maps.items()}
@@ -77,9 +83,10 @@ def check_memory(net, recipe, free=None):
     if total > free:
         block = max(needed, key=needed.get)
         raise UserError(
-            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradient need {total / 1e9:.2f} GB, '
-            f'{needed[block] / 1e9:.2f} of them at {block}, and {free / 1e9:.2f} GB of memory are free: lower '
-            '--batch-size, --frames or --input-size, place the blocks later (--blocks), or take A² blocks')
+            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradient need '
+            f'{total / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of them at {block}, and '
+            f'{free / 1e9:.2f} GB of memory are free: lower --batch-size, --frames or '
+            '--input-size, place the blocks later (--blocks), or take A² blocks')
 
 
 def disk_fault(net, folder):
@@ -91,5 +98,5 @@ def disk_fault(net, folder):
     free = shutil.disk_usage(there).free
     if free >= needed:
         return None
-    return (f'{folder} has {free / 1e6:.0f} MB free, and the checkpoints of this network need {needed / 1e6:.0f} MB: '
-            'free some, or choose another --save-dir')
+    return (f'{folder} has {free / 1e6:.0f} MB free, and the checkpoints of this network need '
+            f'{needed / 1e6:.0f} MB: free some, or choose another --save-dir')

@@ -29,14 +29,16 @@ def save_contact_sheet(recipe, options, png, count=8):
 
 
 def measure(recipe, options, images):
-    """Read the first `images` (0: all) of an epoch on all ranks; (images read, damaged, seconds) of all together.
+    """Read the first `images` (0: all) of an epoch on all ranks; (images read, damaged, seconds) of
+    all together.
 
     Damaged images are named in the log.
     """
     if images < 0:
         raise UserError(f'--test-io must be 0 (all images) or more, not {images}')
     if options.synthetic_data:
-        raise UserError('--test-io reads images, and --synthetic-data has none: leave out one of them')
+        raise UserError('--test-io reads images, and --synthetic-data has none: leave out one of '
+                        'them')
     group = Group()
     with group.all_or_none('preparation'):
         source = open_sources(recipe, options)[0]

@@ -5,7 +5,8 @@ import math
 
 @dataclasses.dataclass
 class Plateau:
-    """When training accuracy has stopped rising (the paper: "decreases … when training accuracy is saturated").
+    """When training accuracy has stopped rising (the paper: "decreases … when training accuracy is
+    saturated").
 
     Its fields are its whole state, and are stored in checkpoints.
     """
@@ -14,7 +15,8 @@ class Plateau:
     decays: int = 0
 
     def observe(self, accuracy, gain, patience):
-        """Take in one epoch's training accuracy; after `patience` epochs without a rise of `gain`, one more decay."""
+        """Take in one epoch's training accuracy; after `patience` epochs without a rise of `gain`,
+        one more decay."""
         if accuracy > self.best + gain:
             self.best, self.stale = accuracy, 0
             return
@@ -34,7 +36,9 @@ class Schedule:
         self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
         steps = recipe.num_epochs * steps_per_epoch
         self.total = min(steps, recipe.num_steps or steps)  # steps of the whole run
-        self._boundaries = recipe.lr_decay_step or [round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch]
+        self._boundaries = recipe.lr_decay_step or [
+            round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch
+        ]
 
     def lr(self, step):
         """Learning rate of a step, counted from 0."""
@@ -45,7 +49,8 @@ class Schedule:
             return base * recipe.lr_decay ** self._state.decays
         if recipe.lr_mode == 'step':
             return base * recipe.lr_decay ** sum(step >= boundary for boundary in self._boundaries)
-        left = 1 - (step - self._warmup) / max(1, self.total - self._warmup)  # 1 after the warm-up, 0 at the end
+        # 1 after the warm-up, 0 at the end
+        left = 1 - (step - self._warmup) / max(1, self.total - self._warmup)
         share = left ** 2 if recipe.lr_mode == 'poly' else (1 - math.cos(math.pi * left)) / 2
         return recipe.target_lr + (base - recipe.target_lr) * share
 

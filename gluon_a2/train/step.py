@@ -1,7 +1,8 @@
 """One step of synchronous SGD: this rank's micro-batches, the sums over all ranks, and the update.
 
-Gradients are summed over all micro-batches, wherever computed, and divided by their images; BatchNorm's running
-statistics move once a step, by the mean over the micro-batches. So k ranks compute what one rank does with k of them.
+Gradients are summed over all micro-batches, wherever computed, and divided by their images;
+BatchNorm's running statistics move once a step, by the mean over the micro-batches. So k ranks
+compute what one rank does with k of them.
 """
 import contextlib
 import dataclasses
@@ -16,8 +17,8 @@ from ..backend import mx
 from ..scoring.metrics import Sums, hits
 from .optimizer import LossScale, Updater
 
-# Where a step's time goes: `compute` is forward, backward and update, which are waited for; `wait` is for the slowest
-# rank, `allreduce` the exchange of gradients.
+# Where a step's time goes: `compute` is forward, backward and update, which are waited for; `wait`
+# is for the slowest rank, `allreduce` the exchange of gradients.
 PHASES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
 
 
@@ -46,7 +47,8 @@ class Stepper:
         self.recipe, self.net, self.group, self._clock = recipe, net, group, clock
         self.parameters = net.collect_params()
         self.ctx = next(iter(self.parameters.values())).list_ctx()[0]
-        self._adds = recipe.accumulate > 1 and not recipe.exact_sums  # MXNet's own accumulation is in float32
+        # MXNet's own accumulation is in float32
+        self._adds = recipe.accumulate > 1 and not recipe.exact_sums
         for parameter in self.parameters.values():
             if self._adds and parameter.grad_req != 'null':
                 parameter.grad_req = 'add'
@@ -65,7 +67,8 @@ class Stepper:
     def digest(self):
         """SHA-256 of them all."""
         digest = hashlib.sha256()
-        for array in self._arrays().values():  # one copy at a time: many ranks may share a machine's memory
+        # one copy at a time: many ranks may share a machine's memory
+        for array in self._arrays().values():
             digest.update(np.ascontiguousarray(array.asnumpy()).data)
         return digest.hexdigest()
 
@@ -89,7 +92,8 @@ class Stepper:
     # ---- a step
 
     def take(self, batches, at, lr, stop=False):
-        """One update from an iterable of this rank's micro-batches; `Outcome`. `stop` tells all ranks to.
+        """One update from an iterable of this rank's micro-batches; `Outcome`. `stop` tells all
+        ranks to.
 
         Nothing is changed where a loss or gradient is not finite on any rank.
         """
@@ -103,17 +107,20 @@ class Stepper:
             if len(batch.labels):
                 if own.images:
                     self._set_statistics(before)
-                own.add(self._forward_backward(batch, at, number * self.group.size + self.group.rank))
+                own.add(
+                    self._forward_backward(batch, at, number * self.group.size + self.group.rank))
                 moved += len(batch.labels) * self._flat_statistics()
                 if self.recipe.exact_sums:
                     gradients = self.updater.flat_gradients().astype('float64')
                     exact = gradients if exact is None else exact + gradients
         finite = not own.images or (math.isfinite(own.loss) and self._finite(exact))
         with self._clock.during('wait'):
-            total, some_damaged, faulty, moved, stop = self._meet(own, bool(damaged), finite, moved, stop)
+            total, some_damaged, faulty, moved, stop = self._meet(own, bool(damaged), finite, moved,
+                                                                  stop)
         if some_damaged:
             damaged = sorted(map(tuple, sum(self.group.gather(damaged, 'damaged'), [])))
-        accepted = total.images and (not faulty or self.scale.enabled) and self.scale.accept(not faulty)
+        accepted = total.images and (not faulty
+                                     or self.scale.enabled) and self.scale.accept(not faulty)
         if accepted:
             self._sum_gradients(total.images, exact, bool(own.images))
             self.updater.update(lr, 1 / (total.images * self.scale.scale))
@@ -121,8 +128,8 @@ class Stepper:
         return Outcome(total if accepted else Sums(), damaged, faulty, stop, own.loss)
 
     def _meet(self, own, damaged, finite, moved, stop):
-        """All ranks' (sums, whether images are damaged, ranks that are not finite, statistics × images, whether to
-        stop), by one sum over a vector."""
+        """All ranks' (sums, whether images are damaged, ranks that are not finite, statistics ×
+        images, whether to stop), by one sum over a vector."""
         size = self.group.size
         faulty = np.zeros(size)
         faulty[self.group.rank] = not finite
@@ -130,19 +137,21 @@ class Stepper:
         moved = moved if finite else np.zeros(len(moved))
         vector = self.group.add(np.concatenate([counts, [damaged, stop], faulty, moved]), 'counts')
         faulty = np.flatnonzero(vector[6:6 + size]).tolist()
-        return (Sums(int(vector[0]), *vector[1:4].tolist()), vector[4] > 0, faulty, vector[6 + size:],
-                bool(vector[5] > 0))
+        return (Sums(int(vector[0]), *vector[1:4].tolist()), vector[4]
+                > 0, faulty, vector[6 + size:], bool(vector[5] > 0))
 
     def _finite(self, exact):
         return self.updater.finite() if exact is None else math.isfinite(exact.sum().asscalar())
 
     def _sum_gradients(self, images, exact, has_gradients):
-        """Sum the gradients over all ranks; `exact` is their sum over this rank's micro-batches, where it is kept."""
+        """Sum the gradients over all ranks; `exact` is their sum over this rank's micro-batches,
+        where it is kept."""
         if self.group.size == 1 and exact is None:
             return
         flat = self.updater.flat_gradients() if exact is None else exact
         if not has_gradients:  # the last step of an epoch may leave a rank without images
-            flat = mx.nd.zeros(flat.shape, flat.context, dtype='float64' if self.recipe.exact_sums else 'float32')
+            flat = mx.nd.zeros(flat.shape, flat.context,
+                               dtype='float64' if self.recipe.exact_sums else 'float32')
         flat.wait_to_read()
         with self._clock.during('allreduce'):
             self.group.add_gradients(flat, self.recipe.compression, images)
@@ -151,13 +160,16 @@ class Stepper:
     def _flat_statistics(self):
         """BatchNorm's running statistics, one float64 vector, empty for a network without."""
         mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel() for p in self._statistics)])
+        return np.concatenate([
+            np.empty(0), *(p.data().asnumpy().ravel() for p in self._statistics)
+        ])
 
     def _set_statistics(self, flat):
         start = 0
         for parameter in self._statistics:
             array = parameter.data()
-            array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape), dtype=array.dtype)
+            array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape),
+                                   dtype=array.dtype)
             start += array.size
         mx.nd.waitall()
 
@@ -176,9 +188,10 @@ class Stepper:
             scaled = loss * self.scale.scale if self.scale.enabled else loss
         scaled.backward()
         scores = logits.asnumpy()
-        top1, top5 = (share * hits(scores, labels, k).sum() + (1 - share) * hits(scores, labels[::-1], k).sum()
-                      for k in (1, 5))
-        return Sums(len(labels), float(loss.asnumpy().sum(dtype=np.float64)), float(top1), float(top5))
+        top1, top5 = (share * hits(scores, labels, k).sum() +
+                      (1 - share) * hits(scores, labels[::-1], k).sum() for k in (1, 5))
+        return Sums(len(labels), float(loss.asnumpy().sum(dtype=np.float64)), float(top1),
+                    float(top5))
 
 
 def step_seed(seed, *key):
@@ -187,14 +200,17 @@ def step_seed(seed, *key):
 
 
 def mixing_share(recipe, at, number):
-    """λ of mixup for micro-batch `number` of a step, drawn from Beta(α, α); 1 where nothing is mixed."""
+    """λ of mixup for micro-batch `number` of a step, drawn from Beta(α, α); 1 where nothing is
+    mixed."""
     if not recipe.mixup or at.epoch >= recipe.num_epochs - recipe.mixup_off_epoch:
         return 1.0
-    return np.random.default_rng(step_seed(recipe.seed, at.step, number, 1)).beta(*[recipe.mixup_alpha] * 2)
+    return np.random.default_rng(step_seed(recipe.seed, at.step, number,
+                                           1)).beta(*[recipe.mixup_alpha] * 2)
 
 
 def soft_targets(labels, classes, smoothing):
-    """One-hot rows (N×classes, float32) with `smoothing` of their mass spread evenly over all classes."""
+    """One-hot rows (N×classes, float32) with `smoothing` of their mass spread evenly over all
+    classes."""
     targets = np.full((len(labels), classes), smoothing / classes, np.float32)
     targets[np.arange(len(labels)), labels] += 1 - smoothing
     return targets

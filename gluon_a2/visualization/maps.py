@@ -6,8 +6,9 @@
 | V = softmax(ρ) | v     | dhw×n | row i is what place i selects: the descriptors' shares (here Vᵀ)  |
 | Bᵀ v_i (Eq. 7) | reads | dhw   | how much place i reads from every place, all descriptors together |
 
-Rows of all three sum to 1. In a non-local block every place is a descriptor of its own, gathered there alone: b is the
-identity, and v the relation of the places. Places are numbered frame by frame, and in a frame row by row.
+Rows of all three sum to 1. In a non-local block every place is a descriptor of its own, gathered
+there alone: b is the identity, and v the relation of the places. Places are numbered frame by
+frame, and in a frame row by row.
 """
 import math
 import re
@@ -23,11 +24,13 @@ from ..errors import UserError
 from ..formats.symbol import parse_symbol
 from ..scoring.metrics import softmax
 
-# The softmaxes by which a block is known in a graph: those of b and v. A non-local block has no b but the identity.
+# The softmaxes by which a block is known in a graph: those of b and v. A non-local block has no b
+# but the identity.
 KINDS = {'a2': ('gather_attention', 'distribute_attention'), 'nl': ('relate_attention',)}
 
-# Of the descriptors, as an order from the strongest: the share of all reading that goes to each, which a map that
-# nobody reads cannot have; or the largest value of its gathering map, which says how small a part it looks at.
+# Of the descriptors, as an order from the strongest: the share of all reading that goes to each,
+# which a map that nobody reads cannot have; or the largest value of its gathering map, which says
+# how small a part it looks at.
 ORDERS = {'selected': lambda block: block.strength, 'sharpest': lambda block: block.b.max(axis=1)}
 
 
@@ -40,12 +43,14 @@ class Attention(NamedTuple):
     v: np.ndarray  # float32 dhw×n
 
     def reads(self, place):
-        """float32 dhw: r_i = Bᵀ v_i, what place i (a number below dhw) reads from every place; sums to 1."""
+        """float32 dhw: r_i = Bᵀ v_i, what place i (a number below dhw) reads from every place; sums
+        to 1."""
         return self.v[place] if self.kind == 'nl' else self.v[place] @ self.b
 
     @property
     def strength(self):
-        """float64 n: the mean of v_ij over the places i, the share of all reading that descriptor j gets."""
+        """float64 n: the mean of v_ij over the places i, the share of all reading that descriptor j
+        gets."""
         return self.v.mean(axis=0, dtype=np.float64)
 
     def order(self, by='selected'):
@@ -67,9 +72,11 @@ class Attention(NamedTuple):
         return values.reshape(*self.size, *values.shape[1:])[t]
 
     def place(self, point, shape):
-        """The number of the place that covers `point`, (x, y, frame), of an input of `shape`, (frames, height, width).
+        """The number of the place that covers `point`, (x, y, frame), of an input of `shape`,
+        (frames, height, width).
         """
-        t, row, column = (int(at * cells / length) for at, cells, length in zip(point[::-1], self.size, shape))
+        t, row, column = (int(at * cells / length)
+                          for at, cells, length in zip(point[::-1], self.size, shape))
         return (t * self.size[1] + row) * self.size[2] + column
 
 
@@ -90,17 +97,19 @@ class Seen(NamedTuple):
 
 
 def see(bundle, path, blocks=None, top=5):
-    """`Seen` of the image or video file `path` through a `Bundle`: the centre crop, of a video the middle clip.
+    """`Seen` of the image or video file `path` through a `Bundle`: the centre crop, of a video the
+    middle clip.
 
-    `blocks` are names, all where not given; `top` is the number of guesses. UserError for a file that cannot be read
-    or is not what the network is for, and for blocks that it does not have.
+    `blocks` are names, all where not given; `top` is the number of guesses. UserError for a file
+    that cannot be read or is not what the network is for, and for blocks that it does not have.
     """
     frames = len(bundle.meta['input_shape']) == 4
     net = Classifier(bundle, views=1, crops=1) if frames else Classifier(bundle)
     pixels = _read(net, path)  # 3×(T×)H×W
     logits, found = attention(bundle, pixels, blocks)
     shares = softmax(logits[None])[0]
-    guesses = tuple((net.classes[i], float(shares[i])) for i in np.argsort(-shares, kind='stable')[:top])
+    guesses = tuple((net.classes[i], float(shares[i]))
+                    for i in np.argsort(-shares, kind='stable')[:top])
     return Seen(net.meta['network'], _picture(pixels, net.meta), guesses, found)
 
 
@@ -114,8 +123,8 @@ def _read(net, path):
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}; give {kind} file') from error
     except ImageError as error:
-        raise UserError(f'{path} is not {kind} that can be read: {error}; {net.meta["network"]} is a network of '
-                        f'{kind.split()[1]}s') from error
+        raise UserError(f'{path} is not {kind} that can be read: {error}; {net.meta["network"]} is '
+                        f'a network of {kind.split()[1]}s') from error
 
 
 def _picture(pixels, meta):
@@ -131,25 +140,28 @@ def attention(bundle, pixels, names=None):
     """
     precision = bundle.meta.get('precision', 'float32')  # older files do not say
     if precision != 'float32':  # the inner outputs of others are not checked
-        raise UserError(f'attention is seen in float32, and this {bundle.meta["network"]} is in {precision}: give the '
-                        'network it was made from')
+        raise UserError(f'attention is seen in float32, and this {bundle.meta["network"]} is in '
+                        f'{precision}: give the network it was made from')
     symbol = parse_symbol(bundle.graph, bundle.meta['network'])
     internals = symbol.get_internals()
     found = _find_blocks(internals.list_outputs())
     if not found:
-        raise UserError(f'{bundle.meta["network"]} has no double attention or non-local block to see, only '
-                        f'{_parts(bundle.arguments)}: give a network such as a2_resnet26')
+        raise UserError(f'{bundle.meta["network"]} has no double attention or non-local block to '
+                        f'see, only {_parts(bundle.arguments)}: give a network such as a2_resnet26')
     for name in names or ():
         if name not in found:
-            raise UserError(f'{bundle.meta["network"]} has no block {name!r}: its blocks are {", ".join(found)}')
+            raise UserError(f'{bundle.meta["network"]} has no block {name!r}: its blocks are '
+                            f'{", ".join(found)}')
     chosen = {name: found[name] for name in names or found}
     outputs = [internals[node] for nodes in chosen.values() for node in nodes.softmaxes]
-    net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'], dtype='float32'))
-    net.collect_params().load_dict({name: mx.nd.array(value) for name, value in bundle.values.items()}, ctx=mx.cpu())
+    net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'],
+                                                              dtype='float32'))
+    net.collect_params().load_dict(
+        {name: mx.nd.array(value) for name, value in bundle.values.items()}, ctx=mx.cpu())
     logits, *arrays = (array[0].asnumpy() for array in net(mx.nd.array(pixels[None])))
     if not all(np.isfinite(array).all() for array in (logits, *arrays)):
-        raise UserError(f'{bundle.meta["network"]} computes values that are not numbers, which cannot be seen: give '
-                        'another checkpoint')
+        raise UserError(f'{bundle.meta["network"]} computes values that are not numbers, which '
+                        'cannot be seen: give another checkpoint')
     arrays = iter(arrays)
     return logits, tuple(
         _block(name, nodes.kind, [next(arrays) for _ in nodes.softmaxes],
@@ -158,7 +170,8 @@ def attention(bundle, pixels, names=None):
 
 
 class _Nodes(NamedTuple):
-    """Where a block's attention is found in a graph: the names of its softmaxes, and of Z in the shape of the map."""
+    """Where a block's attention is found in a graph: the names of its softmaxes, and of Z in the
+    shape of the map."""
     kind: str
     softmaxes: Tuple[str, ...]
     map: str
@@ -178,13 +191,15 @@ def _find_blocks(outputs):
 
 
 def _shape(output, **shapes):
-    """Of an output of a graph that is fed arrays of `shapes`; what the graph says, without computing it."""
+    """Of an output of a graph that is fed arrays of `shapes`; what the graph says, without
+    computing it."""
     _, (shape,), _ = output.infer_shape(**shapes)
     return shape
 
 
 def _block(name, kind, softmaxes, shape):
-    """`Attention` of a block's softmaxes, n×dhw and dhw×n or dhw×dhw alone, in a map of `shape`, 1×m×(d×)h×w."""
+    """`Attention` of a block's softmaxes, n×dhw and dhw×n or dhw×dhw alone, in a map of `shape`,
+    1×m×(d×)h×w."""
     *gathered, v = softmaxes
     size = (1, *shape[2:])[-3:]
     b = gathered[0] if gathered else np.eye(math.prod(size), dtype=v.dtype)
@@ -193,4 +208,5 @@ def _block(name, kind, softmaxes, shape):
 
 def _parts(arguments):
     """The stages and units that a network's parameters are named after: 'conv1, conv2_unit1, …'."""
-    return ', '.join(dict.fromkeys(re.match(r'[^_]*(_unit\d+)?', name).group() for name in arguments))
+    return ', '.join(
+        dict.fromkeys(re.match(r'[^_]*(_unit\d+)?', name).group() for name in arguments))

@@ -9,7 +9,8 @@ from ..files import write_csv, write_whole
 
 
 def learning_curve(log, png):
-    """Draw a run's `log.jsonl`: accuracy and its error by epoch above, loss and learning rate by step below."""
+    """Draw a run's `log.jsonl`: accuracy and its error by epoch above, loss and learning rate by
+    step below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
@@ -20,19 +21,22 @@ def learning_curve(log, png):
     accuracy, loss = figure.subplots(2, 1, sharex=True)
     at = [line['step'] for line in epochs]
     for key, name in (('train_top1', 'training (augmented)'), ('val_top1', 'validation')):
-        accuracy.plot(at, [100 * line[key] for line in epochs], marker='o', markersize=3, label=name)
+        accuracy.plot(at, [100 * line[key]
+                           for line in epochs], marker='o', markersize=3, label=name)
     if epochs:
-        accuracy.set_title(f'top-1 after {len(epochs)} epochs: {100 * epochs[-1]["val_top1"]:.2f} % '
-                           f'of {epochs[-1]["val_images"]} held-out images')
+        accuracy.set_title(f'top-1 after {len(epochs)} epochs: {100 * epochs[-1]["val_top1"]:.2f} '
+                           f'% of {epochs[-1]["val_images"]} held-out images')
     accuracy.set_ylabel('top-1 accuracy, %')
     accuracy.grid(alpha=0.3)
     accuracy.legend(loc='lower right')
-    loss.plot([line['step'] for line in steps], [line['loss'] for line in steps], color='tab:red', label='loss')
+    loss.plot([line['step'] for line in steps], [line['loss']
+                                                 for line in steps], color='tab:red', label='loss')
     loss.set_ylabel('training loss')
     loss.set_xlabel('step')
     loss.set_ylim(bottom=0)
     rate = loss.twinx()
-    rate.plot([line['step'] for line in steps], [line['lr'] for line in steps], color='tab:gray', linestyle='--')
+    rate.plot([line['step']
+               for line in steps], [line['lr'] for line in steps], color='tab:gray', linestyle='--')
     rate.set_ylabel('learning rate (dashed)')
     rate.set_ylim(bottom=0)
     _save(figure, png)
@@ -44,8 +48,12 @@ def contact_sheet(clips, titles, png):
     from matplotlib.figure import Figure
     figure = Figure(figsize=(0.2 + clips.shape[1], 0.2 + 1.25 * len(clips)), layout='constrained')
     FigureCanvasAgg(figure)
-    for axes, clip, title in zip(figure.subplots(len(clips), 1, squeeze=False)[:, 0], clips, titles):
-        axes.imshow(np.concatenate([np.pad(frame, ((0, 0), (0, 1), (0, 0)), constant_values=255) for frame in clip], 1))
+    for axes, clip, title in zip(
+            figure.subplots(len(clips), 1, squeeze=False)[:, 0], clips, titles):
+        axes.imshow(
+            np.concatenate(
+                [np.pad(frame, ((0, 0), (0, 1), (0, 0)), constant_values=255)
+                 for frame in clip], 1))
         axes.set_title(title, loc='left', fontsize=9, pad=2)
         axes.set(xticks=[], yticks=[])
     _save(figure, png)
@@ -56,10 +64,15 @@ def save_confusion(scores, classes, folder):
     table, accuracy = scores.confusion, scores.per_class
     rows = [(name, int(row.sum()), int(row[i]), int(row[-1]), f'{accuracy[i]:.4f}')
             for i, (name, row) in enumerate(zip(classes, table))]
-    write_csv(Path(folder) / 'per_class.csv', [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
-    write_csv(Path(folder) / 'confusion.csv', [('class', *classes, 'unreadable'),
-                                                *([name, *row.tolist()] for name, row in zip(classes, table))])
-    _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes, Path(folder) / 'confusion.png')
+    write_csv(
+        Path(folder) / 'per_class.csv',
+        [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
+    write_csv(
+        Path(folder) / 'confusion.csv',
+        [('class', *classes, 'unreadable'), *([name, *row.tolist()]
+                                              for name, row in zip(classes, table))])
+    _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes,
+                    Path(folder) / 'confusion.png')
 
 
 def _draw_confusion(shares, classes, png):
