@@ -1,0 +1,84 @@
+"""Files of the version before the redesign still load, score and resume: data/version_0_1."""
+import dataclasses
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import tiny_video
+
+from gluon_a2 import data
+from gluon_a2.deploy import Classifier
+from gluon_a2.models import table
+from gluon_a2.run import load, recipes
+
+FILES = Path(__file__).parent / 'data' / 'version_0_1' / 'files.tar.xz'
+
+
+@pytest.fixture(scope='module')
+def old(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('old')
+    with tarfile.open(FILES) as tar:
+        tar.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def zoo(monkeypatch):
+    """The tiny networks of these files, which are in no zoo."""
+    stage = table.Stage(2, 1, (3,), (1, 2, 2))
+    row = table.Backbone(table.Stem((3, 5, 5), 4, (1, 2, 2)), stage._replace(stride=(2, 1, 1)),
+                         stage, stage._replace(width=4, units=2), stage._replace(width=4), frames=4,
+                         size=16, blocks={'conv3': (1,), 'conv4': (1, 2)}, ratio=2)
+    monkeypatch.setitem(table.BACKBONES, 'tiny', row)
+    for dims, name in ((2, 'a2_tiny'), (3, 'a2_tiny_3d')):
+        monkeypatch.setitem(table.ZOO, name, table.Row(name, 'tiny', dims, 'a2', row.blocks))
+
+
+def expected(old):
+    return json.loads((old / 'expected.json').read_text())
+
+
+def sources(old):
+    return {'image': data.open_source(old / 'data' / 'images', 'val'),
+            'video': data.open_video_source(old / 'data' / 'videos', 'val')}
+
+
+@pytest.mark.parametrize('kind', ['image', 'video'])
+def test_exported_files_score_the_same(old, kind):
+    net = Classifier(old / f'{kind}_export' / ('a2_tiny' if kind == 'image' else 'a2_tiny_3d'))
+    scores, then = net.score(sources(old)[kind], 5, 0), expected(old)[kind]
+    assert (scores.top1, scores.top5) == (then['top1'], then['top5'])
+
+
+@pytest.mark.parametrize('engine', ['mxnet', 'mxnet-int8', 'onnxruntime'])
+def test_the_forms_give_the_same_logits(old, engine):
+    net, source = Classifier(old / 'image_forms' / 'a2_tiny', engine=engine), sources(old)['image']
+    pixels = np.stack([net.preprocess(source.read(i)) for i in range(3)])
+    np.testing.assert_allclose(net.logits(pixels), expected(old)[engine]['logits'], rtol=1e-4,
+                               atol=0.1 if engine == 'mxnet-int8' else 1e-4)
+
+
+@pytest.mark.parametrize('kind, model, job', [
+    ('image', 'a2_tiny', tiny), ('video', 'a2_tiny_3d', tiny_video)])
+def test_a_run_is_resumed_to_the_end_it_would_have_had(old, zoo, tmp_path, monkeypatch, kind, model,
+                                                       job):
+    monkeypatch.chdir(old)
+    folder = old / f'{kind}_run'
+    bundle = load.load(folder)
+    assert bundle.meta['training']['step'] == 3 and bundle.meta['network'] == model
+    recipe = recipes.from_json(json.loads((folder / 'run.json').read_text())['recipe'])
+    assert recipe == dataclasses.replace(job.RECIPE, model=model, dropout=0.1,
+                                         batch_size=recipe.batch_size)
+    _, sums = job.run(folder, f'data/{kind}s', recipe, resume=True)
+    found, state = tiny.final_tensors(folder)
+    with np.load(old / f'{kind}_final.npz') as final:
+        assert set(final.files) == set(found)
+        for name in found:
+            np.testing.assert_allclose(np.frombuffer(found[name], np.float32), final[name],
+                                       rtol=1e-3, atol=1e-5, err_msg=name)
+    assert state['at']['step'] == 6
+    if kind == 'image':
+        assert sums.top1 == expected(old)['image']['top1']
