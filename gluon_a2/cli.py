@@ -1,66 +1,158 @@
-"""What every script shares: one place where a mistake becomes a sentence and an exit code."""
+"""What every script shares: its streams, its flags, and how a mistake becomes one sentence.
+
+It imports nothing that must be installed, so that a missing package is a sentence, too.
+"""
+from __future__ import annotations
+
 import argparse
+import contextlib
 import errno
 import functools
 import os
+import re
+import select
 import sys
+from pathlib import Path
+from typing import Any, Callable, Sequence
 
 from .errors import UserError
 
+# As of a program that Ctrl-C, or a pipe without a reader, has ended: 128 and the signal's number.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+# The way out, for the errors of the operating system that choosing another file does not cure.
+LIMITS = {
+    errno.ENOSPC: 'no space left on the disk while writing {}: free some and run again',
+    errno.EDQUOT: 'no space left on the disk while writing {}: free some and run again',
+    errno.EFBIG: '{} is larger than this process may write: raise the limit (ulimit -f unlimited)',
+    errno.EMFILE: 'this process may not open as many files as it needs: raise the limit '
+                  '(ulimit -n 4096), or use fewer data workers (-j)',
+    errno.ENFILE: 'the machine has too many files open: end other programs and run again',
+    errno.ENOMEM: 'the machine has too little memory left: end other programs and run again',
+}
+
+_flags: argparse.ArgumentParser | None = None  # of the running script
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the script's docstring as it is written and adds each flag's default, where it has
+    """Keeps the script's docstring as it is written, and adds the default of each flag that has
     one."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
-def parser(doc):
-    """An `ArgumentParser` described by a script's docstring; abbreviated flags are refused."""
-    return argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
-                                   allow_abbrev=False)
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """An `ArgumentParser` described by a script's docstring; it refuses abbreviated flags."""
+    global _flags
+    _flags = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
+                                     allow_abbrev=False)
+    return _flags
 
 
-def entry(main):
-    """Decorate a script's `main`: user errors, full disks and unusable files end in one sentence,
-    exit code 2 unless the error has another.
+def entry(main: Callable) -> Callable:
+    """Decorate a script's `main(argv)`: what the user can correct ends in one sentence on stderr.
 
-    Every other exception is a defect of ours and keeps its traceback.
+    Exit codes: that of the `UserError`, which is 2 unless it has another; 2 for a full disk, an
+    unusable file or a missing package; 130 for Ctrl-C; 141, silently, where the reader of stdout
+    has gone. Every other exception is a defect of ours and keeps its traceback.
     """
     @functools.wraps(main)
-    def run(argv=None):
-        code = 2
+    def run(argv: Sequence[str] | None = None) -> Any:
+        global _flags
+        _flags = None
+        _open_streams()
         try:
-            return main(argv)
-        except UserError as error:
-            sentence, code = str(error), error.exit_code
-        except BrokenPipeError:  # who was reading, head for example, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except OSError as error:
-            sentence = _about_file(error)
-            if sentence is None:
+            try:
+                return main(argv)
+            finally:
+                sys.stdout.flush()  # at the end of the process nobody could catch what this raises
+        except BrokenPipeError:
+            if not _reader_has_gone():
                 raise
-        except KeyboardInterrupt:
-            sentence = 'interrupted'
-        print(f'error: {sentence}', file=sys.stderr)
+            _close_stdout()
+            sys.exit(BROKEN_PIPE)
+        except KeyboardInterrupt as error:
+            sentence, code = str(error) or 'interrupted', INTERRUPTED
+        except UserError as error:
+            sentence, code = _with_flags(str(error)), error.exit_code
+        except (OSError, ModuleNotFoundError) as error:
+            about = _about_module if isinstance(error, ModuleNotFoundError) else _about_file
+            sentence, code = about(error), 2
+            if not sentence:
+                raise
+        with contextlib.suppress(OSError):  # stderr may be the pipe without a reader
+            print(sentence if code == INTERRUPTED else f'error: {sentence}', file=sys.stderr)
         sys.exit(code)
     return run
 
 
-def _about_file(error):
-    """A sentence for an OSError that has to do with a file the user named or a full disk; None for
-    others."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f'no space left on the disk while writing {error.filename or "a file"}: free some and run again'
+def _open_streams() -> None:
+    """Open the standard streams that are closed, for the next file would take their numbers, and
+    escape what the others cannot encode: output never ends a run."""
+    for number, name, mode in ((0, 'stdin', 'r'), (1, 'stdout', 'w'), (2, 'stderr', 'w')):
+        stream = getattr(sys, name)
+        if stream is None:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
+        elif number and hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def _reader_has_gone() -> bool:
+    """Whether stdout or stderr is a pipe that nobody reads; a worker's pipe breaks otherwise."""
+    poll = select.poll()
+    poll.register(1, 0)
+    poll.register(2, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _close_stdout() -> None:
+    """Send what is still buffered nowhere, so that the end of the process cannot fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _with_flags(sentence: str) -> str:
+    """The sentence with each backticked option of the running script as its flag."""
+    def flag(match: re.Match) -> str:
+        for action in _flags._actions if _flags else ():
+            spellings = [text for text in action.option_strings if text.startswith('--')]
+            names = {action.dest, *(text[2:].replace('-', '_') for text in spellings)}
+            if spellings and match.group(1) in names:
+                return spellings[0]
+        return match.group()
+    return re.sub('`([a-z][a-z0-9_]*)`', flag, sentence)
+
+
+def _about_file(error: Any) -> str:
+    """A sentence for an OSError that a file the user named or a limit of the machine has caused;
+    empty for others."""
+    if error.errno in LIMITS:
+        if error.filename is None:
+            _close_stdout()  # it may be what is full
+        return LIMITS[error.errno].format(error.filename or 'a file')
     if error.filename is None:
-        return None
+        return ''
     return f'{error.filename} cannot be used: {error.strerror}; choose another path'
 
 
-def show_table(rows):
-    """Print rows in aligned columns, the first as a header; numbers get separators and stand
+def _about_module(error: Any) -> str:
+    """A sentence for a package that the running interpreter lacks, with the interpreter that has it
+    or the command that makes one; empty for a module of ours."""
+    name = (error.name or 'gluon_a2').partition('.')[0]
+    if name == 'gluon_a2':
+        return ''
+    root = Path(__file__).resolve().parents[1]
+    python = root / '.venv' / 'bin' / 'python'
+    way_out = (f'run this with {python}' if python.exists() and Path(sys.prefix) != root / '.venv'
+               else f'run make demo in {root}, which makes an environment with all that is needed')
+    return f'{name} is not installed for {sys.executable}: {way_out}'
+
+
+def show_table(rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows in aligned columns, the first as a header; integers get separators and stand
     right."""
     cells = [[f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]

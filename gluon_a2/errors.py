@@ -1,11 +1,24 @@
-"""The one exception that stands for a user's mistake."""
+"""A user's mistake, and the advice that several of its messages share."""
 
 
-class UserError(Exception):
-    """Bad input: its message is one sentence that names the file, flag or value and the way out.
+class UserError(ValueError):
+    """Bad input: its message is one sentence that names the file, option or value and the way out.
 
-    Library code raises it (or a subclass) for anything the caller can mend; the scripts print the
-    message without a traceback and exit with its `exit_code` (`gluon_a2.cli`).
+    Library code raises it (or a subclass) for anything the caller can correct, and writes an option
+    as Python spells it, in backticks. The scripts print the message without a traceback and exit
+    with its `exit_code` (`gluon_a2.cli`).
     """
 
     exit_code = 2
+
+
+class Interrupted(UserError):
+    """Ctrl-C has ended the work; the message says what is kept and how to go on."""
+
+    exit_code = 130
+
+
+def install_extra(name: str) -> str:
+    """The command that installs an extra of setup.py. A checkout has the only copy: nobody has
+    registered the name gluon_a2 in a package index."""
+    return f"pip install -e '.[{name}]' in the checkout of gluon_a2"

@@ -7,6 +7,8 @@ import io
 import os
 from pathlib import Path
 
+from .errors import UserError
+
 
 @contextlib.contextmanager
 def naming(path):
@@ -51,16 +53,27 @@ def write_whole(path, content):
     try:
         write_synced(temporary, content)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+        if isinstance(error, OSError):  # the user knows this name, not the temporary one
+            error.filename, error.filename2 = str(path), None
         raise
     sync_folder(path.parent)
 
 
+def check_folder(path):
+    """UserError unless the folder of a file to be written exists: it may be a typing error."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f'{path} cannot be written: there is no folder {folder}; make it, or '
+                        'correct the name')
+
+
 def write_csv(path, rows):
-    """Write rows, the first a header, as `write_whole` does; names that are not UTF-8 keep their
-    bytes."""
+    """Write rows, the first a header, as `write_whole` does, into a folder that exists; names that
+    are not UTF-8 keep their bytes."""
+    check_folder(path)
     text = io.StringIO(newline='')
     csv.writer(text).writerows(rows)
     write_whole(path, text.getvalue().encode('utf-8', 'surrogateescape'))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_csv
+from gluon_a2.files import check_folder, write_csv
 
 
 def sizes(text):
@@ -84,6 +84,8 @@ def main(argv=None):
                               or args.layers):
         raise UserError('--input-size, --classes and --layers need a NETWORK: the table of the '
                         'paper has its own')
+    if args.csv:
+        check_folder(args.csv)
     rows = list(network_rows(args) if args.networks else paper_rows())
     show_table(rows)
     if args.csv:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_csv
+from gluon_a2.files import check_folder, write_csv
 
 
 def arguments(argv):
@@ -119,6 +119,8 @@ def main(argv=None):
     """Parse, export, say what came of it."""
     args = arguments(argv)
     check(args)
+    if args.csv:
+        check_folder(args.csv)
     from gluon_a2.deploy.bundle import bundle_prefix
     from gluon_a2.deploy.export import Wanted, export
     bundle, prefix = load(args)

@@ -14,7 +14,6 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 
 from gluon_a2 import cli
-from gluon_a2.data import prepare
 from gluon_a2.errors import UserError
 
 
@@ -42,6 +41,7 @@ def arguments(argv):
 def main(argv=None):
     """Write or verify records; exit code 1 if anything was wrong with them."""
     args = arguments(argv)
+    from gluon_a2.data import prepare
     splits = args.split.split(',')
     if not all(splits):
         raise UserError(f'--split must be names separated by commas, not {args.split!r}')

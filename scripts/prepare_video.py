@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 from gluon_a2 import cli
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_csv
+from gluon_a2.files import check_folder, write_csv
 
 
 def arguments(argv):
@@ -51,6 +51,8 @@ def arguments(argv):
 def main(argv=None):
     """Open the videos, do what is asked; exit code 1 if any of them cannot be read."""
     args = arguments(argv)
+    if args.report:
+        check_folder(args.report)
     from gluon_a2.data import open_video_source, prepare_video
     names = args.part.split(',') if args.list is None else args.part.split(',')[:1]
     if not all(names):

@@ -70,5 +70,5 @@ def test_mistakes_name_the_way_out(monkeypatch):
     assert choose(['resnet26'])
     with pytest.raises(
             UserError,
-            match=r'c3d comes from GluonCV.*pip install "gluon_a2\[zoo\]", or leave it out'):
+            match=r"c3d comes from GluonCV.*pip install -e '.\[zoo\]' in .*, or leave it out"):
         choose(['resnet26', 'c3d'])

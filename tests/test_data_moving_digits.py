@@ -98,7 +98,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):
 
 def test_without_pyav_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__('sys').modules, 'av', None)
-    with pytest.raises(UserError, match=r'pip install "gluon_a2\[video\]"'):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[video\]' in the checkout"):
         write_video(str(tmp_path / 'x.mp4'), np.zeros((2, 16, 16, 3), np.uint8), 'libx264')
 
 

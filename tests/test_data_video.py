@@ -187,7 +187,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_without_pyav_it_says_what_to_install(files, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'av', None)
-    with pytest.raises(UserError, match=r'pip install "gluon_a2\[video\]"'):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[video\]' in the checkout"):
         open_video(files['mp4, H.264'][0], tmp_path)
 
 

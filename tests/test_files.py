@@ -5,6 +5,7 @@ import os
 import pytest
 
 from gluon_a2 import files
+from gluon_a2.errors import UserError
 
 
 def test_writes_and_replaces(tmp_path):
@@ -24,8 +25,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, c
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match='No space left') as error:
         files.write_whole(path, b'new')
+    assert (error.value.filename, error.value.filename2) == (str(path), None)  # no temporary name
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['file']
 
@@ -64,6 +66,14 @@ class Forgetful:
     def write(self, content):
         self._file.write(content[:len(content) // 2])
         return len(content)
+
+
+def test_a_table_makes_no_folder_of_a_typing_error(tmp_path):
+    with pytest.raises(UserError, match=r'x.csv cannot be written: there is no folder .*tyop'):
+        files.write_csv(tmp_path / 'tyop' / 'x.csv', [('a',), (1,)])
+    assert not list(tmp_path.iterdir())
+    files.write_csv(tmp_path / 'x.csv', [('a', 'b\udce9'), (1, 'c,d')])
+    assert (tmp_path / 'x.csv').read_bytes() == b'a,b\xe9\r\n1,"c,d"\r\n'
 
 
 def test_sha256():

@@ -128,8 +128,8 @@ def test_files_that_cannot_be_read_are_named(here, tmp_path):
 
 def test_without_gluoncv_it_says_what_to_install(here, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gluoncv', None)
-    assert 'resnet50_v1b comes from GluonCV, which is not installed: pip install "gluon_a2[zoo]"' in here(
-        '--image')
+    assert ("resnet50_v1b comes from GluonCV, which is not installed: pip install -e '.[zoo]' in the "
+            'checkout of gluon_a2') in here('--image')
 
 
 @pytest.mark.parametrize('words, hint', [(['--params', 'x'], "give NETWORK=FILE, not 'x'"),

@@ -2,7 +2,7 @@
 import importlib.util
 from typing import NamedTuple, Optional, Tuple
 
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from ..models.table import ZOO
 from .preprocess import GLUONCV, OURS
 
@@ -61,8 +61,8 @@ def choose(names, input_size=None):
     chosen = [NETWORKS[name] for name in dict.fromkeys(name.lower() for name in names)]
     foreign = [network.name for network in chosen if network.family == GLUONCV]
     if foreign and importlib.util.find_spec('gluoncv') is None:
-        raise UserError(f'{foreign[0]} comes from GluonCV, which is not installed: pip install '
-                        '"gluon_a2[zoo]", or leave it out (--networks)')
+        raise UserError(f'{foreign[0]} comes from GluonCV, which is not installed: '
+                        f'{install_extra("zoo")}, or leave it out (--networks)')
     if input_size is None:
         return chosen
     if input_size < 32:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from .cache import made_once
 from .digits import load_digits, part_indices
 
@@ -91,7 +91,7 @@ def write_video(path, frames, codec, options=None, rate=25):
     try:
         import av
     except ImportError as error:
-        raise UserError('videos need PyAV: pip install "gluon_a2[video]"') from error
+        raise UserError(f'videos need PyAV: {install_extra("video")}') from error
     with av.open(path, 'w') as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = frames.shape[1:3]

@@ -16,7 +16,7 @@ from typing import NamedTuple, Tuple
 import cv2
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from ..files import sha256
 from .cache import cache_folder
 from .images import MAX_PIXELS, ImageError, decode
@@ -211,7 +211,7 @@ def _import_av():
     try:
         import av
     except ImportError as error:
-        raise UserError('videos need PyAV: pip install "gluon_a2[video]"') from error
+        raise UserError(f'videos need PyAV: {install_extra("video")}') from error
     return av
 
 

@@ -12,7 +12,7 @@ import tempfile
 import numpy as np
 
 from ..backend import mx
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from ..formats.symbol import parse_symbol
 from .bundle import require_float32
 from .fold import without_fences
@@ -101,5 +101,5 @@ def _import_onnx():
     try:
         import onnx
     except ImportError as error:
-        raise UserError('writing ONNX files needs onnx: pip install "gluon_a2[onnx]"') from error
+        raise UserError(f'writing ONNX files needs onnx: {install_extra("onnx")}') from error
     return onnx

@@ -1,6 +1,6 @@
 """The other systems of Tables 5 and 6: three from the GluonCV zoo, and two that it lacks."""
 from ..backend import mx
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from ..nn.preact import SPACES, FoldedBatchNorm, conv
 from .resnet import ResNet
 from .table import ZOO
@@ -92,7 +92,7 @@ def gluoncv_network(name, source, **options):
     try:
         from gluoncv.model_zoo import get_model
     except ImportError as error:
-        raise UserError(f'{name} comes from GluonCV: pip install "gluon_a2[zoo]"') from error
+        raise UserError(f'{name} comes from GluonCV: {install_extra("zoo")}') from error
     with mx.name.NameManager():  # counts names from 0, so that every instance has the same
         return get_model(source, pretrained=False, **options)
 

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple, Optional
 
 from ..cost import Cost, count, count_network
-from ..errors import UserError
+from ..errors import UserError, install_extra
 from ..formats.symbol import read_symbol
 from ..models import get_model
 from ..models.table import BASELINE_ROWS, ZOO
@@ -103,7 +103,7 @@ def compare_baselines():
     for baseline in BASELINES:
         counted, note, row = None, baseline.note, BASELINE_ROWS[baseline.model]
         if row.source and not have_zoo:
-            note = 'needs GluonCV: pip install "gluon_a2[zoo]"'
+            note = f'needs GluonCV: {install_extra("zoo")}'
         else:
             counted = count_network(get_model(baseline.model), row.input_size).flops
         printed, place = baseline.flops or (None, GIGA / 10)

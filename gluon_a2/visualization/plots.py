@@ -61,6 +61,7 @@ def contact_sheet(clips, titles, png):
 
 def save_confusion(scores, classes, folder):
     """Write per_class.csv, confusion.csv and confusion.png of `VideoScores` into `folder`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     table, accuracy = scores.confusion, scores.per_class
     rows = [(name, int(row.sum()), int(row[i]), int(row[-1]), f'{accuracy[i]:.4f}')
             for i, (name, row) in enumerate(zip(classes, table))]
