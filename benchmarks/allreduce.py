@@ -50,10 +50,10 @@ def child(folder, repeats):
     for repeat in range(repeats + 1):
         for size, buffer in buffers.items():
             buffer.wait_to_read()
-            group.add(np.zeros(1), 'meet')
+            group.all_reduce(np.zeros(1), 'meet')
             start = time.perf_counter()
-            group.add_gradients(buffer, 'none', 1)
-            slowest = max(group.gather(time.perf_counter() - start, 'seconds'))
+            group.all_reduce_gradients(buffer, 'none', 1)
+            slowest = max(group.all_gather(time.perf_counter() - start, 'seconds'))
             if repeat:  # the first finds its memory and connections cold
                 times.append((size, repeat, slowest))
     if group.first:

@@ -11,7 +11,7 @@ import time
 from argparse import ArgumentParser
 
 import pytest
-from test_train_watchdog import TOY, assert_all_gone, of_job, wait_for
+from test_launch_watchdog import TOY, assert_all_gone, of_job, wait_for
 
 from gluon_a2.errors import UserError
 from gluon_a2.launch import launcher as launch
@@ -249,7 +249,7 @@ def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
 ALLREDUCE = '''
     import os, sys
     sys.path.insert(0, {root!r})
-    from gluon_a2.train import launch
+    from gluon_a2.launch import launcher as launch
     if 'GLUON_A2_LAUNCH' not in os.environ:
         from argparse import ArgumentParser
         parser = ArgumentParser()

@@ -235,8 +235,8 @@ def test_damaged_images_are_named_once_left_out_and_capped_over_all_ranks(tmp_pa
 def test_alone_everything_is_the_identity():
     group = Group()
     assert (group.rank, group.size, group.first) == (0, 1, True)
-    assert group.gather({'a': 1}, 'x') == [{'a': 1}] and group.tell('b', 'x') == 'b'
-    assert group.add(np.arange(3.0), 'x').tolist() == [0, 1, 2]
+    assert group.all_gather({'a': 1}, 'x') == [{'a': 1}] and group.broadcast('b', 'x') == 'b'
+    assert group.all_reduce(np.arange(3.0), 'x').tolist() == [0, 1, 2]
 
 
 def test_ranks_are_named_in_a_sentence():

@@ -1,14 +1,16 @@
-"""The ranks of a job: what each of them has to tell the others, through Horovod.
+"""The ranks of a job and their collective operations, through Horovod.
 
-One process, a rank, drives one device. Started without a launcher there is one rank, Horovod is not
-needed, and every function here is the identity. A rank that cannot reach the others any more gets
-`Disconnected`.
+One process, a rank, drives one device. Without a launcher there is one rank, Horovod is not needed,
+and every function here is the identity.
 """
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any, Iterator, NoReturn, Sequence
 
 import numpy as np
 
@@ -16,10 +18,13 @@ from ..backend import BackendError, mx
 from ..errors import UserError
 from ..launch.launcher import ranks
 
+if TYPE_CHECKING:
+    from ..launch.watchdog import Heart
+
 
 class Disconnected(UserError):
-    """A collective operation failed, because another rank or the network is gone: no mistake,
-    trying again may help."""
+    """A collective operation failed because another rank or the network is gone. It is no mistake
+    of the user's, and trying again may help."""
 
     exit_code = 1
 
@@ -30,34 +35,36 @@ class Group:
     `heart` (a `watchdog.Heart`, or None) hears where this rank is and when it waits for the others.
     """
 
-    def __init__(self):
-        self._hvd, self.heart, self._at = (_start_horovod()
-                                           if ranks() > 1 else None), None, (0, 'start')
+    def __init__(self) -> None:
+        self._hvd: Any = _start_horovod() if ranks() > 1 else None
+        self.heart: Heart | None = None
+        self._at = 0, 'start'  # the step and the phase
         hvd = self._hvd
-        self.rank, self.size, self.local_rank = (hvd.rank(), hvd.size(),
-                                                 hvd.local_rank()) if hvd else (0, 1, 0)
+        self.rank: int = hvd.rank() if hvd else 0
+        self.size: int = hvd.size() if hvd else 1
+        self.local_rank: int = hvd.local_rank() if hvd else 0
 
     @property
-    def first(self):
-        """Whether this is rank 0, the one that writes the run folder."""
+    def first(self) -> bool:
+        """Whether this is rank 0, which writes the run folder."""
         return self.rank == 0
 
-    def nccl_built(self):
+    def nccl_built(self) -> bool:
         """Whether Horovod can reduce on GPUs."""
         return self._hvd is None or bool(self._hvd.nccl_built())
 
     # ---- where this rank is
 
-    def beat(self, step, phase):
-        """Tell the watchdog that this rank has got further."""
+    def beat(self, step: int, phase: str) -> None:
+        """Tell the watchdog that this rank has made progress."""
         self._at = step, phase
         if self.heart:
             self.heart.beat(step, phase)
 
     @contextlib.contextmanager
-    def _together(self):
-        """Around a collective operation: waiting is no fault of ours, and a failure is somebody
-        else's."""
+    def _together(self) -> Iterator[None]:
+        """Around a collective operation: to wait is no fault of this rank, and a failure is another
+        rank's."""
         if self.heart:
             self.heart.waiting(self._at[0])
         try:
@@ -73,8 +80,8 @@ class Group:
 
     # ---- collective operations: all ranks must call them in the same order
 
-    def add(self, values, name):
-        """The element-wise sum over all ranks of a float64 vector (numpy)."""
+    def all_reduce(self, values: np.ndarray, name: str) -> np.ndarray:
+        """The element-wise sum over all ranks of a float64 vector."""
         if self.size == 1:
             return values
         with self._together():
@@ -82,15 +89,15 @@ class Group:
             self._hvd.allreduce_(array, op=self._hvd.Sum, name=name)
             return array.asnumpy()
 
-    def add_gradients(self, flat, compression, count):
+    def all_reduce_gradients(self, flat: mx.nd.NDArray, compression: str, count: float) -> None:
         """Replace `flat` (float32 or float64, one buffer for all gradients) by its sum over all
         ranks.
 
-        One buffer, since one all-reduce adds in one order: the result is the same on every repeat.
-        In float64 it is the same on any number of ranks, too, since sums of float32 values are
-        exact there. `compression='fp16'` sends half the bytes; `count`, the samples behind the sum,
-        keeps it in float16's range: what travels has the size of a mean gradient, which may be
-        65504 / `size` at most.
+        One buffer is one all-reduce, which adds in one order, so the result is the same on every
+        repeat. In float64 it is the same on any number of ranks, too, because sums of float32
+        values are exact there. `compression='fp16'` sends half the bytes. `count`, the samples
+        behind the sum, then keeps it in float16's range: what travels has the size of a mean
+        gradient, which may be 65504 / `size` at most.
         """
         if self.size == 1:
             return
@@ -103,7 +110,7 @@ class Group:
                 self._hvd.allreduce_(flat, op=self._hvd.Sum, name='gradients')
             flat.wait_to_read()
 
-    def gather(self, value, name):
+    def all_gather(self, value: Any, name: str) -> list:
         """[value of rank 0, of rank 1, …] on every rank; values are plain (JSON)."""
         if self.size == 1:
             return [value]
@@ -116,12 +123,12 @@ class Group:
         ends = np.cumsum(lengths)
         return [json.loads(joined[end - length:end]) for length, end in zip(lengths, ends)]
 
-    def tell(self, value, name):
+    def broadcast(self, value: Any, name: str) -> Any:
         """Rank 0's plain value, on every rank."""
-        return self.gather(value if self.first else None, name)[0]
+        return self.all_gather(value if self.first else None, name)[0]
 
-    def broadcast(self, arrays):
-        """Overwrite these NDArrays with rank 0's."""
+    def broadcast_arrays(self, arrays: Sequence[mx.nd.NDArray]) -> None:
+        """Overwrite these arrays with rank 0's."""
         if self.size == 1:
             return
         with self._together():
@@ -130,14 +137,18 @@ class Group:
             for array in arrays:
                 array.wait_to_read()
 
-    # ---- faults that all ranks must hear of
+    def barrier(self, name: str) -> None:
+        """Wait until all ranks are here."""
+        self.all_gather(None, name)
+
+    # ---- errors that all ranks must raise
 
     @contextlib.contextmanager
-    def all_or_none(self, what):
-        """What is done in here succeeds on all ranks, or fails on all with the sentence of those
+    def all_or_none(self, name: str) -> Iterator[None]:
+        """What the block does succeeds on all ranks, or fails on all with the sentence of those
         where it failed.
 
-        It must not contain collective operations: a rank that failed would not take part.
+        It must not contain collective operations, because a rank that failed would not take part.
         """
         fault = None
         try:
@@ -150,38 +161,38 @@ class Group:
             fault = UserError(f'{error.filename} cannot be used: {error.strerror}')
         if self.size == 1 and fault:
             raise fault
-        self.agree(str(fault) if fault else None, what, fault)
+        self.raise_if_any(str(fault) if fault else None, name, fault)
 
-    def agree(self, fault, what, cause=None):
-        """Raise UserError on every rank if any has a `fault` (a sentence), naming the ranks that
-        do."""
-        faults = self.gather(fault, what)
+    def raise_if_any(self, fault: str | None, name: str,
+                     cause: BaseException | None = None) -> None:
+        """Raise UserError on every rank if any has a `fault` (a sentence), naming those ranks."""
+        faults = self.all_gather(fault, name)
         first = next((sentence for sentence in faults if sentence), None)
         if first is None:
             return
         guilty = [rank for rank, sentence in enumerate(faults) if sentence == first]
-        self.end(UserError(first if len(guilty) == self.size else f'{name_ranks(guilty)}: {first}'),
-                 cause)
+        where = '' if len(guilty) == self.size else f'{name_ranks(guilty)}: '
+        self.raise_once(UserError(where + first), cause)
 
-    def end(self, error, cause=None):
-        """Raise an error that all ranks have at once: rank 0 says it, the others leave with its
+    def raise_once(self, error: UserError, cause: BaseException | None = None) -> NoReturn:
+        """Raise an error that all ranks have at once: rank 0 says it, and the others leave with its
         exit code."""
         if self.heart:
             self.heart.done()
         if self.first:
             raise error from cause
-        sys.exit(2)
+        sys.exit(error.exit_code)
 
 
-def name_ranks(numbers):
+def name_ranks(numbers: Sequence[int]) -> str:
     """'rank 3', or 'ranks 0, 3 and 5'."""
     *most, last = map(str, numbers)
     return f'ranks {", ".join(most)} and {last}' if most else f'rank {last}'
 
 
-def _start_horovod():
-    """Horovod for MXNet, initialized. Fusing buffers would change the order of sums from run to
-    run, so it is off."""
+def _start_horovod() -> Any:
+    """Horovod for MXNet, initialized. Fusion of buffers is off, because it would change the order
+    of sums from run to run."""
     os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
     try:
         import horovod.mxnet as hvd

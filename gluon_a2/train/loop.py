@@ -52,7 +52,7 @@ def train(recipe, options):
     """
     with contextlib.ExitStack() as stack:
         group = Group()
-        folder = Path(group.tell(options.save_dir or str(default_folder(recipe)), 'folder'))
+        folder = Path(group.broadcast(options.save_dir or str(default_folder(recipe)), 'folder'))
         # before the run folder is touched: whatever is wrong is said first
         with group.all_or_none('preparation'):
             network.check_model(recipe)
@@ -71,7 +71,7 @@ def train(recipe, options):
         validation = loop.run_epochs()
         if group.first:
             export(run, recipe)
-        group.agree(None, 'exported')  # nobody leaves before the files are there
+        group.barrier('exported')  # nobody leaves before the files are there
     return run.folder, validation
 
 
@@ -90,7 +90,7 @@ def watch(group, options, folder, stack):
         return
     heart = stack.enter_context(
         Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))
-    heart.join(group.tell(heart.serve() if group.first else None, 'watchdog'))
+    heart.join(group.broadcast(heart.serve() if group.first else None, 'watchdog'))
     group.heart = heart
 
 
@@ -228,7 +228,7 @@ class Loop:
 
     def _log_time(self, speed):
         """Where the time went, on average over the ranks, and the rank that the others wait for."""
-        shares = self.group.gather([self._clock.share(name) for name in PHASES], 'time')
+        shares = self.group.all_gather([self._clock.share(name) for name in PHASES], 'time')
         mean = {name: sum(column) / len(shares) for name, column in zip(PHASES, zip(*shares))}
         self.run.record(self.at.step, {
             'images_per_s': speed, 'images_per_s_per_rank': speed / self.group.size,
@@ -281,7 +281,7 @@ class Loop:
         if done.faulty and not scale.enabled:
             self._diverged(done, lr)
         if scale.scale < SMALLEST_SCALE:
-            self.group.end(Diverged(f'gradients overflow at step {self.at.step} whatever the loss '
+            self.group.raise_once(Diverged(f'gradients overflow at step {self.at.step} whatever the loss '
                                     f'scale: lower --lr (now {lr:g}) or use --dtype float32; '
                                     f'{self._last_saved()}'))
         self.sums.add(done.sums)
@@ -289,10 +289,10 @@ class Loop:
 
     def _diverged(self, done, lr):
         where = f'{name_ranks(done.faulty)}: ' if self.group.size > 1 else ''
-        loss = self.group.gather(repr(done.loss), 'losses')[done.faulty[0]]
+        loss = self.group.all_gather(repr(done.loss), 'losses')[done.faulty[0]]
         what = f'the loss is {loss}' if loss in ('nan', 'inf',
                                                  '-inf') else 'a gradient is not finite'
-        self.group.end(Diverged(
+        self.group.raise_once(Diverged(
             f'{where}{what} at step {self.at.step} (epoch {self.at.epoch}): lower --lr (now '
             f'{lr:g}) or lengthen --warmup-epochs; {self._last_saved()}'))
 
@@ -300,7 +300,7 @@ class Loop:
         try:
             self._damage.add(damaged)
         except UserError as error:
-            self.group.end(error)
+            self.group.raise_once(error)
 
     # ---- validation
 
@@ -311,8 +311,8 @@ class Loop:
                                self.recipe.batch_size)[self.group.rank::self.group.size]
         own = evaluate(self._scores, self._val_loader.load(batches, 0), sum(map(len, batches)),
                        damaged=damaged)
-        name_damaged(sorted(map(tuple, sum(self.group.gather(damaged, 'validation.damaged'), []))))
-        images, *sums = self.group.add(np.array(dataclasses.astuple(own), np.float64),
+        name_damaged(sorted(map(tuple, sum(self.group.all_gather(damaged, 'validation.damaged'), []))))
+        images, *sums = self.group.all_reduce(np.array(dataclasses.astuple(own), np.float64),
                                        'validation').tolist()
         if images != len(source):
             raise AssertionError(f'{images} of {len(source)} validation images were scored on all '
@@ -353,10 +353,10 @@ class Loop:
     def _check_ranks_agree(self):
         if self.group.size == 1:
             return
-        digests = self.group.gather(self.stepper.digest(), 'digest')
+        digests = self.group.all_gather(self.stepper.digest(), 'digest')
         other = [rank for rank, theirs in enumerate(digests) if theirs != digests[0]]
         if other:
-            self.group.end(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at '
+            self.group.raise_once(UserError(f'{name_ranks(other)} hold other parameters than rank 0 at '
                                      f'step {self.at.step}: not saved; look for broken memory '
                                      f'there; {self._last_saved()}'))
         log.info('  step %d: all %d ranks hold the parameters and momenta %s', self.at.step,
@@ -369,7 +369,7 @@ class Loop:
         with self.group.all_or_none('resume'):
             if self.group.first:
                 state = self._read_checkpoint()
-        state = self.group.tell(state, 'state')
+        state = self.group.broadcast(state, 'state')
         if state is None:
             return
         self.at, self.sums = Position(**state['at']), Sums(**state['sums'])

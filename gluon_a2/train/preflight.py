@@ -34,14 +34,14 @@ def check(group, recipe, options, sources, net, folder):
     come."""
     facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
-    everyone = group.gather(facts, 'preflight')
+    everyone = group.all_gather(facts, 'preflight')
     for name, way_out in WAYS_OUT.items():
         other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
         if other:
-            group.end(UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
+            group.raise_once(UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
     fault = 'Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 from the environment ' \
             'and run HOROVOD_GPU_OPERATIONS=NCCL make horovod' if options.num_gpus and not group.nccl_built() else None
-    group.agree(fault or (disk_fault(net, folder) if group.first else None), 'preflight.faults')
+    group.raise_if_any(fault or (disk_fault(net, folder) if group.first else None), 'preflight.faults')
 
 
 @functools.lru_cache(maxsize=None)

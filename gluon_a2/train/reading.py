@@ -53,9 +53,9 @@ def measure(recipe, options, images):
             damaged += batch.damaged
             bar.update(len(batch.labels) + len(batch.damaged))
     seconds = time.perf_counter() - start
-    damaged = sorted(map(tuple, sum(group.gather(damaged, 'damaged'), [])))
+    damaged = sorted(map(tuple, sum(group.all_gather(damaged, 'damaged'), [])))
     if group.first:
         for name, reason in damaged:
             _log.warning('damaged: %s: %s', name, reason)
-    seconds = max(group.gather(seconds, 'seconds'))
-    return int(group.add(np.array([float(read)]), 'read')[0]), len(damaged), seconds
+    seconds = max(group.all_gather(seconds, 'seconds'))
+    return int(group.all_reduce(np.array([float(read)]), 'read')[0]), len(damaged), seconds

@@ -81,7 +81,7 @@ class Stepper:
 
     def share(self):
         """Give all ranks the parameters and optimizer states of rank 0."""
-        self.group.broadcast(list(self._arrays().values()))
+        self.group.broadcast_arrays(list(self._arrays().values()))
 
     def _arrays(self):
         arrays = {f'param/{name}': p.data() for name, p in self.parameters.items()}
@@ -118,7 +118,7 @@ class Stepper:
             total, some_damaged, faulty, moved, stop = self._meet(own, bool(damaged), finite, moved,
                                                                   stop)
         if some_damaged:
-            damaged = sorted(map(tuple, sum(self.group.gather(damaged, 'damaged'), [])))
+            damaged = sorted(map(tuple, sum(self.group.all_gather(damaged, 'damaged'), [])))
         accepted = total.images and (not faulty
                                      or self.scale.enabled) and self.scale.accept(not faulty)
         if accepted:
@@ -135,7 +135,7 @@ class Stepper:
         faulty[self.group.rank] = not finite
         counts = [own.images, own.loss, own.top1, own.top5] if finite else [own.images, 0, 0, 0]
         moved = moved if finite else np.zeros(len(moved))
-        vector = self.group.add(np.concatenate([counts, [damaged, stop], faulty, moved]), 'counts')
+        vector = self.group.all_reduce(np.concatenate([counts, [damaged, stop], faulty, moved]), 'counts')
         faulty = np.flatnonzero(vector[6:6 + size]).tolist()
         return (Sums(int(vector[0]), *vector[1:4].tolist()), vector[4]
                 > 0, faulty, vector[6 + size:], bool(vector[5] > 0))
@@ -154,7 +154,7 @@ class Stepper:
                                dtype='float64' if self.recipe.exact_sums else 'float32')
         flat.wait_to_read()
         with self._clock.during('allreduce'):
-            self.group.add_gradients(flat, self.recipe.compression, images)
+            self.group.all_reduce_gradients(flat, self.recipe.compression, images)
         self.updater.set_gradients(flat)
 
     def _flat_statistics(self):
