@@ -42,11 +42,12 @@ def test_a_contact_sheet_shows_every_frame_of_every_clip(tmp_path):
 
 
 def test_confusions_are_saved_by_class(tmp_path):
-    scores = VideoScores(1, np.array([[3, 1, 0], [0, 0, 0]]), top1=3)
+    scores = VideoScores(1, np.array([[3, 1, 2, 0], [0, 0, 0, 0]]), top1=3)
     viz.save_confusion(scores, ['run', 'walk'], tmp_path)
     assert (tmp_path / 'per_class.csv').read_text().splitlines() == [
-        'class,videos,right,unreadable,accuracy', 'run,4,3,0,0.7500', 'walk,0,0,0,nan']
+        'class,videos,right,undecided,unreadable,accuracy', 'run,6,3,2,0,0.5000',
+        'walk,0,0,0,0,nan']
     assert (tmp_path / 'confusion.csv').read_text().splitlines() == [
-        'class,run,walk,unreadable', 'run,3,1,0', 'walk,0,0,0'
+        'class,run,walk,undecided,unreadable', 'run,3,1,2,0', 'walk,0,0,0,0'
     ]
     assert np.ptp(cv2.imread(str(tmp_path / 'confusion.png'))) > 0

@@ -7,6 +7,9 @@ import numpy as np
 
 from ..files import write_csv, write_whole
 
+# the last columns of a confusion: videos for which no class is the highest, or that cannot be read
+NO_CLASS = 'undecided', 'unreadable'
+
 
 def learning_curve(log, png):
     """Draw a run's `log.jsonl`: accuracy and its error by epoch above, loss and learning rate by
@@ -63,15 +66,15 @@ def save_confusion(scores, classes, folder):
     """Write per_class.csv, confusion.csv and confusion.png of `VideoScores` into `folder`."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     table, accuracy = scores.confusion, scores.per_class
-    rows = [(name, int(row.sum()), int(row[i]), int(row[-1]), f'{accuracy[i]:.4f}')
+    rows = [(name, int(row.sum()), int(row[i]), *row[-2:].tolist(), f'{accuracy[i]:.4f}')
             for i, (name, row) in enumerate(zip(classes, table))]
     write_csv(
         Path(folder) / 'per_class.csv',
-        [('class', 'videos', 'right', 'unreadable', 'accuracy'), *rows])
+        [('class', 'videos', 'right', *NO_CLASS, 'accuracy'), *rows])
     write_csv(
         Path(folder) / 'confusion.csv',
-        [('class', *classes, 'unreadable'), *([name, *row.tolist()]
-                                              for name, row in zip(classes, table))])
+        [('class', *classes, *NO_CLASS), *([name, *row.tolist()]
+                                           for name, row in zip(classes, table))])
     _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes,
                     Path(folder) / 'confusion.png')
 
@@ -85,7 +88,7 @@ def _draw_confusion(shares, classes, png):
     axes = figure.subplots()
     picture = axes.imshow(shares, vmin=0, vmax=1, cmap='Blues', aspect='auto')
     if len(classes) <= 60:  # more would not be legible
-        axes.set_xticks(range(len(classes) + 1), [*classes, 'unreadable'], rotation=90)
+        axes.set_xticks(range(len(classes) + 2), [*classes, *NO_CLASS], rotation=90)
         axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel='said', ylabel='true', title='share of the videos of each class')
     figure.colorbar(picture)
