@@ -67,7 +67,7 @@ def processor_time():
 
 def record_iter(mx, path, threads):
     """A function that runs one epoch of ImageRecordIter and returns the number of images."""
-    limits = data.TrainTransform(SIZE)
+    limits = data.TrainTransform(data.Preprocessing(SIZE))
     red, green, blue = data.MEAN
     images = mx.io.ImageRecordIter(
         path_imgrec=path, data_shape=(3, SIZE, SIZE), batch_size=BATCH, preprocess_threads=threads,
@@ -147,7 +147,7 @@ def main():
         path = os.path.join(folder, 'photos.rec')
         print(f'{args.images} JPEGs of {write_records(path, args.images) / 1000:.0f} kB')
         source = data.RecordSource(path)
-        with data.Loader(source, data.TrainTransform(SIZE), args.workers) as loader:
+        with data.Loader(source, data.TrainTransform(data.Preprocessing(SIZE)), args.workers) as loader:
             contestants = {'Loader': our_loader(mx, loader, source),
                            'ImageRecordIter': record_iter(mx, path, args.workers)}
             report(measure(contestants, args.rounds),

@@ -57,9 +57,9 @@ def augmented(path, begin, cache):
     """The same through the training transform, 224×224, to what the network gets."""
     import numpy as np
 
-    from gluon_a2.data import TrainClip, VideoSource
-    source, transform = VideoSource([str(path)], [0], ['a'], cache=cache), TrainClip(
-        224, FRAMES, STRIDE)
+    from gluon_a2.data import ClipPreprocessing, TrainClip, VideoSource
+    source = VideoSource([str(path)], [0], ['a'], cache=cache)
+    transform = TrainClip(ClipPreprocessing(224, frames=FRAMES, frame_stride=STRIDE))
     out = np.empty(transform.shape, np.float32)
     start = time.perf_counter()
     for first in begin:

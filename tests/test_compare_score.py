@@ -77,7 +77,7 @@ def test_the_pixels_of_ours_are_what_our_own_scorer_feeds():
     image = np.random.default_rng(2).integers(0, 256, (61, 47, 3), np.uint8)
     ours, scorers = np.empty((2, 3, 32, 32), np.float32)
     FamilyTransform(32).fill(Pixels(image), 0, None, ours)
-    data.EvalTransform(32).fill(Pixels(image), 0, None, scorers)
+    data.Preprocessing(32).fill(Pixels(image), 0, None, scorers)
     np.testing.assert_allclose(ours, scorers, rtol=1e-5, atol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_accuracy_of_a_network_of_gluoncv_by_hand(digits, tmp_path):
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(values[name]))
     source = data.open_source(digits, 'val')
-    crop = data.EvalTransform(32)
+    crop = data.Preprocessing(32)
     pixels = np.stack([crop(data.decode(source.read(i))) for i in range(40)]) / 255
     inputs = ((pixels - (.485, .456, .406)) / (.229, .224, .225)).transpose(0, 3, 1, 2)
     order = np.argsort(-net(mx.nd.array(inputs)).asnumpy(), axis=1)

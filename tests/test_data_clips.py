@@ -8,14 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gluon_a2 import data
-from gluon_a2.data.augment import TrainTransform, shift_colours
-from gluon_a2.data.clips import EvalClip, TrainClip, Views, cut, random_clip, read_clip, view_clip
+from gluon_a2.data import ClipPreprocessing, Preprocessing, TrainClip, TrainTransform
+from gluon_a2.data.augment import cut, shift_colours
+from gluon_a2.data.clips import Views, random_clip, read_clip, view_clip
 from gluon_a2.errors import UserError
 
 PLAIN = {
     'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0,
     'saturation': 0, 'lightness': 0
 }
+
+
+def train_clip(size, frames, stride, **fields):
+    clip = ClipPreprocessing(size, frames=frames, frame_stride=stride)
+    return TrainClip(clip, **fields)
+
+
+def eval_clip(size, frames, stride, crop_ratio=0.875, **fields):
+    return ClipPreprocessing(size, crop_ratio, frames=frames, frame_stride=stride, **fields)
 
 
 class Film:
@@ -116,7 +126,7 @@ def test_each_frame_is_decoded_once_and_put_in_all_its_places():
 
 
 def test_without_augmentation_the_frames_are_only_resized():
-    film, transform = Film(noise()), TrainClip(13, 3, 2, **PLAIN)
+    film, transform = Film(noise()), train_clip(13, 3, 2, **PLAIN)
     clip = bytes_of(filled(transform, Films(film), seed=5))
     first = np.random.default_rng(5).integers(11 - 5 + 1)
     expected = [
@@ -129,7 +139,7 @@ def test_without_augmentation_the_frames_are_only_resized():
 def test_all_frames_of_a_clip_are_augmented_alike():
     """Of a film of one repeated frame every frame of the clip is the same, whatever was drawn."""
     film = Film(noise(1).repeat(9, axis=0))
-    clips = [bytes_of(filled(TrainClip(13, 4, 2), Films(film), seed=seed)) for seed in range(20)]
+    clips = [bytes_of(filled(train_clip(13, 4, 2), Films(film), seed=seed)) for seed in range(20)]
     for clip in clips:
         np.testing.assert_array_equal(clip, clip[:1].repeat(4, axis=0))
     assert len({clip.tobytes() for clip in clips}) == 20
@@ -140,7 +150,7 @@ def test_all_frames_of_a_clip_are_augmented_alike():
 def test_each_augmentation_does_something(choice):
     films = Films(Film(noise(4)))
     plain, changed = ([
-        filled(TrainClip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed) for seed in range(8)
+        filled(train_clip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed) for seed in range(8)
     ] for extra in ({}, choice))
     assert any((a != b).any() for a, b in zip(plain, changed))
 
@@ -148,7 +158,7 @@ def test_each_augmentation_does_something(choice):
 def test_colours_are_shifted_as_those_of_images_frame_by_frame():
     shift = {'hue': 15, 'saturation': 25, 'lightness': 35}
     film = Film(noise(3))
-    clip = bytes_of(filled(TrainClip(13, 3, 1, **{**PLAIN, **shift}), Films(film), seed=3))
+    clip = bytes_of(filled(train_clip(13, 3, 1, **{**PLAIN, **shift}), Films(film), seed=3))
     rng = np.random.default_rng(3)
     # what comes before
     rng.integers(1), rng.uniform(), rng.random(), rng.uniform(), rng.uniform(), rng.uniform()
@@ -157,13 +167,13 @@ def test_colours_are_shifted_as_those_of_images_frame_by_frame():
     for t in range(3):
         small = cv2.resize(film.frames[t], (13, 13), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(clip[t],
-                                      shift_colours(small, TrainTransform(13, **shift), drawn))
+                                      shift_colours(small, TrainTransform(Preprocessing(13), **shift), drawn))
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(0, 2 ** 32))
 def test_the_window_lies_inside_frames_of_any_shape(height, width, size, seed):
-    box = TrainClip(size, 1, 1)._window(np.random.default_rng(seed))
+    box = train_clip(size, 1, 1)._window(np.random.default_rng(seed))
     assert all(0 <= start <= start + length <= 1 + 1e-12 for start, length in zip(box[:2], box[2:]))
     assert cut(np.zeros((height, width, 3), np.uint8), box, size).shape == (size, size, 3)
 
@@ -171,7 +181,7 @@ def test_the_window_lies_inside_frames_of_any_shape(height, width, size, seed):
 def test_windows_have_the_sizes_of_the_authors_code():
     """Short side size…size·9/7 after a stretch to a square and to an aspect of 0.64…1.5625."""
     boxes = np.array([
-        TrainClip(7, 1, 1)._window(np.random.default_rng(seed)) for seed in range(2000)
+        train_clip(7, 1, 1)._window(np.random.default_rng(seed)) for seed in range(2000)
     ])
     width, height = boxes[:, 2], boxes[:, 3]
     short = 1 / np.maximum(width, height)  # of the stretched frame, in crop sides
@@ -183,7 +193,7 @@ def test_windows_have_the_sizes_of_the_authors_code():
 
 def test_validation_takes_the_centre_of_the_middle():
     film = Film(noise(9, 30, 50))
-    clip = bytes_of(filled(EvalClip(20, 3, 2, crop_ratio=1.0), Films(film)))
+    clip = bytes_of(filled(eval_clip(20, 3, 2, crop_ratio=1.0), Films(film)))
     for t in range(3):
         large = cv2.resize(film.frames[2 + 2 * t], (33, 20), interpolation=cv2.INTER_CUBIC)
         np.testing.assert_array_equal(clip[t], large[:, 6:26])
@@ -192,7 +202,7 @@ def test_validation_takes_the_centre_of_the_middle():
 @pytest.mark.parametrize('height, width', [(20, 50), (50, 20), (20, 20)])
 def test_crops_are_spread_along_the_long_side(height, width):
     film = Film(noise(1, height, width))
-    clips = filled(EvalClip(20, 1, 1, crop_ratio=1.0, crops=3), Films(film))
+    clips = filled(eval_clip(20, 1, 1, crop_ratio=1.0, crops=3), Films(film))
     assert clips.shape == (3, 3, 1, 20, 20)
     spare = max(height, width) - 20
     for clip, start in zip(clips, (0, spare // 2, spare)):
@@ -203,12 +213,12 @@ def test_crops_are_spread_along_the_long_side(height, width):
 
 def test_views_of_a_source_follow_one_another_and_are_those_of_prediction():
     films = Films(Film(numbered(40)), Film(numbered(31)))
-    views, transform = Views(films, 3), EvalClip(8, 4, 2, 1.0, views=3)
+    views, transform = Views(films, 3), eval_clip(8, 4, 2, 1.0, views=3)
     assert len(views) == 6 and views.labels.tolist() == [0, 0, 0, 1, 1, 1
                                                          ] and views.name(4) == 'film 1'
     loaded = np.concatenate([filled(transform, views, i)[None] for i in range(6)])
     alone = np.concatenate([clips for film in films.films
-                            for clips in transform.clips(film, data.MEAN, data.SCALE)])
+                            for clips in transform.clips(film)])
     np.testing.assert_array_equal(loaded, alone)
     starts = [bytes_of(clip)[0, 0, 0, 0] for clip in loaded]
     assert starts == [5, 17, 28, 4, 12, 20]
@@ -217,7 +227,7 @@ def test_views_of_a_source_follow_one_another_and_are_those_of_prediction():
 @pytest.mark.parametrize('workers', [0, 2])
 def test_the_loader_makes_the_same_clips_whoever_does(workers):
     films = Films(*(Film(noise(9, seed=i)) for i in range(7)))
-    transform = TrainClip(13, 4, 2)
+    transform = train_clip(13, 4, 2)
     with data.Loader(films, transform, workers, seed=3) as loader:
         batch = next(iter(loader.load([np.array([5, 2, 6])], 4)))
         for place, index in enumerate((5, 2, 6)):
@@ -227,19 +237,15 @@ def test_the_loader_makes_the_same_clips_whoever_does(workers):
 
 
 @pytest.mark.parametrize('make, sentence', [
-    (lambda: TrainClip(0, 4, 1), '--input-size'), (lambda: TrainClip(8, 0, 1), '--frames must be a '
-                                                                               'whole number '
-                                                                               'above'),
-    (lambda: TrainClip(8, 4, -1), '--frame-stride must be'), (lambda: TrainClip(8, 4, 1, 0.9), '--max-scale '
-                                                                                               'must '
-                                                                                               'be'),
-    (lambda: TrainClip(8, 4, 1, min_aspect=2.0), 'aspect'), (lambda: TrainClip(8, 4, 1, hue=91), 'hue '
-                                                                                                 'must '
-                                                                                                 'be'),
-    (lambda: EvalClip(8, 4, 1, 1.1), '--crop-ratio'), (lambda: EvalClip(8, 4, 1, views=0), '--views '
-                                                                                           'must '
-                                                                                           'be'),
-    (lambda: EvalClip(8, 4, 1, crops=0), '--crops must be')])
+    (lambda: train_clip(0, 4, 1), '`size` must be a whole number, 1 or more, not 0'),
+    (lambda: train_clip(8, 0, 1), '`frames` must be a whole number, 1 or more, not 0'),
+    (lambda: train_clip(8, 4, -1), '`frame_stride` must be a whole number, 0 or more'),
+    (lambda: train_clip(8, 4, 1, max_scale=0.9), '`max_scale` must be 1 or more, not 0.9'),
+    (lambda: train_clip(8, 4, 1, min_aspect=2.0), 'aspect'),
+    (lambda: train_clip(8, 4, 1, hue=91), '`hue` must be a whole number, from 0 to 90, not 91'),
+    (lambda: eval_clip(8, 4, 1, 1.1), '`crop_ratio` must be above 0 and at most 1, not 1.1'),
+    (lambda: eval_clip(8, 4, 1, views=0), '`views` must be'),
+    (lambda: eval_clip(8, 4, 1, crops=0), '`crops` must be')])
 def test_bad_settings_are_named(make, sentence):
     with pytest.raises(UserError, match=sentence):
         make()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gluon_a2.data import MEAN, SCALE, ImageError, decode, images, normalise
+from gluon_a2.data import ImageError, decode, images
 
 
 def noise(height=13, width=17, channels=3, seed=0, dtype=np.uint8):
@@ -188,34 +188,3 @@ def test_damage_raises_image_error_or_nothing(data):
         assert str(error)
     else:
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-
-
-def test_normalise_by_hand():
-    image = np.zeros((2, 3, 3), np.uint8)
-    image[1, 2] = 124, 105, 204
-    result = normalise(image)
-    assert result.shape == (3, 2, 3) and result.dtype == np.float32
-    np.testing.assert_allclose(result[:, 1, 2], [0, -12 * 0.0167, 100 * 0.0167], rtol=1e-6,
-                               atol=1e-7)
-    np.testing.assert_allclose(result[:, 0, 0], [-124 * 0.0167, -117 * 0.0167, -104 * 0.0167],
-                               rtol=1e-6)
-
-
-def test_normalise_every_byte_into_a_given_array():
-    image = np.stack([np.arange(256, dtype=np.uint8).reshape(2, 128)] * 3, -1)
-    out = np.full((5, 3, 2, 128), np.nan, np.float32)
-    assert normalise(image, out=out[2]).base is out
-    expected = (image.astype(np.float64) - MEAN) * SCALE
-    np.testing.assert_allclose(out[2], expected.transpose(2, 0, 1), rtol=1e-6, atol=1e-7)
-    assert np.isnan(out[[0, 1, 3, 4]]).all()
-
-
-def test_normalise_with_other_numbers():
-    result = normalise(np.full((1, 1, 3), 9, np.uint8), mean=(1, 2, 3), scale=0.5)
-    np.testing.assert_allclose(result.ravel(), [4, 3.5, 3])
-
-
-@pytest.mark.parametrize('out', [np.empty((3, 5, 7)), np.empty((3, 7, 5), np.float32), np.empty((5, 7, 3), np.float32)])
-def test_normalise_refuses_an_array_it_cannot_fill(out):
-    with pytest.raises(ValueError, match='float32 of shape'):
-        normalise(noise(5, 7), out=out)

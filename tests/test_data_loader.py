@@ -14,15 +14,14 @@ import pytest
 
 from gluon_a2.data import (
     DamageLog,
-    EvalTransform,
     ImageError,
     Loader,
+    Preprocessing,
     TrainTransform,
     WorkerError,
     batches,
     decode,
     epoch_order,
-    normalise,
     sample_rng,
 )
 from gluon_a2.errors import UserError
@@ -77,12 +76,13 @@ class Spoilt(Pictures):
         return super().read(i)
 
 
-TRAIN = TrainTransform(SIZE)
+TRAIN = TrainTransform(Preprocessing(SIZE))
 
 
 def expected(index, epoch):
     """One sample's pixels, straight from the functions beneath."""
-    return normalise(TRAIN(decode(Pictures().read(index)), sample_rng(SEED, epoch, index)))
+    pixels = TRAIN(decode(Pictures().read(index)), sample_rng(SEED, epoch, index))
+    return TRAIN.preprocessing.normalise(pixels)
 
 
 def loaded(loader, index_batches, epoch):
@@ -140,14 +140,14 @@ def test_epochs_differ():
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_evaluation_and_batches_of_any_kind(workers):
-    transform = EvalTransform(SIZE)
+    transform = Preprocessing(SIZE)
     with Loader(Pictures(), transform, workers) as loader:
         assert list(loader.load([], 0)) == []
         empty, twice = [(batch.images.copy(), batch.labels)
                         for batch in loader.load([[], [8, 8]], 0)]
         assert empty[0].shape == (0, 3, SIZE, SIZE) and empty[1].tolist() == []
         np.testing.assert_array_equal(twice[0],
-                                      [normalise(transform(decode(Pictures().read(8))))] * 2)
+                                      [transform.normalise(transform(decode(Pictures().read(8))))] * 2)
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -289,10 +289,10 @@ def test_bad_arguments(workers, prefetch):
 SCRIPT = textwrap.dedent('''
     import sys, time
     import numpy as np
-    from gluon_a2.data import Loader, TrainTransform
+    from gluon_a2.data import Loader, Preprocessing, TrainTransform
     from test_data_loader import Pictures
     if __name__ == '__main__':
-        loader = Loader(Pictures(), TrainTransform(23), 2)
+        loader = Loader(Pictures(), TrainTransform(Preprocessing(23)), 2)
         running = loader.load([np.arange(9)] * 10 ** 6, 0)
         next(running)
         print('ready', flush=True)

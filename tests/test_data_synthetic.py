@@ -9,7 +9,7 @@ from gluon_a2.data import ImageError, SyntheticLoader, SyntheticSource
 def test_batches_have_the_shapes_and_labels_of_real_ones():
     source = SyntheticSource(10, 3)
     assert len(source) == 10 and source.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
-    loader = SyntheticLoader(source, data.EvalTransform(16, 1.0), 0)
+    loader = SyntheticLoader(source, data.Preprocessing(16, 1.0), 0)
     big, small = list(loader.load([np.array([1, 9, 4]), np.array([5])], 0))
     assert big.images.shape == (3, 3, 16, 16) and big.images.dtype == np.float32
     assert big.labels.tolist() == [1, 0, 1] and big.indices.tolist() == [1, 9, 4

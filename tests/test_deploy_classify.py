@@ -195,7 +195,7 @@ def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
     paths = [source.name(i) for i in range(3)]
     for prediction in classifier.stream(paths, 3, batch_size=5):
         video = data.open_video(prediction.source)
-        clips = np.concatenate(list(classifier.transform.clips(video, data.MEAN, data.SCALE)))
+        clips = np.concatenate(list(classifier.transform.clips(video)))
         assert clips.shape == (6, 3, 4, 48, 48)
         logits = classifier.logits(clips).astype(np.float64)
         shares = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).mean(axis=0)

@@ -48,7 +48,7 @@ def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
 
 
 def test_all_engines_say_the_same_of_photographs(exported):
-    pixels = data.photo_batch(3, (3, 32, 32), data.MEAN, data.SCALE)
+    pixels = data.photo_batch(3, data.Preprocessing(32))
     logits = {engine: Classifier(exported, engine=engine).logits(pixels) for engine in ENGINES}
     for engine, found in logits.items():
         tolerance = 1e-4 if engine in ('mxnet', 'onnxruntime') else 0.1
@@ -96,7 +96,7 @@ def bare(exported, tmp_path):
 
 
 def test_a_pair_without_metadata_is_read_and_used(exported, bare):
-    pixels = data.photo_batch(2, (3, 40, 40), data.MEAN, data.SCALE)
+    pixels = data.photo_batch(2, data.Preprocessing(40))
     found = Classifier(bare, size=40)
     assert found.classes == tuple(NAMES)
     np.testing.assert_array_equal(found.logits(pixels),

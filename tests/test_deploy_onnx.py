@@ -32,10 +32,10 @@ def test_every_network_of_the_zoo_says_the_same_in_onnx_runtime(model):
     """At two sizes and batches, none of which the file was written for."""
     bundle, content = export(model)
     mxnet, other = MXNetEngine(bundle), engines.OnnxEngine(content, bundle.meta)
-    frames = [3] if model.endswith('_3d') else []
     for batch, side in ((1, 47), (3, 32)):
-        pixels = data.photo_batch(batch, (3, *(2 * f
-                                               for f in frames), side, side), data.MEAN, data.SCALE)
+        preprocessing = (data.ClipPreprocessing(side, frames=6) if model.endswith('_3d') else
+                         data.Preprocessing(side))
+        pixels = data.photo_batch(batch, preprocessing)
         expected = mxnet(pixels)
         assert expected.shape == (batch, 7) and expected.std() > 0
         assert parity.relative_gap(other(pixels), expected) < parity.ONNX_TOLERANCE

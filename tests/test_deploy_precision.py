@@ -25,7 +25,7 @@ def bundle_of(model):
 
 
 def photos(bundle, count):
-    return data.photo_batch(count, tuple(bundle.meta['input_shape']), data.MEAN, data.SCALE)
+    return data.photo_batch(count, data.Preprocessing.from_meta(bundle.meta))
 
 
 def operators(bundle):

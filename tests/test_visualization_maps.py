@@ -191,7 +191,7 @@ def test_a_video_is_seen_frame_by_frame(videos):
     path = next((videos / 'val').glob('*/*.mp4'))
     seen = see(bundle, path)
     (clip,) = Classifier(bundle, views=1, crops=1).transform.clips(
-        data.open_video(path), bundle.meta['mean'], bundle.meta['scale'])
+        data.open_video(path))
     assert seen.frames.shape == (4, 48, 48, 3)
     np.testing.assert_array_equal(
         seen.frames[2], np.rint(clip[0, :, 2].transpose(1, 2, 0) / data.SCALE + data.MEAN))

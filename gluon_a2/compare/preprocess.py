@@ -4,7 +4,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from ..data import MEAN, SCALE, EvalTransform, decode
+from ..data import MEAN, SCALE, Preprocessing, decode
 
 OURS, GLUONCV = 'gluon_a2', 'GluonCV'
 
@@ -21,8 +21,8 @@ NORMALS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class FamilyTransform(EvalTransform):
-    """`EvalTransform`, then the mean and deviation of a family.
+class FamilyTransform(Preprocessing):
+    """`Preprocessing`, then the mean and deviation of a family.
 
     It resizes bicubically; GluonCV's own test does so bilinearly, which may move its accuracies a
     little.

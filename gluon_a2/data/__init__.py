@@ -3,22 +3,25 @@ feeds a network.
 
     recordio → sources → loader      record files or class folders of images → batches of pixels
     video → video_lists → loader     video files, listed in one of several ways → batches of clips
-    images, augment                  what the loader, and `deploy`, do to one image clips
-    and to one video: which frames, which part of them order                            which sample
-    comes when digits, moving_digits, cache     small real data sets, made once prepare,
-    prepare_video           ImageNet's folders to record files; checking and shrinking videos
-    synthetic, photos                random pixels, to measure without reading; and two photographs
+    images → preprocess              one image from bytes to pixels to a network's input
+    clips                            which frames of a video make a clip
+    augment                          random crops and colours of training images and clips
+    order                            which sample comes when
+    digits, moving_digits, cache     small real data sets, made once
+    prepare, prepare_video           ImageNet's folders to record files; checking, shrinking videos
+    synthetic, photos                random pixels, to measure without reading; two photographs
 
 Needs numpy and OpenCV, and PyAV for videos: the loader's processes start without MXNet.
 """
-from .augment import EvalTransform, TrainTransform
-from .clips import EvalClip, TrainClip, Views
+from .augment import TrainClip, TrainTransform
+from .clips import Views
 from .digits import digits_folder
-from .images import MEAN, SCALE, ImageError, decode, normalise
+from .images import ImageError, decode
 from .loader import Batch, DamageLog, Loader, WorkerError
 from .moving_digits import moving_digits_folder
 from .order import batches, epoch_order, sample_rng
 from .photos import photo_batch
+from .preprocess import MEAN, SCALE, ClipPreprocessing, Preprocessing
 from .recordio import Record, RecordError, RecordReader, RecordWriter
 from .sources import FolderSource, RecordSource, check_classes, check_labels, open_source
 from .synthetic import SyntheticLoader, SyntheticSource
@@ -26,10 +29,10 @@ from .video import VideoError, open_video
 from .video_lists import VideoSource, open_video_source
 
 __all__ = [
-    'MEAN', 'SCALE', 'Batch', 'DamageLog', 'EvalClip', 'EvalTransform', 'FolderSource',
-    'ImageError', 'Loader', 'Record', 'RecordError', 'RecordReader', 'RecordSource', 'RecordWriter',
-    'SyntheticLoader', 'SyntheticSource', 'TrainClip', 'TrainTransform', 'VideoError',
+    'MEAN', 'SCALE', 'Batch', 'ClipPreprocessing', 'DamageLog', 'FolderSource', 'ImageError',
+    'Loader', 'Preprocessing', 'Record', 'RecordError', 'RecordReader', 'RecordSource',
+    'RecordWriter', 'SyntheticLoader', 'SyntheticSource', 'TrainClip', 'TrainTransform', 'VideoError',
     'VideoSource', 'Views', 'WorkerError', 'batches', 'check_classes', 'check_labels', 'decode',
-    'digits_folder', 'epoch_order', 'moving_digits_folder', 'normalise', 'open_source',
+    'digits_folder', 'epoch_order', 'moving_digits_folder', 'open_source',
     'open_video', 'open_video_source', 'photo_batch', 'sample_rng',
 ]

@@ -1,52 +1,38 @@
-"""What happens to one image between decoding and normalising, in training and in evaluation.
+"""Random crops, mirrors and colour shifts of training images and clips.
 
 `TrainTransform` is the augmentation of the Dual Path Networks code, which the paper's code is based
-on.
+on; `TrainClip` is that of the authors' video code.
 """
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
-from .images import decode, normalise
+from .clips import random_clip, read_clip
+from .images import decode
+from .preprocess import ClipPreprocessing, Preprocessing, check_bounds
 
 _ATTEMPTS = 10  # random crops drawn before a small or narrow image gets its centre crop
-_MAX_ASPECT = 16  # EvalTransform keeps no more of an image than this many times its short side
-
-
-class ImageTransform:
-    """What a transform is to the loader: the `shape` of a sample, and how one is made from a
-    source.
-
-    Subclasses have `size`, and take uint8 H×W×3 RGB to uint8 size×size×3 when called.
-    """
-
-    @property
-    def shape(self):
-        """(3, size, size)."""
-        return 3, self.size, self.size
-
-    def fill(self, source, index, rng, out):
-        """Write image `index` of `source`, normalised, into `out`, float32 3×size×size;
-        `ImageError` if damaged."""
-        normalise(self(decode(source.read(index)), rng), out=out)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainTransform(ImageTransform):
+class TrainTransform:
     """Random crop, mirror and colour shift: uint8 H×W×3 RGB → uint8 size×size×3.
 
-    The crop covers a uniformly drawn share of the image's area, `min_area`…`max_area`, at an aspect
-    (width / height) drawn uniformly in its logarithm from `min_aspect`…`max_aspect`; it is resized
-    bicubically and mirrored with probability ½. One whole number each, uniform in ±`hue`,
-    ±`lightness`, ±`saturation`, is then added to every pixel of the channels of OpenCV's 8-bit HLS,
-    the scale of ImageRecordIter's `random_h`, `random_l` and `random_s`: hue counts steps of 2°
-    (0…179), lightness and saturation are 0…255. Lightness and saturation are clipped. Hue wraps
-    around, where ImageRecordIter clips it.
+    `preprocessing` gives size, interpolation and normalisation. The crop covers a uniformly drawn
+    share of the image's area, `min_area`…`max_area`, at an aspect (width / height) drawn uniformly
+    in its logarithm from `min_aspect`…`max_aspect`; it is resized and mirrored with probability ½.
+    One whole number each, uniform in ±`hue`, ±`lightness`, ±`saturation`, is then added to every
+    pixel of the channels of OpenCV's 8-bit HLS, the scale of ImageRecordIter's `random_h`,
+    `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation are 0…255.
+    Lightness and saturation are clipped. Hue wraps around, where ImageRecordIter clips it.
     """
-    size: int
+    preprocessing: Preprocessing
     min_area: float = 0.08
     max_area: float = 1.0
     min_aspect: float = 3 / 4
@@ -56,18 +42,27 @@ class TrainTransform(ImageTransform):
     saturation: int = 40
     lightness: int = 50
 
-    def __post_init__(self):
-        check_size(self.size)
+    def __post_init__(self) -> None:
         if not 0 < self.min_area <= self.max_area <= 1:
-            raise UserError('a crop\'s share of the area must satisfy 0 < min_area <= max_area <= '
-                            f'1, not {self.min_area} and {self.max_area}')
-        check_aspect(self)
-        check_colours(self)
+            raise UserError('a crop\'s share of the area must satisfy 0 < `min_area` <= `max_area` '
+                            f'<= 1, not {self.min_area} and {self.max_area}')
+        _check(self)
 
-    def __call__(self, image, rng):
-        """Draw from `rng` (`numpy.random.Generator`) and apply."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, size, size)."""
+        return self.preprocessing.input_shape
+
+    def fill(self, source: Any, index: int, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Write image `index` of `source`, augmented and normalised, into `out`, float32 of
+        `shape`; `ImageError` if it is damaged."""
+        self.preprocessing.normalise(self(decode(source.read(index)), rng), out)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw from `rng` and apply."""
         x, y, width, height = self._crop_box(image.shape[1], image.shape[0], rng)
-        image = _resize(image[y:y + height, x:x + width], self.size, self.size)
+        size = self.preprocessing.size
+        image = self.preprocessing.resize(image[y:y + height, x:x + width], size, size)
         if self.mirror and rng.random() < 0.5:
             image = cv2.flip(image, 1)
         return shift_colours(image, self, rng)
@@ -78,8 +73,8 @@ class TrainTransform(ImageTransform):
         for _ in range(_ATTEMPTS):
             area = width * height * rng.uniform(self.min_area, self.max_area)
             aspect = math.exp(rng.uniform(low, high))
-            crop_width, crop_height = round(math.sqrt(area * aspect)), round(
-                math.sqrt(area / aspect))
+            crop_width = round(math.sqrt(area * aspect))
+            crop_height = round(math.sqrt(area / aspect))
             if 0 < crop_width <= width and 0 < crop_height <= height:
                 x, y = rng.integers((width - crop_width + 1, height - crop_height + 1)).tolist()
                 return x, y, crop_width, crop_height
@@ -90,37 +85,76 @@ class TrainTransform(ImageTransform):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalTransform(ImageTransform):
-    """Short side to round(size / crop_ratio), bicubic, then the centre: uint8 H×W×3 → uint8
-    size×size×3."""
-    size: int
-    crop_ratio: float = 0.875
+class TrainClip:
+    """A random clip of a video, augmented as in the authors' video code: float32
+    3×frames×size×size, normalised.
 
-    def __post_init__(self):
-        check_size(self.size)
-        check_crop_ratio(self.crop_ratio)
-
-    def __call__(self, image, rng=None):
-        """`rng` is there for the loader, which calls every transform alike; nothing is drawn."""
-        image = resize_short(image, round(self.size / self.crop_ratio))
-        y, x = ((side - self.size) // 2 for side in image.shape[:2])
-        return np.ascontiguousarray(image[y:y + self.size, x:x + self.size])
-
-
-def _trim(image):
-    """The middle of an image of absurd aspect, which resizing would blow up: 1×9999 to 256×2559744
-    pixels.
-
-    What is kept reaches far beyond the centre crop, whose pixels stay the same.
+    `preprocessing` gives frames, stride, size and normalisation. All frames of a clip get the same:
+    they are stretched to a square, then to the aspect (width / height) a² where a is uniform in
+    √`min_aspect`…√`max_aspect`, or 1/a with probability ½; resized so that the short side is
+    uniform in size…`max_scale`·size; cropped at a random position; mirrored with probability ½; and
+    shifted in colour as `TrainTransform` shifts an image. Interpolation is bilinear, as there.
     """
-    limit = _MAX_ASPECT * min(image.shape[:2])
-    y, x = (max(0, side - limit) // 2 for side in image.shape[:2])
-    return image[y:image.shape[0] - y, x:image.shape[1] - x]
+    preprocessing: ClipPreprocessing
+    max_scale: float = 288 / 224
+    min_aspect: float = 0.64
+    max_aspect: float = 1.5625
+    mirror: bool = True
+    hue: int = 15
+    saturation: int = 25
+    lightness: int = 35
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not 1 <= self.max_scale < math.inf:
+            raise UserError(f'`max_scale` must be 1 or more, not {self.max_scale}')
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, frames, size, size)."""
+        return self.preprocessing.input_shape
+
+    def fill(self, source: Any, index: int, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Write a clip of video `index` of `source`, augmented and normalised, into `out`, float32
+        of `shape`; `VideoError` if it is damaged."""
+        given, video = self.preprocessing, source.video(index)
+        numbers = random_clip(len(video), given.frames, given.frame_stride, rng)
+        box, mirrored = self._window(rng), self.mirror and rng.random() < 0.5
+        clip = np.empty((given.frames, given.size, given.size, 3), np.uint8)
+        for positions, frame in read_clip(video, numbers):
+            crop = cut(frame, box, given.size)
+            clip[positions] = cv2.flip(crop, 1) if mirrored else crop
+        # all frames as one image, frames·size×size×3: one call for all of them
+        tall = clip.reshape(-1, given.size, 3)
+        clip = shift_colours(tall, self, rng).reshape(clip.shape)
+        for t, frame in enumerate(clip):
+            given.normalise(frame, out[:, t])
+
+    def _window(self, rng):
+        """x, y, width, height of a random crop, as shares of the frame's width and height."""
+        a = rng.uniform(math.sqrt(self.min_aspect), math.sqrt(self.max_aspect))
+        a = 1 / a if rng.random() < 0.5 else a
+        scale = rng.uniform(1, self.max_scale)  # short side over crop side
+        width, height = 1 / (scale * max(1, a * a)), 1 / (scale * max(1, 1 / (a * a)))
+        return rng.uniform(0, 1 - width), rng.uniform(0, 1 - height), width, height
 
 
-def shift_colours(image, limits, rng):
+def cut(frame: np.ndarray, box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """The part `box` (x, y, width, height as shares) of uint8 H×W×3, to whole pixels, resized to
+    size×size×3."""
+    sides = frame.shape[1], frame.shape[0]
+    x, y = (min(round(share * side), side - 1) for share, side in zip(box[:2], sides))
+    width, height = (min(max(1, round(share * side)), side - start)
+                     for share, side, start in zip(box[2:], sides, (x, y)))
+    crop = frame[y:y + height, x:x + width]
+    if (width, height) == (size, size):
+        return crop
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def shift_colours(image: np.ndarray, limits: Any, rng: np.random.Generator) -> np.ndarray:
     """uint8 H×W×3 RGB with one shift each, within ±`limits`.hue, .lightness, .saturation, as
-    `TrainTransform` tells."""
+    `TrainTransform` describes."""
     # in OpenCV's order: H, L, S
     bounds = np.array((limits.hue, limits.lightness, limits.saturation))
     if not bounds.any():
@@ -133,43 +167,9 @@ def shift_colours(image, limits, rng):
     return cv2.cvtColor(cv2.LUT(hls, table.astype(np.uint8)[None]), cv2.COLOR_HLS2RGB)
 
 
-def resize_short(image, short):
-    """The image with its short side resized to `short`, bicubically."""
-    image = _trim(image)
-    height, width = image.shape[:2]
-    new_width = max(short, round(width * short / min(height, width)))
-    new_height = max(short, round(height * short / min(height, width)))
-    return _resize(image, new_width, new_height)
-
-
-def check_size(size):
-    """UserError unless crops can have this side."""
-    if int(size) != size or size < 1:
-        raise UserError(f'the input size (--input-size) must be a whole number above 0, not {size}')
-
-
-def check_crop_ratio(ratio):
-    """UserError unless a crop can be this share of the short side."""
-    if not 0 < ratio <= 1:
-        raise UserError(f'the crop ratio (--crop-ratio) must be above 0 and at most 1, not {ratio}')
-
-
-def check_aspect(transform):
-    """UserError unless `min_aspect` and `max_aspect` are a range."""
+def _check(transform):
+    """UserError unless aspects are a range, and colour shifts are ones that bytes can take."""
     if not 0 < transform.min_aspect <= transform.max_aspect < math.inf:
-        raise UserError(f'a crop\'s aspect must satisfy 0 < min_aspect <= max_aspect, '
-                        f'not {transform.min_aspect} and {transform.max_aspect}')
-
-
-def check_colours(transform):
-    """UserError unless `hue`, `saturation` and `lightness` are shifts that bytes can take."""
-    for name, limit in (('hue', 90), ('saturation', 255), ('lightness', 255)):
-        value = getattr(transform, name)
-        if int(value) != value or not 0 <= value <= limit:
-            raise UserError(f'{name} must be a whole number from 0 to {limit}, not {value}')
-
-
-def _resize(image, width, height):
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        raise UserError('a crop\'s aspect must satisfy 0 < `min_aspect` <= `max_aspect`, not '
+                        f'{transform.min_aspect} and {transform.max_aspect}')
+    check_bounds(transform, hue=(0, 90), saturation=(0, 255), lightness=(0, 255))

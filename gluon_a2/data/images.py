@@ -1,10 +1,4 @@
-"""One image: from encoded bytes to pixels, and from pixels to what a network eats.
-
-The home of the mean and the scale of the Dual Path Networks code, which the paper builds on.
-Preprocessing one image for prediction is `decode`, then `EvalTransform` (see `augment`), then
-`normalise`.
-"""
-import functools
+"""One image: from encoded bytes to pixels. `preprocess` takes it from there."""
 import struct
 
 import cv2
@@ -13,9 +7,6 @@ import numpy as np
 # Parallelism comes from the loader's processes; OpenCV threads would only fight them for the cores.
 # It is set here, at import, because setting it in a forked child can deadlock.
 cv2.setNumThreads(0)
-
-MEAN = (124., 117., 104.)  # of R, G, B on the scale 0…255
-SCALE = 0.0167  # multiplies what is left after the mean
 
 MAX_PIXELS = 2 ** 27  # 402 MB decoded: far above any photo, far below a machine's memory
 
@@ -106,23 +97,3 @@ def _bmp_size(encoded):
         raise ImageError('it is truncated')
     width, height = struct.unpack_from('<ii', encoded, 18)
     return abs(width), abs(height)  # a negative height means stored from the top
-
-
-def normalise(image, out=None, mean=MEAN, scale=SCALE):
-    """(x − mean) · scale of uint8 H×W×3, as float32 3×H×W; written into `out` where given."""
-    shape = (3, *image.shape[:2])
-    if out is None:
-        out = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32:  # OpenCV would quietly write elsewhere
-        raise ValueError(f'out must be float32 of shape {shape}, not {out.dtype} of shape '
-                         f'{out.shape}')
-    # A byte has only 256 values: looking each up is quicker than computing it, and rounds once.
-    for plane, table, target in zip(cv2.split(image), _tables(tuple(mean), scale), out):
-        cv2.LUT(plane, table, dst=target)
-    return out
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(mean, scale):
-    """float32 3×256: the normalised value of every byte, per channel."""
-    return ((np.arange(256) - np.array(mean)[:, None]) * scale).astype(np.float32)

@@ -23,7 +23,7 @@ FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META, ONNX = '-symbol.json', '-0000.params', '-meta.json', '.onnx'
 REQUIRED = {
     'files': dict, 'network': str, 'classes': list, 'input': str, 'input_shape': list, 'mean': list,
-    'scale': (int, float), 'crop_ratio': (int, float), 'stride': list, 'training': dict
+    'scale': (int, float, list), 'crop_ratio': (int, float), 'stride': list, 'training': dict
 }
 
 

@@ -2,12 +2,13 @@
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..data import EvalClip, EvalTransform, ImageError, Loader, Views, batches, decode, normalise, open_video
+from ..data import ImageError, Loader, Preprocessing, Views, batches, decode, open_video
 from ..errors import UserError
 from ..scoring.metrics import evaluate, evaluate_videos, softmax
 from . import engines
@@ -45,8 +46,10 @@ class Classifier:
         self.frames = self.meta['input_shape'][1] if len(self.meta['input_shape']) == 4 else 0
         self.size = own if size is None else size
         self._check(own, mean_max, views, crops)
-        self.transform = self._transform(
-            self.meta['crop_ratio'] if crop_ratio is None else crop_ratio, views, crops)
+        given = {'size': size, 'crop_ratio': crop_ratio, 'views': views, 'crops': crops}
+        self.transform = dataclasses.replace(
+            Preprocessing.from_meta(self.meta),
+            **{name: value for name, value in given.items() if value is not None})
         self._engine = engines.start(found, ctx, mean_max)
         self.classes = tuple(self.meta['classes'] or map(str, range(self._engine.classes)))
         self.meta = {**self.meta, 'classes': list(self.classes)}
@@ -67,13 +70,6 @@ class Classifier:
             raise UserError(f'{name} cannot take images of {self.size}: its total stride is '
                             f'{least}, so that is the smallest')
 
-    def _transform(self, crop_ratio, views, crops):
-        if not self.frames:
-            return EvalTransform(self.size, crop_ratio)
-        views, crops = (self.meta[name] if given is None else given
-                        for name, given in (('views', views), ('crops', crops)))
-        return EvalClip(self.size, self.frames, self.meta['frame_stride'], crop_ratio, views, crops)
-
     def logits(self, images):
         """float32 N×classes of preprocessed images (float32 N×3×size×size) or clips
         (N×3×frames×size×size)."""
@@ -81,10 +77,7 @@ class Classifier:
 
     def preprocess(self, encoded):
         """float32 3×size×size of an encoded image (bytes); `ImageError` if it cannot be decoded."""
-        return self._normalised(decode(encoded))
-
-    def _normalised(self, image):
-        return normalise(self.transform(image), mean=self.meta['mean'], scale=self.meta['scale'])
+        return self.transform.normalise(self.transform(decode(encoded)))
 
     def predict(self, source, top=5):
         """[(class name, probability)] of an image or a video, the most probable first; UserError if
@@ -132,8 +125,7 @@ class Classifier:
             if isinstance(source, np.ndarray):
                 return source, self._array(source), None
             if self.frames:
-                clips = self.transform.clips(open_video(source), self.meta['mean'],
-                                             self.meta['scale'])
+                clips = self.transform.clips(open_video(source))
                 return source, np.concatenate(list(clips)), None
             return source, self.preprocess(Path(source).read_bytes())[None], None
         except OSError as error:
@@ -147,7 +139,7 @@ class Classifier:
                 2] != 3 or 0 in image.shape:
             raise ImageError('an array must be an image, uint8 H×W×3, for an image network, not '
                              f'{image.dtype} of shape {image.shape}')
-        return self._normalised(image)[None]
+        return self.transform.normalise(self.transform(image))[None]
 
     def _predict_group(self, group, top, batch_size):
         """A `Prediction` for each (source, pixels, error)."""

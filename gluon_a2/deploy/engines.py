@@ -13,7 +13,7 @@ ONNX Runtime needs no MXNet; nothing here imports a runtime before it is asked f
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data.images import MEAN, SCALE
+from ..data.preprocess import Preprocessing
 from ..errors import UserError
 from ..machine.checks import choose_threads
 from .bundle import ONNX, PARAMS, BundleError, bundle_prefix, is_bare, read_bare, read_bundle, read_meta, read_verified
@@ -76,10 +76,8 @@ def bare_meta(prefix, size):
                         'of its input, such as --size 224')
     return {
         'network': Path(prefix).name, 'classes': None, 'layout': 'NCHW', 'input': 'data',
-        'input_shape': [3, size, size], 'output': 'logits', 'mean': list(MEAN), 'scale': SCALE,
-        'crop_ratio': 0.875, 'resize': 'bicubic', 'features': None, 'classifier': None, 'stride': [
-            1, 1
-        ], 'precision': 'float32', 'training': {'data': 'not known'}
+        **Preprocessing(size).to_meta(), 'output': 'logits', 'features': None,
+        'classifier': None, 'stride': [1, 1], 'precision': 'float32', 'training': {'data': 'not known'}
     }
 
 

@@ -1,12 +1,13 @@
 """Whether a network that was written in another form is still the same: logits side by side on real
 pixels."""
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from ..backend import mx
-from ..data import photo_batch
+from ..data import Preprocessing, photo_batch
 from ..errors import UserError
 from .engines import OnnxEngine
 from .mxnet_engine import MXNetEngine
@@ -67,8 +68,7 @@ def fold_gap(bundle, folded):
 
 def photos(meta, count, size):
     """float32 count×3×(T×)size×size of photographs, normalised as the network's metadata says."""
-    shape = (*meta['input_shape'][:-2], size, size)
-    return photo_batch(count, shape, meta['mean'], meta['scale'])
+    return photo_batch(count, dataclasses.replace(Preprocessing.from_meta(meta), size=size))
 
 
 def relative_gap(a, b):

@@ -73,10 +73,9 @@ def fingerprint(source):
 def train_transform(recipe):
     """The recipe's augmentation."""
     if recipe.frames:
-        return data.TrainClip(recipe.input_size, recipe.frames, recipe.frame_stride,
-                              recipe.max_scale, recipe.min_aspect, recipe.max_aspect, recipe.mirror,
-                              recipe.hue, recipe.saturation, recipe.lightness)
-    return data.TrainTransform(recipe.input_size, recipe.min_area, recipe.max_area,
+        return data.TrainClip(eval_transform(recipe), recipe.max_scale, recipe.min_aspect,
+                              recipe.max_aspect, recipe.mirror, recipe.hue, recipe.saturation, recipe.lightness)
+    return data.TrainTransform(eval_transform(recipe), recipe.min_area, recipe.max_area,
                                recipe.min_aspect, recipe.max_aspect, recipe.mirror, recipe.hue,
                                recipe.saturation, recipe.lightness)
 
@@ -84,6 +83,6 @@ def train_transform(recipe):
 def eval_transform(recipe):
     """What validation sees: the centre, for video of one clip in the middle."""
     if recipe.frames:
-        return data.EvalClip(recipe.input_size, recipe.frames, recipe.frame_stride,
-                             recipe.crop_ratio)
-    return data.EvalTransform(recipe.input_size, recipe.crop_ratio)
+        return data.ClipPreprocessing(recipe.input_size, recipe.crop_ratio, frames=recipe.frames,
+                                      frame_stride=recipe.frame_stride)
+    return data.Preprocessing(recipe.input_size, recipe.crop_ratio)

@@ -10,7 +10,7 @@ import gluon_a2.data as data
 
 from ..errors import UserError
 from ..visualization import plots as viz
-from .datasets import open_sources, train_transform
+from .datasets import eval_transform, open_sources, train_transform
 from .distributed import Group
 
 _log = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ def save_contact_sheet(recipe, options, png, count=8):
     order = data.epoch_order(len(source), recipe.seed, 0)[:count]
     with data.Loader(source, train_transform(recipe), 0, recipe.seed) as loader:
         batch = next(iter(loader.load([order], 0)))
-        pixels = batch.images.transpose(0, 2, 3, 4, 1) / data.SCALE + data.MEAN  # n×T×H×W×3
-        if len(pixels):
-            viz.contact_sheet(pixels.round().clip(0, 255).astype(np.uint8),
+        if len(batch.images):
+            pixels = eval_transform(recipe).restore(batch.images)  # n×T×H×W×3
+            viz.contact_sheet(pixels,
                               [source.classes[label] for label in batch.labels], png)
 
 

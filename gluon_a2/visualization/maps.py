@@ -110,7 +110,7 @@ def see(bundle, path, blocks=None, top=5):
     shares = softmax(logits[None])[0]
     guesses = tuple((net.classes[i], float(shares[i]))
                     for i in np.argsort(-shares, kind='stable')[:top])
-    return Seen(net.meta['network'], _picture(pixels, net.meta), guesses, found)
+    return Seen(net.meta['network'], _picture(pixels, net.transform), guesses, found)
 
 
 def _read(net, path):
@@ -118,7 +118,7 @@ def _read(net, path):
     try:
         if not net.frames:
             return net.preprocess(Path(path).read_bytes())  # 3×H×W
-        (views,) = net.transform.clips(open_video(path), net.meta['mean'], net.meta['scale'])
+        (views,) = net.transform.clips(open_video(path))
         return views[0]  # 3×T×H×W
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}; give {kind} file') from error
@@ -127,10 +127,10 @@ def _read(net, path):
                         f'a network of {kind.split()[1]}s') from error
 
 
-def _picture(pixels, meta):
+def _picture(pixels, preprocessing):
     """uint8 T×H×W×3 of normalised pixels, 3×(T×)H×W."""
-    channels_last = np.moveaxis(pixels.reshape(3, -1, *pixels.shape[-2:]), 0, -1)  # T×H×W×3
-    return np.rint(channels_last / meta['scale'] + meta['mean']).clip(0, 255).astype(np.uint8)
+    picture = preprocessing.restore(pixels)  # (T×)H×W×3
+    return picture.reshape(-1, *picture.shape[-3:])
 
 
 def attention(bundle, pixels, names=None):

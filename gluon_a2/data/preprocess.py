@@ -1,0 +1,210 @@
+"""From decoded pixels to the array a network takes: size, crop, mean and scale, in one object.
+
+Training, evaluation, prediction, calibration and visualization all normalise with it, and an
+exported network's metadata holds its entries.
+"""
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, Iterator, Mapping
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from .clips import read_clip, view_clip
+from .images import decode
+
+MEAN = (124., 117., 104.)  # of R, G, B on the scale 0…255, as in the Dual Path Networks code
+SCALE = 0.0167  # multiplies what is left after the mean, likewise
+
+INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR}
+_MAX_ASPECT = 16  # no more of an image is resized than this many times its short side
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Resize, centre crop and normalisation of images, as a transform of `loader.Loader`.
+
+    The short side becomes round(size / crop_ratio); the centre crop is size×size. Normalised
+    pixels are (x − mean) · scale, one `mean` on the scale 0…255 and one `scale` a channel, R, G, B;
+    a single scale stands for all three. Raises `UserError` for a field out of its bounds.
+    """
+    size: int
+    crop_ratio: float = 0.875
+    mean: tuple[float, float, float] = MEAN
+    scale: tuple[float, float, float] = (SCALE,) * 3
+    interpolation: str = 'bicubic'
+
+    def __post_init__(self) -> None:
+        scale = self.scale if isinstance(self.scale, (list, tuple)) else (self.scale,) * 3
+        for name, values in (('mean', self.mean), ('scale', scale)):
+            if len(values) != 3 or not all(map(math.isfinite, values)):
+                raise UserError(f'`{name}` must be three finite numbers, for R, G and B, not '
+                                f'{values}')
+            object.__setattr__(self, name, tuple(map(float, values)))
+        check_bounds(self, size=(1, math.inf))
+        if not 0 < self.crop_ratio <= 1:
+            raise UserError(f'`crop_ratio` must be above 0 and at most 1, not {self.crop_ratio}')
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f'`interpolation` must be {" or ".join(INTERPOLATIONS)}, not '
+                            f'{self.interpolation!r}')
+
+    @staticmethod
+    def from_meta(meta: Mapping[str, Any]) -> Preprocessing:
+        """What the metadata of an exported network says: `ClipPreprocessing` of a video network."""
+        _, *frames, _, size = meta['input_shape']
+        common = {'size': size, 'crop_ratio': meta['crop_ratio'], 'mean': meta['mean'],
+                  'scale': meta['scale'], 'interpolation': meta.get('resize', 'bicubic')}
+        if not frames:
+            return Preprocessing(**common)
+        return ClipPreprocessing(**common, frames=frames[0], frame_stride=meta['frame_stride'],
+                                 views=meta['views'], crops=meta['crops'])
+
+    def to_meta(self) -> dict[str, Any]:
+        """The entries of the metadata from which `from_meta` makes this again."""
+        return {'input_shape': list(self.input_shape), 'mean': list(self.mean),
+                'scale': list(self.scale), 'crop_ratio': self.crop_ratio,
+                'resize': self.interpolation}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input of the network: (3, size, size)."""
+        return 3, self.size, self.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample in the loader: `input_shape`."""
+        return self.input_shape
+
+    def fill(self, source: Any, index: int, rng: Any, out: np.ndarray) -> None:
+        """Write image `index` of `source`, normalised, into `out`, float32 of `shape`; nothing is
+        drawn; `ImageError` if it is damaged."""
+        self.normalise(self(decode(source.read(index))), out)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The centre crop: uint8 H×W×3 → uint8 size×size×3."""
+        image = self.resize_short(image)
+        y, x = ((side - self.size) // 2 for side in image.shape[:2])
+        return np.ascontiguousarray(image[y:y + self.size, x:x + self.size])
+
+    def resize_short(self, image: np.ndarray) -> np.ndarray:
+        """The image with its short side resized to round(size / crop_ratio)."""
+        image, short = _trim(image), round(self.size / self.crop_ratio)
+        height, width = (max(short, round(side * short / min(image.shape[:2])))
+                         for side in image.shape[:2])
+        return self.resize(image, width, height)
+
+    def resize(self, image: np.ndarray, width: int, height: int) -> np.ndarray:
+        """uint8 H×W×3 → height×width×3."""
+        if image.shape[:2] == (height, width):
+            return image
+        return cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[self.interpolation])
+
+    def normalise(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(x − mean) · scale of uint8 H×W×3, as float32 3×H×W; written into `out` if given."""
+        shape = (3, *image.shape[:2])
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32:  # OpenCV would quietly write elsewhere
+            raise ValueError(f'out must be float32 of shape {shape}, not {out.dtype} of shape '
+                             f'{out.shape}')
+        # A byte has only 256 values: a table is quicker than arithmetic, and rounds once.
+        for plane, table, target in zip(cv2.split(image), _tables(self.mean, self.scale), out):
+            cv2.LUT(plane, table, dst=target)
+        return out
+
+    def restore(self, pixels: np.ndarray) -> np.ndarray:
+        """Inverse of `normalise`: …×3×(T×)H×W → uint8 …×(T×)H×W×3."""
+        pixels = np.moveaxis(pixels, -len(self.input_shape), -1)
+        return np.rint(pixels / self.scale + self.mean).clip(0, 255).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPreprocessing(Preprocessing):
+    """`Preprocessing` of `views` clips of a video: `frames` frames, `frame_stride` apart.
+
+    With `crops` above 1, as many windows spread evenly along the long side replace the centre
+    crop, and a sample is crops×3×frames×size×size. With `views` above 1, the loader's source is a
+    `clips.Views` of as many.
+    """
+    frames: int = 1
+    frame_stride: int = 1
+    views: int = 1
+    crops: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, frames=(1, math.inf), frame_stride=(0, math.inf), views=(1, math.inf),
+                     crops=(1, math.inf))
+
+    def to_meta(self) -> dict[str, Any]:
+        """The entries of the metadata from which `from_meta` makes this again."""
+        return {**super().to_meta(), 'frame_stride': self.frame_stride, 'views': self.views,
+                'crops': self.crops}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input of the network: (3, frames, size, size)."""
+        return 3, self.frames, self.size, self.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample in the loader: `input_shape`, with `crops` in front if there are several."""
+        return (self.crops,) * (self.crops > 1) + self.input_shape
+
+    def fill(self, source: Any, index: int, rng: Any, out: np.ndarray) -> None:
+        """Write view `index` of `source`, normalised, into `out`, float32 of `shape`; nothing is
+        drawn; `VideoError` if it is damaged."""
+        self._fill_view(source.video(index), index % self.views,
+                        out.reshape(self.crops, *self.input_shape))
+
+    def clips(self, video: Any) -> Iterator[np.ndarray]:
+        """The views of one video in turn: float32 crops×3×frames×size×size, normalised;
+        `VideoError` if it is damaged."""
+        for view in range(self.views):
+            clips = np.empty((self.crops, *self.input_shape), np.float32)
+            self._fill_view(video, view, clips)
+            yield clips
+
+    def _fill_view(self, video, view, clips):
+        numbers = view_clip(len(video), self.frames, self.frame_stride, view, self.views)
+        for positions, frame in read_clip(video, numbers):
+            for window, clip in zip(self._windows(self.resize_short(frame)), clips):
+                pixels = self.normalise(np.ascontiguousarray(window))  # 3×size×size
+                clip[:, positions] = pixels[:, None]
+
+    def _windows(self, frame):
+        room = np.array(frame.shape[:2]) - self.size
+        along = np.arange(2) == (room[1] >= room[0])  # the long side, the width of a square
+        for share in [0.5] if self.crops == 1 else np.linspace(0, 1, self.crops):
+            y, x = (room * np.where(along, share, 0.5)).astype(int)
+            yield frame[y:y + self.size, x:x + self.size]
+
+
+def check_bounds(instance: Any, **bounds: tuple[float, float]) -> None:
+    """UserError unless each of these fields is a whole number from low to high."""
+    for name, (low, high) in bounds.items():
+        value = getattr(instance, name)
+        if not low <= value <= high or value % 1:
+            span = f'{low} or more' if high == math.inf else f'from {low} to {high}'
+            raise UserError(f'`{name}` must be a whole number, {span}, not {value}')
+
+
+def _trim(image):
+    """The middle of an image of absurd aspect: resizing would blow 1×9999 up to 256×2559744.
+
+    What is kept reaches far beyond the centre crop, whose pixels stay the same.
+    """
+    limit = _MAX_ASPECT * min(image.shape[:2])
+    y, x = (max(0, side - limit) // 2 for side in image.shape[:2])
+    return image[y:image.shape[0] - y, x:image.shape[1] - x]
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(mean, scale):
+    """float32 3×256: the normalised value of every byte, per channel."""
+    centred = np.arange(256) - np.array(mean)[:, None]
+    return (centred * np.array(scale)[:, None]).astype(np.float32)
