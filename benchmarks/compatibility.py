@@ -126,7 +126,7 @@ def export(name, folder):
     from gluon_a2.backend import mx
     from gluon_a2.deploy import write_bundle
     from gluon_a2.models import get_model
-    from gluon_a2.run import load as network
+    from gluon_a2.run import network
     from gluon_a2.run.recipes import Recipe
     recipe = Recipe(model=name, classes=10, input_size=64, frames=4 if name.endswith('_3d') else 0)
     net, rng = get_model(name, classes=10, input_size=recipe.space), np.random.RandomState(3)

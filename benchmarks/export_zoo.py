@@ -28,7 +28,7 @@ def measure(name, input_size):
     from gluon_a2.deploy import parity
     from gluon_a2.deploy.fold import fold
     from gluon_a2.deploy.onnx import to_onnx
-    from gluon_a2.run.load import from_zoo
+    from gluon_a2.run.network import from_zoo
     bundle = from_zoo(name, input_size=input_size)
     folded, done, total = fold(bundle)
     row = {

@@ -69,7 +69,7 @@ def write_forms(net, size, images, folder):
     from gluon_a2.deploy import write_bundle
     from gluon_a2.deploy.onnx import to_onnx
     from gluon_a2.deploy.precision import to_bf16, to_int8
-    from gluon_a2.run.load import bundle
+    from gluon_a2.run.network import bundle
     from gluon_a2.run.recipes import RECIPES
     recipe = dataclasses.replace(RECIPES['imagenet_a2_resnet50'], input_size=size)
     network = bundle(net, recipe, [str(label) for label in range(CLASSES)], {'data': 'nothing'})

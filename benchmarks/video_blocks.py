@@ -136,7 +136,7 @@ def refusal(free):
     memory."""
     import dataclasses
 
-    from gluon_a2.run import load as network
+    from gluon_a2.run import network
     from gluon_a2.run.recipes import RECIPES
     from gluon_a2.train import preflight
     recipe = dataclasses.replace(RECIPES['kinetics_ablation'], model='nl_resnet26_3d',

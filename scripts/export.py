@@ -79,7 +79,8 @@ def check(args):
 def load(args):
     """(`Bundle`, default prefix) of what the command line names."""
     from gluon_a2.models.table import BASELINE_ROWS, ZOO, find_row
-    from gluon_a2.run import load as network
+    from gluon_a2.run import load as opening
+    from gluon_a2.run import network
     name = args.network.lower()
     if not Path(args.network).parent.name and not list(
             Path().glob(f'{glob.escape(args.network)}*')):
@@ -89,7 +90,7 @@ def load(args):
             if getattr(args, flag):
                 raise UserError(f'--{flag.replace("_", "-")} is for networks of the zoo, by name: '
                                 f'{args.network} is not the name of one')
-        bundle = network.load(args.network, args.checkpoint)
+        bundle = opening.load(args.network, args.checkpoint)
         return bundle, Path(args.network) / 'export' / bundle.meta['network'] if Path(
             args.network).is_dir() else None
     if args.checkpoint:

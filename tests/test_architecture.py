@@ -56,6 +56,9 @@ LOCAL = {
     ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
+    # a run's network needs MXNet, and exported files may not
+    ('gluon_a2/run/load.py', 'gluon_a2.run.network'),
+    ('gluon_a2/run/load.py', 'gluon_a2.backend'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
     ('gluon_a2/train/command.py', 'gluon_a2.run.folder'),
     # optional: the `distributed` extra; one rank does without

@@ -9,7 +9,7 @@ import pytest
 from gluon_a2 import files
 from gluon_a2.backend import mx
 from gluon_a2.deploy import BundleError, bundle, read_bundle, write_bundle
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES
 
 CLASSES = [f'digit {i}' for i in range(10)]

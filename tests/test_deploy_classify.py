@@ -8,7 +8,7 @@ from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier
 from gluon_a2.errors import UserError
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES, choose
 
 

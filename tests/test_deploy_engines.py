@@ -17,7 +17,7 @@ from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.deploy.precision import to_bf16
 from gluon_a2.errors import UserError
 from gluon_a2.formats.symbol import SymbolError
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list('0123456789')

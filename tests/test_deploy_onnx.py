@@ -9,7 +9,7 @@ from gluon_a2.deploy.mxnet_engine import MXNetEngine
 from gluon_a2.deploy.onnx import IR_VERSION, OPSET, to_onnx
 from gluon_a2.errors import UserError
 from gluon_a2.models import list_models
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 
 NAMES = ['nought', 'one', 'two', 'three', 'four', 'five', 'six']
 

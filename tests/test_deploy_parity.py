@@ -6,7 +6,7 @@ from gluon_a2.deploy import parity
 from gluon_a2.deploy.fold import fold
 from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.errors import UserError
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 
 
 @pytest.fixture(scope='module')

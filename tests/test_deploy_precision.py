@@ -12,7 +12,7 @@ from gluon_a2.deploy.mxnet_engine import MXNetEngine
 from gluon_a2.deploy.precision import _rounded, to_bf16, to_int8
 from gluon_a2.errors import UserError
 from gluon_a2.formats.params import BFLOAT16
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 
 MODELS = ['a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d', 'se_resnet26_3d']
 

@@ -13,7 +13,7 @@ from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
 from gluon_a2.run import checkpoint
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.folder import Options
 from gluon_a2.train import loop
 from gluon_a2.train.datasets import class_names, open_sources

@@ -9,7 +9,7 @@ from gluon_a2.cost import attention_memory
 from gluon_a2.errors import UserError
 from gluon_a2.machine import checks
 from gluon_a2.models import get_model
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.preflight import check_memory
 

@@ -9,7 +9,7 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.backend import mx
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.folder import Options, Run
 from gluon_a2.train.datasets import open_sources, train_transform
 from gluon_a2.train.distributed import Group

@@ -14,7 +14,7 @@ from gluon_a2.deploy import Classifier
 from gluon_a2.errors import UserError
 from gluon_a2.models import get_model
 from gluon_a2.run import checkpoint
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.folder import Options
 from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train import datasets as sources

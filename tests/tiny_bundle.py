@@ -7,7 +7,7 @@ import numpy as np
 from gluon_a2.backend import mx
 from gluon_a2.formats.symbol import parse_symbol
 from gluon_a2.models import get_model
-from gluon_a2.run import load as network
+from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES
 
 IMAGE = dataclasses.replace(RECIPES['digits'], input_size=48)

@@ -1,125 +1,18 @@
-"""From a recipe to a network with its weights, and from a checkpoint to a network for use."""
-import dataclasses
-import logging
+"""Opening a run, or exported files, for use: as a `Bundle` or as a `Classifier`.
+
+MXNet is imported only where a run's network is built, so that an .onnx file needs none.
+"""
+from __future__ import annotations
+
 from pathlib import Path
 
-from ..backend import device, mx
-from ..deploy.bundle import read_bundle
+from ..deploy.bundle import Bundle, read_bundle
 from ..deploy.classify import Classifier
-from ..deploy.gluon import from_gluon
 from ..errors import UserError
-from ..models import get_model
-from ..models.inflate import adopt
-from ..models.resnet import ResNet
-from ..models.table import find_row
-from ..models.zoo import check_input_size, load_parameters, read_parameters, set_parameters
 from . import checkpoint
-from .recipes import RECIPES, from_json
-
-log = logging.getLogger(__name__)
-
-FEATURES, CLASSIFIER = 'final_relu_fwd_output', 'fc'
-LAST_OF_BRANCH = '.*_(conv3|expand)_conv_weight'
-START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 
-def build(recipe, ctx=None):
-    """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`."""
-    ctx = ctx or mx.cpu()
-    net = create(recipe)
-    mx.random.seed(recipe.seed)
-    # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
-    net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
-    if recipe.pretrained and recipe.frames:
-        left = adopt(net, read_parameters(net, recipe.pretrained), recipe.pretrained)
-        log.info('%s: all arrays taken but %d, which start at random%s', recipe.pretrained,
-                 len(left), f' ({", ".join(left[:3])}, …)' if left else '')
-    elif recipe.pretrained:
-        load_parameters(net, recipe.pretrained, ctx)
-    if recipe.dtype != 'float32':
-        net.cast(recipe.dtype)
-    return net
-
-
-def check_model(recipe):
-    """UserError where the recipe's network is not one for its input, or lacks the weights it should
-    start from."""
-    dims = find_row(recipe.model).dims
-    if dims == 3 and not recipe.frames:
-        raise UserError(f'{recipe.model} is a video network: choose an image network, or run '
-                        'scripts/train_video.py')
-    if dims == 2 and recipe.frames:
-        raise UserError(f'{recipe.model} is an image network: choose a video network, or run '
-                        'scripts/train_imagenet.py')
-    if recipe.starts_from != 'random' and not recipe.pretrained:
-        raise UserError(f'the recipe starts from the weights of {START[recipe.starts_from]}: give '
-                        'its .params file as --pretrained, or say --starts-from random')
-
-
-def create(recipe):
-    """The recipe's network, not yet initialized."""
-    return get_model(recipe.model, classes=recipe.classes, blocks=recipe.placement,
-                     association=recipe.association, input_size=recipe.space,
-                     last_gamma=recipe.last_gamma, dropout=recipe.dropout)
-
-
-def from_zoo(name, pretrained=None, class_names=None, input_size=None):
-    """A network of the zoo as a `Bundle`, with the preprocessing of the paper's recipe for it.
-
-    Its weights are those of the file `pretrained`; without one they are random (He et al. 2015),
-    those that end a branch a quarter, since dozens of branches would add up, and rounding with
-    them. `class_names` are as many as the network has classes; numbers where not given.
-    `input_size` is the side of its input, the paper's where not given.
-    """
-    row = find_row(name)
-    kind = 'imagenet_a2_resnet50'
-    if row.dims == 3:
-        kind = 'kinetics_ablation' if row.input_size[0] == 16 else 'kinetics_a2_resnet50'
-    side = row.input_size[-1] if input_size is None else input_size
-    check_input_size(row, (*row.input_size[:-2], side, side))
-    recipe = dataclasses.replace(RECIPES[kind], model=row.name, blocks=None, input_size=side,
-                                 frames=row.input_size[0] if row.dims == 3 else 0,
-                                 classes=row.classes if class_names is None else len(class_names),
-                                 pretrained=pretrained, starts_from='random')
-    net = build(recipe)
-    if pretrained is None:
-        for parameter in net.collect_params(LAST_OF_BRANCH).values():
-            parameter.set_data(parameter.data() / 4)
-    names = list(map(str, range(recipe.classes))) if class_names is None else class_names
-    return bundle(net, recipe, names, {'data': 'not known' if pretrained else 'nothing: the '
-                                                                              'weights are random'})
-
-
-def restored(found):
-    """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is
-    scored."""
-    recipe = from_json(found.state['recipe'])
-    net = create(dataclasses.replace(recipe, last_gamma=False, dropout=0.0))
-    values = {
-        name.split('/', 1)[1]: value for name, value in found.tensors.items()
-        if name.startswith('param/')
-    }
-    set_parameters(net, values, found.path, mx.cpu())
-    return bundle(
-        net, recipe, found.state['classes'], {
-            'data': found.state['data'], 'recipe': found.state['recipe'],
-            'step': found.state['at']['step'], 'split': found.state.get('split')
-        })
-
-
-def bundle(net, recipe, classes, training):
-    """`net` (float32, on the CPU) as a `Bundle`; `classes` are names, `training` says where it
-    comes from."""
-    clips = {name: getattr(recipe, name)
-             for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}
-    return from_gluon(net, net.row.name, classes, (3, *recipe.space),
-                      crop_ratio=recipe.crop_ratio, training=training, **clips, fixed=getattr(
-                          net.row, 'fixed',
-                          False), features=FEATURES if isinstance(net, ResNet) else None,
-                      classifier=CLASSIFIER, stride=list(net.row.stride))
-
-
-def load(source, which=None):
+def load(source: str | Path, which: str | None = None) -> Bundle:
     """The `Bundle` of exported files, or of a checkpoint: `source` a run's folder, `which` 'last',
     'best' or a path."""
     folder = Path(source)
@@ -128,14 +21,16 @@ def load(source, which=None):
         if exported:
             raise UserError(f'{source} is a folder of exported files: name one of them, such as '
                             f'{exported[0]}')
+        from .network import restored
         return restored(checkpoint.find(folder / 'checkpoints', which or 'last'))
     if which is not None:
-        raise UserError(f'--checkpoint {which} needs the folder of a run: {source} is an exported '
+        raise UserError(f'`checkpoint` {which} needs the folder of a run: {source} is an exported '
                         'network, one checkpoint already')
     return read_bundle(source)
 
 
-def classifier(source, which=None, engine=None, num_gpus=0, **options):
+def classifier(source: str | Path, which: str | None = None, engine: str | None = None,
+               num_gpus: int = 0, **options) -> Classifier:
     """A `deploy.Classifier` of what `load` takes, or of exported files in another form, which
     `engine` names.
 
@@ -143,8 +38,8 @@ def classifier(source, which=None, engine=None, num_gpus=0, **options):
     """
     exported = which is None and not Path(source).is_dir()
     if engine is not None and not exported:
-        raise UserError(f'--engine is for exported files: export {source} first '
-                        '(scripts/export.py)')
+        raise UserError(f'`engine` is for exported files: export {source} first')
     if num_gpus:
+        from ..backend import device
         options['ctx'] = device(num_gpus)
     return Classifier(source if exported else load(source, which), engine=engine, **options)

@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..launch.launcher import PREEMPTED
 from ..launch.watchdog import Heart
 from ..run import checkpoint
-from ..run import load as network
+from ..run import network
 from ..run.folder import Run, Spectator, log, versions
 from ..run.recipes import default_folder, to_json
 from ..scoring.metrics import Sums, evaluate, name_damaged
