@@ -9,12 +9,12 @@ import functools
 import io
 import json
 import math
-import re
 import warnings
 from typing import NamedTuple, Tuple
 
 from .backend import mx
 from .errors import UserError
+from .nn import block_of
 
 
 class Layer(NamedTuple):
@@ -168,7 +168,7 @@ def attention_memory(symbol, **shapes):
     for (index, *_), shape in zip(graph['heads'], outputs):
         node = graph['nodes'][index]
         if node['op'] in ('batch_dot', 'softmax'):
-            block = re.match(r'.*_(a2|nl)(?=_)|', node['name']).group() or node['name']
+            block = block_of(node['name']) or node['name']
             found[block] = found.get(block, 0) + 4 * math.prod(shape)
     return found
 

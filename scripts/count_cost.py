@@ -33,7 +33,7 @@ def sizes(text):
 
 def paper_rows():
     """The table of the paper's figures."""
-    from gluon_a2.paper.compare.compare import compare_baselines, compare_claims, compare_figures
+    from gluon_a2.paper.compare import compare_baselines, compare_claims, compare_figures
 
     def row(figure):
         shown = [figure.where, figure.network, figure.quantity, figure.show(figure.printed)]
@@ -52,7 +52,7 @@ def paper_rows():
 
 def network_rows(args):
     """The table of the networks named."""
-    from gluon_a2.paper.compare.compare import network_cost
+    from gluon_a2.paper.compare import network_cost
     layer_columns = ['layer', 'operator', 'output'] if args.layers else []
     yield ['network', *layer_columns, 'trained', 'statistics', 'parameters', 'multiply-adds']
     for source in args.networks:

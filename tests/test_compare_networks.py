@@ -3,7 +3,7 @@ import importlib.util
 import re
 
 import pytest
-from gluon_a2.paper.compare.accuracies import ACCURACIES
+from gluon_a2.paper.accuracies import ACCURACIES
 
 from gluon_a2.compare.networks import IMAGE, NETWORKS, VIDEO, choose
 from gluon_a2.errors import UserError

@@ -2,14 +2,14 @@
 as ours."""
 import numpy as np
 import pytest
-from gluon_a2.paper.compare.costs import BASELINES
+from gluon_a2.paper.costs import BASELINES
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count, count_network
 from gluon_a2.errors import UserError
 from gluon_a2.models import get_model, list_baselines, list_models
 from gluon_a2.models.table import BASELINE_ROWS
-from gluon_a2.nn.preact import FoldedBatchNorm
+from gluon_a2.nn import FoldedBatchNorm
 
 SMALL = {
     'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),

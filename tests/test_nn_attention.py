@@ -10,6 +10,7 @@ from test_nn_oracle import double_attention, flat, piece, randomize, softmax
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count
+from gluon_a2.errors import UserError
 from gluon_a2.nn import DoubleAttention, cheaper_association, product_memory
 
 SHAPES = {2: (2, 7, 5, 3), 3: (2, 7, 3, 5, 11)}
@@ -45,9 +46,9 @@ def test_right_association_equals_left_and_the_oracle(dims, training):
         np.testing.assert_allclose(right, left, rtol=1e-8, atol=1e-10 * np.abs(left).max())
 
 
-@given(st.sampled_from([2, 3]), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9),
-       st.lists(st.integers(1, 5), min_size=3, max_size=3), st.sampled_from(['left', 'right', 'auto']),
-       st.integers(0, 99))
+@given(st.sampled_from([2, 3]), st.integers(1, 3), *[st.integers(1, 9)] * 3,
+       st.lists(st.integers(1, 5), min_size=3, max_size=3),
+       st.sampled_from(['left', 'right', 'auto']), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_any_shape_and_association_equals_the_oracle(dims, batch, channels, m, n, space,
                                                      association, seed):
@@ -131,8 +132,9 @@ def products(m, n, space):
     return costs
 
 
-@pytest.mark.parametrize('m,n,space', [(4, 4, (3, 5)), (31, 29, (3, 5)), (64, 64, (7, 7)), (8, 8, (2, 2)),
-                                       (128, 128, (5, 5)), (2, 3, (1, 1)), (8, 8, (8, 1)), (8, 8, (3, 3))])
+@pytest.mark.parametrize('m,n,space', [
+    (4, 4, (3, 5)), (31, 29, (3, 5)), (64, 64, (7, 7)), (8, 8, (2, 2)), (128, 128, (5, 5)),
+    (2, 3, (1, 1)), (8, 8, (8, 1)), (8, 8, (3, 3))])
 def test_the_rule_picks_the_association_that_costs_less(m, n, space):
     """The first product has mn or (dhw)² values; with n inner channels the work follows, 2·mn·dhw
     or (m+n)·(dhw)².
@@ -187,16 +189,14 @@ def test_auto_holds_its_choice():
 
 
 def test_auto_needs_a_size():
-    with pytest.raises(
-            ValueError,
-            match=r"^association='auto' needs input_size, the \(d,\) h, w the block will see"):
+    with pytest.raises(UserError, match=r"^`association` 'auto' needs `input_size`, the \(d,\) h, "
+                                        'w that the block will see'):
         DoubleAttention(8, association='auto')
 
 
 def test_an_unknown_association_is_named():
     for call in (lambda: DoubleAttention(8, association='middle'),
                  lambda: product_memory(4, 4, 5, 'middle')):
-        with pytest.raises(
-                ValueError,
-                match=r"^unknown association 'middle': choose one of left, right, auto$"):
+        with pytest.raises(UserError, match="^`association` must be one of left, right, auto, not "
+                                            "'middle'$"):
             call()

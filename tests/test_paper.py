@@ -1,8 +1,8 @@
 """The paper's printed costs, transcribed here by hand from its text, against the data and against
 what is counted."""
 import pytest
-from gluon_a2.paper.compare.compare import compare_baselines, compare_claims, compare_figures, network_cost, zoo_cost
-from gluon_a2.paper.compare.costs import BASELINES, CONTRADICT_TABLE_5, FIGURES
+from gluon_a2.paper.compare import compare_baselines, compare_claims, compare_figures, network_cost, zoo_cost
+from gluon_a2.paper.costs import BASELINES, CONTRADICT_TABLE_5, FIGURES
 
 # Each cell as printed. Tables 1–3: rows of Model, + Block(s), #Params, FLOPs, ∆ FLOPs.
 PRINTED = {

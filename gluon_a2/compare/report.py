@@ -101,7 +101,7 @@ def _how(rows, one):
            'running statistics.')
     if one == 'clip':
         yield ("The inputs are those that the published accuracies are of. In training, GluonCV's "
-               'networks have the fence of `gluon_a2.nn.preact.FoldedBatchNorm` around their '
+               'networks have the fence of `gluon_a2.nn.workarounds.FoldedBatchNorm` around their '
                'BatchNorms, without which MXNet cannot train them on a CPU.')
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .graph import Graph, variable
 
-FENCE = (0, 0, -3, 0)  # the reshape of nn.preact.FoldedBatchNorm
+FENCE = (0, 0, -3, 0)  # the reshape of nn.workarounds.FoldedBatchNorm
 
 
 def fold(bundle):

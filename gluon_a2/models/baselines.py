@@ -5,48 +5,46 @@ from ..nn.preact import SPACES, FoldedBatchNorm, conv
 from .resnet import ResNet
 from .table import ZOO
 
-gluon_nn = mx.gluon.nn
 
-
-class BasicBlock(gluon_nn.HybridBlock):
+class BasicBlock(mx.gluon.nn.HybridBlock):
     """Two 3×3×3 convolutions, each with BN, ReLU after the first and after the sum (He et al.
     2016)."""
 
     def __init__(self, in_channels, channels, stride, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
-            self.body = gluon_nn.HybridSequential(prefix='')
+            self.body = mx.gluon.nn.HybridSequential(prefix='')
             self.body.add(
                 conv(in_channels, channels, (3, 3, 3), (stride, ) * 3, prefix='conv1_conv_'),
                 FoldedBatchNorm(in_channels=channels, prefix='conv1_bn_'),
-                gluon_nn.Activation('relu', prefix='conv1_relu_'),
+                mx.gluon.nn.Activation('relu', prefix='conv1_relu_'),
                 conv(channels, channels, (3, 3, 3), prefix='conv2_conv_'),
                 FoldedBatchNorm(in_channels=channels, prefix='conv2_bn_'))
             self.shortcut = None
             if stride != 1 or in_channels != channels:
-                self.shortcut = gluon_nn.HybridSequential(prefix='')
+                self.shortcut = mx.gluon.nn.HybridSequential(prefix='')
                 self.shortcut.add(
                     conv(in_channels, channels, (1, 1, 1), (stride, ) * 3, prefix='shortcut_conv_'),
                     FoldedBatchNorm(in_channels=channels, prefix='shortcut_bn_'))
-            self.relu = gluon_nn.Activation('relu', prefix='relu_')
+            self.relu = mx.gluon.nn.Activation('relu', prefix='relu_')
 
     def hybrid_forward(self, F, x):
         # N×C×d'×h'×w'
         return self.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class Res3D(gluon_nn.HybridBlock):
+class Res3D(mx.gluon.nn.HybridBlock):
     """3-D ResNet-18 of basic blocks (Tran et al. 2017, ref. [22]): N×3×8×112×112 → N×classes."""
 
     def __init__(self, row, classes):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         with self.name_scope():
-            self.features = gluon_nn.HybridSequential(prefix='')
+            self.features = mx.gluon.nn.HybridSequential(prefix='')
             # N×64×8×56×56
             self.features.add(conv(3, 64, (3, 7, 7), (1, 2, 2), prefix='conv1_conv_'),
                               FoldedBatchNorm(in_channels=64, prefix='conv1_bn_'),
-                              gluon_nn.Activation('relu', prefix='conv1_relu_'))
+                              mx.gluon.nn.Activation('relu', prefix='conv1_relu_'))
             channels = 64
             for stage, width in enumerate((64, 128, 256, 512), 2):
                 for unit in (1, 2):
@@ -55,13 +53,13 @@ class Res3D(gluon_nn.HybridBlock):
                         BasicBlock(channels, width, stride, prefix=f'conv{stage}_unit{unit}_'))
                     channels = width
             self.pool = SPACES[3].average_pool(prefix='pool_')
-            self.fc = gluon_nn.Dense(classes, in_units=512, prefix='fc_')
+            self.fc = mx.gluon.nn.Dense(classes, in_units=512, prefix='fc_')
 
     def hybrid_forward(self, F, x):
         return self.fc(F.flatten(self.pool(self.features(x))))
 
 
-class ConvNetLSTM(gluon_nn.HybridBlock):
+class ConvNetLSTM(mx.gluon.nn.HybridBlock):
     """ResNet-50 on every frame, then an LSTM whose last output is classified: N×3×T×H×W →
     N×classes.
 
@@ -76,7 +74,7 @@ class ConvNetLSTM(gluon_nn.HybridBlock):
             image = ResNet(ZOO['resnet50'], classes)
             self.features, self.pool = image.features, image.pool
             self.lstm = mx.gluon.rnn.LSTM(hidden, layout='NTC', input_size=2048, prefix='lstm_')
-            self.fc = gluon_nn.Dense(classes, in_units=hidden, prefix='fc_')
+            self.fc = mx.gluon.nn.Dense(classes, in_units=hidden, prefix='fc_')
 
     def hybrid_forward(self, F, x):
         frames = F.reshape(F.transpose(x, (0, 2, 1, 3, 4)), (-3, 0, 0, 0))  # NT×3×H×W
@@ -112,7 +110,7 @@ def from_gluoncv(row, classes):
 def _fold(block):
     """The fence of `FoldedBatchNorm`, put around a layer that is there already: it keeps its
     parameters."""
-    if type(block) is gluon_nn.BatchNorm:
+    if type(block) is mx.gluon.nn.BatchNorm:
         block.__class__ = FoldedBatchNorm
 
 

@@ -18,11 +18,11 @@ import safetensors
 
 from ..backend import mx
 from ..errors import UserError
-from ..nn import BNReLU
+from ..nn import BNReLU, block_of
 from .inflate import adopt
 from .plug import After, replace_child
 from .resnet import Bottleneck
-from .table import BLOCK_KINDS, STAGES, Row
+from .table import STAGES, Row
 
 SUFFIXES = ('.safetensors', '.pth', '.pt', '.tar')
 # what a network may have that a file lacks, where the caller says so
@@ -130,7 +130,7 @@ def _mismatches(values, parameters, there, new):
         # an image network's, to be inflated
         flat = wanted[:2] + wanted[3:] if len(wanted) == 5 else wanted
         if here not in values:
-            if not ('blocks' in new and any(f'_{kind}_' in here for kind in BLOCK_KINDS)):
+            if not ('blocks' in new and block_of(here)):
                 yield f'{here} is lacking'
         elif values[here].shape not in (wanted, flat) and not ('classifier' in new
                                                                and here.startswith('fc_')):

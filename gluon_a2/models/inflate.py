@@ -5,6 +5,7 @@ import numpy as np
 
 from ..backend import mx
 from ..errors import UserError
+from ..nn import block_of
 
 
 def inflate(image_net, video_net):
@@ -42,8 +43,7 @@ def adopt(video_net, values, source):
         else:
             raise UserError(f'{name} is {tuple(values[name].shape)} in {source} and {wanted} in '
                             'the video network: give two networks of one backbone')
-    backbone = [name for name in left if not name.startswith(classifier) and '_a2_' not in name
-                and '_nl_' not in name and '_se_' not in name]
+    backbone = [name for name in left if not name.startswith(classifier) and not block_of(name)]
     if backbone:
         raise UserError(f'{source} lacks {backbone[0]}: give two networks of one backbone')
     for name, value in fitted.items():

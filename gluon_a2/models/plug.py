@@ -7,8 +7,7 @@ A place is the path of a child block, as `print(net)` shows it; the new block fo
 """
 from ..backend import mx
 from ..errors import UserError
-from .resnet import make_block
-from .table import BLOCK_KINDS
+from ..nn import BLOCKS, make_block
 
 
 class After(mx.gluon.nn.HybridSequential):
@@ -32,8 +31,8 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
     Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no
     feature map or has such a block already, and a network without weights.
     """
-    if kind not in BLOCK_KINDS:
-        raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCK_KINDS)}')
+    if kind not in BLOCKS:
+        raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCKS)}')
     if isinstance(places, str):
         raise UserError(f'places must be a list of paths, such as [{places!r}], not a string')
     if len(set(places)) != len(places):
@@ -44,9 +43,8 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
     blocks, names = {}, set(net.collect_params())
     for place in places:
         channels, size = shapes[place][1], shapes[place][2:]
-        options = {'association': association, 'identity': identity, 'dims': len(size)}
-        blocks[place] = make_block(kind, channels, ratio, size,
-                                   f'{net.prefix}{place.replace(".", "_")}_', **options)
+        blocks[place] = make_block(kind, channels, size, f'{net.prefix}{place.replace(".", "_")}_',
+                                   ratio=ratio, association=association, identity=identity)
         if not names.isdisjoint(blocks[place].collect_params()):
             raise UserError(f'{place} already has a block {kind} behind it')
     first = next(iter(net.collect_params().values()))

@@ -1,17 +1,14 @@
 """The pre-activation ResNet of the paper, built from a row of `table`."""
 import math
-import numbers
 
 from ..backend import mx
-from ..errors import UserError
-from ..nn import BNReLU, BNReLUConv, DoubleAttention, NonLocal, SqueezeExcite
+from ..nn import BLOCKS, BNReLU, BNReLUConv, make_block
+from ..nn.blocks import ON_BRANCH
 from ..nn.preact import SPACES, conv
 from .table import STAGES, pool_stride
 
-gluon_nn = mx.gluon.nn
 
-
-class Bottleneck(gluon_nn.HybridBlock):
+class Bottleneck(mx.gluon.nn.HybridBlock):
     """1×1, k×3×3, 1×1, each behind BN-ReLU; the stride is the middle one's.
 
     The first BN-ReLU is shared with the projection shortcut, where there is one.
@@ -43,24 +40,7 @@ class Bottleneck(gluon_nn.HybridBlock):
         return y + shortcut
 
 
-def make_block(kind, channels, ratio, size, prefix, **options):
-    """The block `kind` (a2, nl or se) for `channels` channels and a map of `size`.
-
-    Inside, a2 and nl have channels/ratio. UserError for a ratio that leaves no channel.
-    """
-    if not isinstance(ratio, numbers.Integral) or not 1 <= ratio <= channels:
-        raise UserError(f'ratio must be a whole number from 1 to {channels}, the channels at '
-                        f'{prefix[:-1]}, not {ratio}')
-    inner, prefix = channels // ratio, f'{prefix}{kind}_'
-    if kind == 'a2':
-        return DoubleAttention(channels, inner, inner, input_size=size, prefix=prefix, **options)
-    options.pop('association')
-    if kind == 'nl':
-        return NonLocal(channels, inner, prefix=prefix, **options)
-    return SqueezeExcite(channels, prefix=prefix, **options)
-
-
-class ResNet(gluon_nn.HybridBlock):
+class ResNet(mx.gluon.nn.HybridBlock):
     """`features` (the last map, after its BN-ReLU), global average pool, dropout, `fc` to `classes`
     logits.
 
@@ -74,18 +54,18 @@ class ResNet(gluon_nn.HybridBlock):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         self.blocks = row.blocks if blocks is None else blocks
-        self._ratio = row.table.ratio if ratio is None else ratio
-        self._block_options = {'association': association, 'identity': identity, 'dims': row.dims}
+        self._block_options = {'ratio': row.table.ratio if ratio is None else ratio,
+                               'association': association, 'identity': identity}
         self._last_gamma = last_gamma
         with self.name_scope():
-            self.features = gluon_nn.HybridSequential(prefix='')
+            self.features = mx.gluon.nn.HybridSequential(prefix='')
             channels, size = self._add_stem(row.table.stem, input_size or row.input_size)
             for stage in STAGES:
                 channels, size = self._add_stage(stage, getattr(row.table, stage), channels, size)
             self.features.add(BNReLU(channels, row.dims, prefix='final_'))
             self.pool = SPACES[row.dims].average_pool(prefix='pool_')
-            self.dropout = gluon_nn.Dropout(dropout, prefix='dropout_') if dropout else None
-            self.fc = gluon_nn.Dense(classes, in_units=channels, prefix='fc_')
+            self.dropout = mx.gluon.nn.Dropout(dropout, prefix='dropout_') if dropout else None
+            self.fc = mx.gluon.nn.Dense(classes, in_units=channels, prefix='fc_')
 
     def _space(self, numbers):
         """The numbers of a row that this network has: all three, or without time."""
@@ -110,17 +90,19 @@ class ResNet(gluon_nn.HybridBlock):
         size = shrink(size, stride)
         for unit in range(1, stage.units + 1):
             prefix, out = f'{name}_unit{unit}_', 4 * stage.width
-            block = None
+            block, branch = None, None
             if unit in self.blocks.get(name, ()):
-                block = make_block(self.row.kind, out, self._ratio, size, prefix,
+                block = make_block(self.row.kind, out, size, prefix,
                                    **self._block_options)
+                if BLOCKS[self.row.kind].unit == ON_BRANCH:
+                    block, branch = None, block
             k = stage.k[(unit - 1) % len(stage.k)]
             self.features.add(
                 Bottleneck(channels, stage.width, self._space(
                     (k, 3, 3)), stride if unit == 1 else (1, ) * len(stride),
-                           branch_block=block if block and block.branch else None,
+                           branch_block=branch,
                            zero=self._last_gamma, prefix=prefix))
-            if block and not block.branch:
+            if block is not None:
                 self.features.add(block)
             channels = out
         return channels, size

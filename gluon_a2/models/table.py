@@ -1,11 +1,12 @@
 """The networks as rows of data: Table 1, the placement of blocks, and the names of the zoo.
 
-Nothing here computes, and nothing imports MXNet.
+Nothing here computes.
 """
 import difflib
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from ..errors import UserError
+from ..nn import BLOCKS
 
 
 class Stem(NamedTuple):
@@ -77,9 +78,6 @@ BACKBONES = {
         frames=8, size=224, blocks={'conv3': (1, 3), 'conv4': (1, 3, 5)}, ratio=2, dims=(2,)),
 }
 
-BLOCK_KINDS = ('a2', 'nl', 'se')
-
-
 class Row(NamedTuple):
     """One network of the zoo: which backbone, on images (2) or video (3), with which blocks,
     where."""
@@ -129,8 +127,9 @@ def every_unit(table):
 def _zoo():
     for name, table in BACKBONES.items():
         for dims in table.dims:
-            for kind in (None, *BLOCK_KINDS):
-                blocks = {None: {}, 'se': every_unit(table)}.get(kind, table.blocks)
+            for kind in (None, *BLOCKS):
+                blocks = {} if kind is None else (
+                    every_unit(table) if BLOCKS[kind].everywhere else table.blocks)
                 full = (f'{kind}_' if kind else '') + name + ('_3d' if dims == 3 else '')
                 yield Row(full, name, dims, kind, blocks)
 

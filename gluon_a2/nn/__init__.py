@@ -1,12 +1,16 @@
-"""Building blocks: BN-ReLU-Conv, and three ways to gather and distribute. No network or data set is
-named here."""
-from .attention import DoubleAttention, cheaper_association, product_memory
-from .gather import GatherDistribute
+"""Building blocks: BN-ReLU-Conv, the double attention block, and the two blocks compared with it.
+
+`blocks` is their registry. No network or data set is named here.
+"""
+from .attention import DoubleAttention, cheaper_association, double_attention, product_memory
+from .blocks import BLOCKS, block_of, make_block
 from .non_local import NonLocal
-from .preact import BNReLU, BNReLUConv, FoldedBatchNorm
-from .squeeze import SqueezeExcite
+from .preact import BNReLU, BNReLUConv
+from .squeeze_excite import SqueezeExcite
+from .workarounds import FoldedBatchNorm
 
 __all__ = [
-    'BNReLU', 'BNReLUConv', 'DoubleAttention', 'FoldedBatchNorm', 'GatherDistribute', 'NonLocal',
-    'SqueezeExcite', 'cheaper_association', 'product_memory'
+    'BLOCKS', 'BNReLU', 'BNReLUConv', 'DoubleAttention', 'FoldedBatchNorm', 'NonLocal',
+    'SqueezeExcite', 'block_of', 'cheaper_association', 'double_attention', 'make_block',
+    'product_memory'
 ]

@@ -3,73 +3,40 @@
     Z = [φ(X) softmax(θ(X))ᵀ] softmax(ρ(X))        (Eq. 6, left association)
     Z = φ(X) [softmax(θ(X))ᵀ softmax(ρ(X))]        (Eq. 7, right association)
 
-| paper          | here                     | shape           |
-|----------------|--------------------------|-----------------|
-| X              | x                        | N×c×(d×)h×w     |
-| A = φ(X)       | a                        | N×m×dhw         |
-| B = softmax(θ) | b, over positions (Eq. 4)| N×n×dhw         |
-| V = softmax(ρ) | v, over n (Eq. 5), kept transposed | N×dhw×n |
-| G = A Bᵀ       | g                        | N×m×n           |
-| Z = G V        | z                        | N×m×dhw         |
+| paper          | here                                | shape         |
+|----------------|-------------------------------------|---------------|
+| X              | x                                   | N×c×(d×)h×w   |
+| A = φ(X)       | a                                   | N×m×dhw       |
+| B = softmax(θ) | b, each row sums to 1 (Eq. 4)       | N×n×dhw       |
+| V = softmax(ρ) | v = Vᵀ, each row sums to 1 (Eq. 5)  | N×dhw×n       |
+| G = A Bᵀ       | g, the n descriptors                | N×m×n         |
+| Z = G V        | z                                   | N×m×(d×)h×w   |
 """
+from __future__ import annotations
+
 import math
 
-from .gather import GatherDistribute, flatten_space, inner_width, positions_first, positions_last
-from .preact import pointwise
+from ..backend import mx
+from ..errors import UserError
+from .preact import inner_width, pointwise
+from .workarounds import Softmax, flatten, positions_first, positions_last
 
 ASSOCIATIONS = ('left', 'right', 'auto')
 
 
-def gather(F, a, b):
-    """Second-order attention pooling, Eq. 4: each g_i is the mean of a's columns under the weights
-    b_i."""
-    return F.batch_dot(a, b, transpose_b=True, name='gather')  # N×m×dhw · N×dhw×n → N×m×n
+def double_attention(F, a, b, v, association: str = 'left'):
+    """Z of Eq. 6 ('left') or Eq. 7 ('right'), which are equal; a, b, v as in the table above."""
+    if association == 'left':
+        # Eq. 4, gather: descriptor j is the mean of A's columns under the weights b_j.
+        g = F.batch_dot(a, b, transpose_b=True, name='gather')         # N×m×n
+        # Eq. 5, distribute: position i receives the mean of the descriptors under the weights v_i.
+        return F.batch_dot(g, v, transpose_b=True, name='distribute')  # N×m×dhw
+    # How much position i reads from position j.
+    r = F.batch_dot(b, v, transpose_a=True, transpose_b=True, name='relate')  # N×dhw×dhw
+    return F.batch_dot(a, r, name='read')                                     # N×m×dhw
 
 
-def distribute(F, g, v):
-    """Feature distribution, Eq. 5: each z_i is the mean of the g_j under the weights v_i."""
-    return F.batch_dot(g, v, transpose_b=True, name='distribute')  # N×m×n · N×n×dhw → N×m×dhw
-
-
-def relate(F, b, v):
-    """The inner product of Eq. 7: how much position i reads from position j."""
-    # N×dhw×n · N×n×dhw → N×dhw×dhw
-    return F.batch_dot(b, v, transpose_a=True, transpose_b=True, name='relate')
-
-
-def cheaper_association(m, n, positions):
-    """The paper's rule (end of Section 2.3): 'left' where (dhw)² > mn, else 'right'.
-
-    It compares the sizes of the two first products; the multiply-adds agree with it exactly where m
-    = n.
-    """
-    return 'left' if positions ** 2 > m * n else 'right'
-
-
-def resolve_association(association, m, n, positions):
-    """'left' or 'right' from what the caller asked for; ValueError where that cannot be decided."""
-    if association not in ASSOCIATIONS:
-        raise ValueError(f'unknown association {association!r}: choose one of '
-                         f'{", ".join(ASSOCIATIONS)}')
-    if association != 'auto':
-        return association
-    if positions is None:
-        raise ValueError("association='auto' needs input_size, the (d,) h, w the block will see: "
-                         'a symbol has one association, whatever it is fed later')
-    return cheaper_association(m, n, positions)
-
-
-def product_memory(m, n, positions, association, batch=1):
-    """Megabytes (2²⁰ bytes) of the first product in 32-bit floats: mn/2¹⁸ left, (dhw)²/2¹⁸ right
-    (Section 2.3).
-
-    `positions` is dhw; `association` is 'left', 'right' or 'auto'.
-    """
-    left = resolve_association(association, m, n, positions) == 'left'
-    return batch * (m * n if left else positions ** 2) / 2 ** 18
-
-
-class DoubleAttention(GatherDistribute):
+class DoubleAttention(mx.gluon.nn.HybridBlock):
     """A² block: x + expand(Z), every convolution a BN-ReLU-Conv of kernel 1 (Figure 2).
 
     Parameters
@@ -77,22 +44,24 @@ class DoubleAttention(GatherDistribute):
     channels : int
         c, channels of the input and the output.
     m, n : int
-        Channels of φ, and of θ and ρ; c/4 each where not given (Section 3.2).
+        Channels of φ, and of θ and ρ; by default c/`ratio` each, or c/4 (Section 3.2).
     association : 'left', 'right' or 'auto'
-        Eq. 6, Eq. 7, or the cheaper of the two at `input_size`. `association` holds the choice
-        made.
+        Eq. 6, Eq. 7, or the cheaper of the two at `input_size`. The attribute `association` holds
+        the choice made.
     input_size : tuple of int
-        (h, w) or (d, h, w) of the input; only 'auto' needs it, and only 'auto' is bound to it.
+        (h, w) or (d, h, w) of the input. Only 'auto' needs it, and only 'auto' is bound to it.
     dims : 2 or 3
         Space axes of the input.
     identity : bool
         Start as an exact identity (the expansion's weight is zero), to plug into a trained network.
     """
 
-    def __init__(self, channels, m=None, n=None, association='left', input_size=None, dims=2,
-                 identity=False, prefix=None, params=None):
+    def __init__(self, channels: int, m: int | None = None, n: int | None = None,
+                 association: str = 'left', input_size: tuple[int, ...] | None = None,
+                 dims: int = 2, identity: bool = False, ratio: int | None = None, prefix=None,
+                 params=None):
         super().__init__(prefix=prefix, params=params)
-        m, n = (inner_width(channels, width) for width in (m, n))
+        m, n = (inner_width(channels, width, ratio) for width in (m, n))
         positions = math.prod(input_size) if input_size else None
         self.n, self.dims = n, dims
         self.association = resolve_association(association, m, n, positions)
@@ -100,28 +69,49 @@ class DoubleAttention(GatherDistribute):
             self.phi = pointwise(channels, m, dims, 'phi_')
             self.theta = pointwise(channels, n, dims, 'theta_')
             self.rho = pointwise(channels, n, dims, 'rho_')
+            self.softmax_theta = Softmax(prefix='gather_')
+            self.softmax_rho = Softmax(prefix='distribute_')
             self.expand = pointwise(m, channels, dims, 'expand_', zero=identity)
 
-    def gather(self, F, x):
-        """φ(X) and what is read of it: G (Eq. 4), or, right-associated, softmax(θ) still to be
-        multiplied."""
-        phi = self.phi(x)  # N×m×h×w
-        a = flatten_space(F, phi)  # N×m×dhw
-        theta = positions_last(F, self.theta(x), self.n, self.dims)  # N×n×dhw
-        b = self._softmax(F, theta, 'gather_attention')  # N×n×dhw
-        return phi, a, (gather(F, a, b) if self.association == 'left' else b)
+    def hybrid_forward(self, F, x):
+        phi = self.phi(x)                                                               # N×m×h×w
+        a = flatten(F, phi)                                                             # N×m×dhw
+        b = self.softmax_theta(positions_last(F, self.theta(x), self.n, self.dims))     # N×n×dhw
+        v = self.softmax_rho(positions_first(F, self.rho(x), self.n, self.dims))        # N×dhw×n
+        z = double_attention(F, a, b, v, self.association)                              # N×m×dhw
+        # Z takes φ's shape before the expansion. After it, reshape_like would read a layout of
+        # oneDNN's own and pass it on as if nothing had changed.
+        z = F.reshape_like(z, phi, name='unflatten')                                    # N×m×h×w
+        return x + self.expand(z)                                                       # N×c×h×w
 
-    def distribute(self, F, bag, x):
-        """softmax(ρ) spreads the bag over all positions (Eq. 5); the expansion carries it back to c
-        channels."""
-        phi, a, gathered = bag
-        rho = positions_first(F, self.rho(x), self.n, self.dims)  # N×dhw×n
-        v = self._softmax(F, rho, 'distribute_attention')  # N×dhw×n
-        if self.association == 'left':
-            z = distribute(F, gathered, v)  # N×m×dhw
-        else:
-            z = F.batch_dot(a, relate(F, gathered, v), name='read')  # N×m×dhw · N×dhw×dhw → N×m×dhw
-        # φ(X) has the shape wanted. Shaping z like it, before the expansion, keeps oneDNN's own
-        # layouts out of reshape_like, which would pass them on as if nothing had changed.
-        z = F.reshape_like(z, phi, name='unflatten')  # N×m×h×w
-        return x + self.expand(z)  # N×c×h×w
+
+def cheaper_association(m: int, n: int, positions: int) -> str:
+    """The paper's rule (end of Section 2.3): 'left' where (dhw)² > mn, else 'right'.
+
+    It compares the sizes of the two first products. The multiply-adds agree with it exactly where
+    m = n.
+    """
+    return 'left' if positions ** 2 > m * n else 'right'
+
+
+def resolve_association(association: str, m: int, n: int, positions: int | None) -> str:
+    """'left' or 'right' from what the caller asked for; UserError where that cannot be decided."""
+    if association not in ASSOCIATIONS:
+        raise UserError(f'`association` must be one of {", ".join(ASSOCIATIONS)}, not '
+                        f'{association!r}')
+    if association != 'auto':
+        return association
+    if positions is None:
+        raise UserError("`association` 'auto' needs `input_size`, the (d,) h, w that the block "
+                        'will see, because a symbol has one association, whatever it is fed later')
+    return cheaper_association(m, n, positions)
+
+
+def product_memory(m: int, n: int, positions: int, association: str, batch: int = 1) -> float:
+    """Megabytes (2²⁰ bytes) of the first product in 32-bit floats (Section 2.3).
+
+    That is mn/2¹⁸ left and (dhw)²/2¹⁸ right. `positions` is dhw; `association` is 'left', 'right'
+    or 'auto'.
+    """
+    left = resolve_association(association, m, n, positions) == 'left'
+    return batch * (m * n if left else positions ** 2) / 2 ** 18

@@ -1,0 +1,85 @@
+"""The registry of blocks. A new kind is its file in this folder and a row here.
+
+All of them gather from X and distribute to each position i = 1 … dhw (Eq. 1):
+
+    z_i = F_distr(G_gather(X), v_i)
+
+| block           | G_gather(X)                          | F_distr(G, v_i)                         |
+|-----------------|--------------------------------------|-----------------------------------------|
+| DoubleAttention | n weighted sums of features (Eq. 4)  | a soft choice among the n (Eq. 5)       |
+| NonLocal        | every position, as key and value     | a soft choice among all dhw positions   |
+| SqueezeExcite   | one plain mean                       | the same gate for every position        |
+
+Building, placing, plugging, loading, counting and visualizing go by the rows.
+"""
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..backend import mx
+from .attention import DoubleAttention
+from .non_local import NonLocal
+from .squeeze_excite import SqueezeExcite
+
+ON_SUM, ON_BRANCH = 'sum', 'branch'
+
+
+class Maps(NamedTuple):
+    """The softmaxes of a block, by the ends of their nodes' names in a graph.
+
+    `selection` is dhw×n: what each position selects. `descriptors` is n×dhw: from where each
+    descriptor is gathered. Without it (None) each position is a descriptor of its own, gathered
+    there alone. `shaped` is Z in the shape of the feature map.
+    """
+    selection: str
+    descriptors: str | None = None
+    shaped: str = 'unflatten'
+
+    @property
+    def noun(self) -> str:
+        """What is selected, and numbered."""
+        return 'descriptor' if self.descriptors else 'position'
+
+
+class BlockRow(NamedTuple):
+    """One kind of block.
+
+    `options` are the arguments of its class that a user may set, and `input_size` where the class
+    takes it. `unit` is where a residual unit has it: behind the sum, or on the branch before the
+    sum. `everywhere`: in every unit, unless the user places it; else in the units of Table 1's
+    column. `maps` is what can be visualized.
+    """
+    cls: type
+    label: str
+    options: tuple[str, ...]
+    unit: str = ON_SUM
+    everywhere: bool = False
+    maps: Maps | None = None
+
+
+BLOCKS = {
+    'a2': BlockRow(DoubleAttention, 'double attention',
+                   ('ratio', 'association', 'identity', 'input_size'),
+                   maps=Maps('distribute_attention', 'gather_attention')),
+    'nl': BlockRow(NonLocal, 'non-local', ('ratio', 'identity'), maps=Maps('relate_attention')),
+    'se': BlockRow(SqueezeExcite, 'squeeze-and-excitation', ('identity',), ON_BRANCH,
+                   everywhere=True),
+}
+
+
+def make_block(kind: str, channels: int, size: tuple[int, ...], prefix: str,
+               **options) -> mx.gluon.nn.HybridBlock:
+    """The block `kind` for `channels` channels and a map of `size`, (h, w) or (d, h, w).
+
+    Its parameters are named `<prefix><kind>_…`. Options of None are left to the block.
+    """
+    row, options = BLOCKS[kind], {**options, 'input_size': size}
+    given = {name: options[name] for name in row.options if options.get(name) is not None}
+    return row.cls(channels, dims=len(size), prefix=f'{prefix}{kind}_', **given)
+
+
+def block_of(name: str) -> str | None:
+    """The block that a parameter or node belongs to: conv3_unit1_a2 of conv3_unit1_a2_phi_…."""
+    found = re.match(rf'.*_({"|".join(BLOCKS)})(?=_)', name)
+    return found and found.group()
