@@ -25,18 +25,9 @@ BASE = [
 ]
 
 # The CUDA 11 libraries that mxnet-cu112 links against; `gluon_a2.backend` loads them before MXNet.
-CUDA = [
-    'nvidia-cuda-runtime-cu11==11.8.89',
-    'nvidia-cuda-nvrtc-cu11==11.8.89',
-    'nvidia-nvtx-cu11==11.8.86',
-    'nvidia-cublas-cu11==11.11.3.6',
-    'nvidia-cusparse-cu11==11.7.5.86',
-    'nvidia-cufft-cu11==10.9.0.58',
-    'nvidia-curand-cu11==10.3.0.86',
-    'nvidia-cusolver-cu11==11.4.1.48',
-    'nvidia-nccl-cu11==2.21.5',
-    'nvidia-cudnn-cu11==8.9.6.50',
-]
+CUDA = list(dict.fromkeys(re.findall(
+    r'nvidia-[\w-]+==[\d.]+',
+    (HERE / 'gluon_a2' / 'machine' / 'installation.py').read_text(encoding='utf-8'))))
 
 EXTRAS = {
     # Exactly one of these two: both wheels provide the package `mxnet`.
@@ -52,8 +43,8 @@ EXTRAS = {
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
     # selenium drives the browser, Chromium, that the page of attention is tested in.
     'dev': [
-        'pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'pillow>=9',
-        'selenium>=4,<5'
+        'pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'mypy>=1.8,<2',
+        'pillow>=9', 'selenium>=4,<5'
     ],
 }
 
@@ -79,7 +70,7 @@ setup(
     author='The gluon_a2 authors',
     license='Apache-2.0',
     packages=find_packages(include=['gluon_a2', 'gluon_a2.*']),
-    package_data={'gluon_a2.visualization': ['page.html']},
+    package_data={'gluon_a2': ['py.typed'], 'gluon_a2.visualization': ['page.html']},
     python_requires='>=3.8,<3.12',
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parent))
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
 from gluon_a2.launch import launcher as launch  # noqa: E402
-from gluon_a2.machine.checks import cores  # noqa: E402
+from gluon_a2.machine.resources import cores  # noqa: E402
 
 SIZES = (1000, 10000, 100000, 8 * STATISTICS, 2000000, 8000000, 33000000, 66000000, 4 * GRADIENTS)
 FITTED = SIZES[::2]

@@ -269,7 +269,7 @@ def crossings(positions, left, right):
 def measure(points, args):
     """({point: seconds by way}, {point: MB by way}, {point: why it is left out}) of {point:
     counted}."""
-    from gluon_a2.machine.checks import free_memory
+    from gluon_a2.machine.resources import free_memory
     rate, seconds, memory, left_out, scale = rough_rate(), {}, {}, {}, Scale()
     groups = [list(group) for _, group in itertools.groupby(points, key=lambda point: point[1:])]
     for group in tqdm(groups, unit='size', disable=None):

@@ -47,7 +47,7 @@ from table import keep  # noqa: E402
 
 from gluon_a2.cli import entry, parser  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.machine.checks import cores  # noqa: E402
+from gluon_a2.machine.resources import cores  # noqa: E402
 
 RESULT = HERE / 'fuzz_files.csv'
 MARGIN, SECONDS, CLOCK_SECONDS = 2 ** 29, 1, 10

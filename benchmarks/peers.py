@@ -229,7 +229,7 @@ def main(argv=None):
     if args.rounds < 1 or not any(engine.jobs == SGEMM for engine in engines):
         raise UserError('--rounds must be at least 1, and one of the products must stay, for the '
                         'peak')
-    from gluon_a2.machine.checks import cores
+    from gluon_a2.machine.resources import cores
     count = os.environ.setdefault('OMP_NUM_THREADS', str(cores()))
     os.environ.update(OPENBLAS_NUM_THREADS=count, MKL_NUM_THREADS=count)
     with tempfile.TemporaryDirectory() as folder:

@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.machine.checks import cores  # noqa: E402
+from gluon_a2.machine.resources import cores  # noqa: E402
 
 SHARES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
 WARM_UP = 2  # steps

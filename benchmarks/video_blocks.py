@@ -159,7 +159,7 @@ def main(argv=None):
     here = Path(__file__)
     keep(list(side_by_side(args.batch_size, args.rounds)), here.with_suffix('.csv'))
     keep(list(at_conv2()), here.with_name('video_blocks_conv2.csv'))
-    from gluon_a2.machine.checks import free_memory
+    from gluon_a2.machine.resources import free_memory
     print(f'refused here: {refusal(free_memory())}')
 
 

@@ -131,7 +131,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from gluon_a2.cli import parser
-    from gluon_a2.machine.checks import cores
+    from gluon_a2.machine.resources import cores
     flags = parser(__doc__)
     flags.add_argument('--batch-size', type=int, default=2, help='clips of a step')
     flags.add_argument('--rounds', type=int, default=9, help='steps of each, besides two first '

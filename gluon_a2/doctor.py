@@ -1,15 +1,19 @@
-"""What this installation is, what ails it and what mends it: `python -m gluon_a2.doctor`.
+"""What this installation is, which faults it has and how to correct them:
+`python -m gluon_a2.doctor`.
 
 Exit code 0 when training can run, 1 otherwise. Whatever could take this process down with it,
 MXNet above all, is tried in another one.
 """
+from __future__ import annotations
+
 import json
 import signal
 import subprocess
 import sys
+from typing import Any, NamedTuple
 
 from . import __version__
-from .machine import checks
+from .machine import gpus, installation, resources
 
 MXNET_PROBE = '''
 from gluon_a2.backend import mx, threads
@@ -30,7 +34,15 @@ REQUIRED = ('tqdm', 'matplotlib', 'tensorboardX', 'scikit-learn', 'safetensors')
 OPTIONAL = {'gluoncv': 'zoo', 'onnx': 'onnx', 'onnxruntime': 'onnx', 'av': 'video'}
 
 
-def probe(code, timeout=300):
+class Found(NamedTuple):
+    """Rows (label, text) of the table, faults that keep training from running, and notes on what
+    else is wrong."""
+    rows: list[tuple[str, str]]
+    faults: list[str]
+    notes: list[str]
+
+
+def probe(code: str, timeout: float = 300) -> tuple[Any, str | None]:
     """Run code in a process of its own: (its `answer`, None), or (None, how the process ended)."""
     command = [sys.executable, '-c', f'{code}\nimport json\nprint("\\n" + json.dumps(answer))']
     try:
@@ -44,111 +56,92 @@ def probe(code, timeout=300):
     return None, (done.stderr.strip() or f'exit code {done.returncode}').splitlines()[-1]
 
 
-def examine():
-    """(rows of the table, faults that keep training from running, notes on what else is amiss)."""
-    rows, faults, notes = [('gluon_a2', __version__), ('Python', sys.version.split()[0])], [], []
+def examine() -> Found:
+    """All there is to say about this installation."""
     mxnet = examine_mxnet()
-    for part in (mxnet, examine_opencv(), examine_packages(), examine_horovod(usable=not mxnet[1]),
-                 examine_gpus()):
-        for total, more in zip((rows, faults, notes), part):
-            total += more
-    return rows, faults, notes
+    parts = [Found([('gluon_a2', __version__), ('Python', sys.version.split()[0])], [], []), mxnet,
+             examine_opencv(), examine_packages(), examine_horovod(usable=not mxnet.faults),
+             examine_gpus()]
+    return Found(*(sum(lists, []) for lists in zip(*parts)))
 
 
-def examine_mxnet():
+def examine_mxnet() -> Found:
     """MXNet, numpy, threads and oneDNN: as MXNet answers, or as far as can be told without it."""
-    faults = checks.import_faults()
+    faults = installation.import_faults()
     answer, ended = (None, None) if faults else probe(MXNET_PROBE)
-    if ended:
-        faults = [mxnet_fault(ended)]
-    wheels = ', '.join(f'{name} {version}' for name, version in checks.wheels().items())
-    count, where_from = answer['threads'] if answer else checks.choose_threads()
-    features = answer['features'] if answer else ()
-    rows = [
-        ('MXNet', (wheels or f'{answer["version"]}, built from source')
-         if answer else f'{wheels or "none"}, '
-         'unusable'),
-        ('features', ' '.join(features) or 'unknown'),
-        # MXNet 1.9 still calls it MKLDNN
-        ('oneDNN', yes_no('MKLDNN' in features) if answer else 'unknown'),
-        ('CUDA', yes_no('CUDA' in features) if answer else 'unknown'),
-        ('CPU threads', f'{count} ({where_from})'),
-        ('numpy', checks.installed('numpy') or 'not installed'),
-    ]
-    return rows, faults, []
+    if ended:  # by the backend's own sentence, or without one
+        sentence = ended.partition('BackendError: ')[2]
+        faults = [sentence or f'MXNet cannot be used ({ended}): make a fresh environment (make '
+                              'clean, then make doctor)']
+    wheels = ', '.join(f'{name} {version}' for name, version in installation.wheels().items())
+    features = answer['features'] if answer else []
+    count, where_from = answer['threads'] if answer else resources.choose_threads()
+
+    def has(feature):
+        return ('yes' if feature in features else 'no') if answer else 'unknown'
+
+    version = (wheels or f'{answer["version"]}, built from source') if answer else (
+        f'{wheels or "none"}, unusable')
+    return Found([('MXNet', version), ('features', ' '.join(features) or 'unknown'),
+                  ('oneDNN', has('MKLDNN')),  # its name in MXNet 1.9
+                  ('CUDA', has('CUDA')), ('CPU threads', f'{count} ({where_from})'),
+                  ('numpy', installation.installed('numpy') or 'not installed')], faults, [])
 
 
-def mxnet_fault(ended):
-    """The backend's own sentence, or what to do about a process that gave none."""
-    _, raised, sentence = ended.partition('BackendError: ')
-    if raised:
-        return sentence
-    return f'MXNet cannot be used ({ended}): make a fresh environment (make clean, then make doctor)'
-
-
-def yes_no(truth):
-    """A truth value as a table says it."""
-    return 'yes' if truth else 'no'
-
-
-def examine_opencv():
+def examine_opencv() -> Found:
     """OpenCV reads and augments every image, so training needs it."""
     version, ended = probe(OPENCV_PROBE)
-    fault = checks.opencv_fault(ended)
-    return [('OpenCV', version or 'cannot be imported')], [fault] if fault else [], []
+    fault = installation.opencv_fault(ended)
+    return Found([('OpenCV', version or 'cannot be imported')], [fault] if fault else [], [])
 
 
-def examine_packages():
+def examine_packages() -> Found:
     """The small packages that training needs, and those that only an extra has."""
-    missing = [name for name in REQUIRED if checks.installed(name) is None]
-    faults = [f'{name} is not installed: run pip install {name} "numpy<1.24"' for name in missing]
-    rows = [(name, checks.installed(name) or f'not installed (the {extra} extra has it)')
-            for name, extra in OPTIONAL.items()]
-    return rows, faults, []
+    versions = {name: installation.installed(name) for name in (*REQUIRED, *OPTIONAL)}
+    return Found([(name, versions[name] or f'not installed (the {extra} extra has it)')
+                  for name, extra in OPTIONAL.items()],
+                 [f'{name} is not installed: run pip install {name} "numpy<1.24"'
+                  for name in REQUIRED if versions[name] is None], [])
 
 
-def examine_horovod(usable=True):
+def examine_horovod(usable: bool = True) -> Found:
     """Horovod and what it was built with, where MXNet is `usable`; one process trains without
     it."""
-    version = checks.installed('horovod')
+    version, notes = installation.installed('horovod'), []
     if version is None:
-        return [('Horovod', 'not installed (several processes need it: make horovod)')], [], []
-    if not usable:
-        return [('Horovod', f'{version}, not tried without MXNet')], [], []
-    built, ended = probe(HOROVOD_PROBE)
-    if ended:
-        note = f'Horovod {version} cannot be used with MXNet ({ended}): run pip uninstall -y horovod, then make horovod'
-        return [('Horovod', f'{version}, unusable with MXNet')], [], [note]
-    return [('Horovod', f'{version}, built with {", ".join(["MXNet", *built])}')], [], []
+        text = 'not installed (several processes need it: make horovod)'
+    elif not usable:
+        text = f'{version}, not tried without MXNet'
+    else:
+        built, ended = probe(HOROVOD_PROBE)
+        text = f'{version}, ' + ('unusable with MXNet' if ended
+                                 else f'built with {", ".join(["MXNet", *built])}')
+        if ended:
+            notes = [f'Horovod {version} cannot be used with MXNet ({ended}): run pip uninstall -y '
+                     'horovod, then make horovod']
+    return Found([('Horovod', text)], [], notes)
 
 
-def examine_gpus():
+def examine_gpus() -> Found:
     """Each GPU against the machine code in the wheel; training runs on the CPU without any."""
-    found = checks.gpus()
-    if not found:
-        return [('GPU', 'none that an NVIDIA driver shows')], [], []
-    rows, notes = [], []
-    for index, (name, (major, minor)) in enumerate(found):
-        fault = checks.gpu_fault(index, found)
-        rows.append((f'GPU {index}', f'{name}, sm_{major}{minor}: '
-                     + ('not usable here' if fault else f'{checks.GPU_WHEEL} has machine code for '
-                                                        'it')))
-        notes += [fault] if fault else []
-    return rows, [], notes
+    found = gpus.gpus()
+    faults = [gpus.gpu_fault(index, found) for index in range(len(found))]
+    usable = f'{installation.GPU_WHEEL} has machine code for it'
+    rows = [(f'GPU {index}',
+             f'{name}, sm_{major}{minor}: {"not usable here" if fault else usable}')
+            for index, ((name, (major, minor)), fault) in enumerate(zip(found, faults))]
+    return Found(rows or [('GPU', 'none that an NVIDIA driver shows')], [],
+                 [fault for fault in faults if fault])
 
 
-def report(rows, faults, notes):
-    """The table, then each fault and note on a line of its own, then the verdict."""
-    width = max(len(label) for label, _ in rows)
-    lines = [f'{label:{width}}  {text}' for label, text in rows]
-    lines += ['', *(f'fault: {fault}' for fault in faults), *(f'note: {note}' for note in notes)]
-    return '\n'.join([*lines, 'training cannot run' if faults else 'training can run'])
-
-
-def main():
-    """Print the report; 0 when training can run, 1 otherwise."""
+def main() -> int:
+    """Print the table, each fault and note on a line of its own, and the verdict; 0 when training
+    can run, 1 otherwise."""
     rows, faults, notes = examine()
-    print(report(rows, faults, notes))
+    width = max(len(label) for label, _ in rows)
+    print('\n'.join([*(f'{label:{width}}  {text}' for label, text in rows), '',
+                     *(f'fault: {fault}' for fault in faults), *(f'note: {note}' for note in notes),
+                     'training cannot run' if faults else 'training can run']))
     return 1 if faults else 0
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gluon_a2.machine.checks import cores
+from gluon_a2.machine.resources import cores
 
 WARNINGS = (  # the last one that matches a warning decides
     'error',

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gluon_a2.errors import UserError
-from gluon_a2.machine import checks
+from gluon_a2.machine import gpus, installation, resources
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORT = 'from gluon_a2.backend import mx, threads'
@@ -19,7 +19,7 @@ IMPORT = 'from gluon_a2.backend import mx, threads'
 def child(code, folder=None, site=True, **environ):
     """Run code in a fresh Python; `folder` comes first on its path, and without `site` nothing else
     is installed."""
-    unset = ('OMP_NUM_THREADS', *checks.LOCAL_RANKS)
+    unset = ('OMP_NUM_THREADS', *resources.LOCAL_RANKS)
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     path = os.pathsep.join(str(part) for part in (folder, ROOT) if part)
     command = [sys.executable, *([] if site else ['-S']), '-c', code]
@@ -105,7 +105,9 @@ def test_threads_that_are_no_number(value):
      'requests_of_another_name'),
     ('raise AttributeError("a broken wheel\\nmore")',
      'importing MXNet failed with AttributeError (a broken wheel): '
-     'run pip install --force-reinstall --no-deps mxnet==1.9.1')])
+     'run pip install --force-reinstall --no-deps mxnet==1.9.1'),
+    ('raise OSError("libx.so: cannot open shared object file: Too many open files")',
+     'MXNet opens more files than this process may: raise the limit (ulimit -n 4096)')])
 def test_errors_of_the_import_itself(tmp_path, code, sentence):
     package(tmp_path, 'mxnet', code)
     install(tmp_path, 'mxnet', '1.9.1')
@@ -123,7 +125,15 @@ def test_backend_error_is_a_users_and_an_import_error():
     ((3, 8, 0), None), ((3, 11, 9), None),
     ((3, 12, 0), 'Python 3.12 cannot run MXNet 1.9.1: use Python 3.8, 3.9, 3.10 or 3.11')])
 def test_python(version, fault):
-    assert checks.python_fault(version) == fault
+    assert installation.python_fault(version) == fault
+
+
+def test_docstrings_that_are_not_there():
+    """MXNet would fail with a TypeError, which no reinstallation cures."""
+    assert last_error(child(IMPORT, PYTHONOPTIMIZE='2')) == (
+        'gluon_a2.backend.BackendError: MXNet cannot be imported without docstrings: run Python '
+        'without -OO, and unset PYTHONOPTIMIZE')
+    assert installation.docstrings_fault(1) is None
 
 
 # ---- the GPU wheel
@@ -133,11 +143,13 @@ def gpu_wheel(folder, code='', change=''):
     package(folder, 'mxnet', code)
     install(folder, 'mxnet-cu112', '1.9.1')
     install(folder, 'numpy', '1.23.5')
-    return child(f'from gluon_a2 import checks\n{change}\n{IMPORT}', folder, site=False)
+    code = f'from gluon_a2.machine import installation\n{change}\n{IMPORT}'
+    return child(code, folder, site=False)
 
 
 def test_no_driver(tmp_path):
-    assert last_error(gpu_wheel(tmp_path, change='checks.DRIVER = "libcuda-of-nobody.so.1"')) == (
+    change = 'installation.DRIVER = "libcuda-of-nobody.so.1"'
+    assert last_error(gpu_wheel(tmp_path, change=change)) == (
         'gluon_a2.backend.BackendError: libcuda-of-nobody.so.1 is missing, so there is no NVIDIA '
         'driver for mxnet-cu112: install the driver, or run pip uninstall -y mxnet-cu112, then pip '
         'install mxnet==1.9.1 "numpy<1.24" (the cpu extra)')
@@ -145,8 +157,9 @@ def test_no_driver(tmp_path):
 
 def test_missing_cuda_libraries_are_named_with_their_packages(tmp_path):
     change = '''
-checks.driver_fault = lambda: None
-checks.CUDA_LIBRARIES = (('libx.so.8', 'nvidia-x==1'), ('libxLt.so.8', 'nvidia-x==1'), ('liby.so.2', 'nvidia-y==3'))'''
+installation.driver_fault = lambda: None
+installation.CUDA_LIBRARIES = (('libx.so.8', 'nvidia-x==1'), ('libxLt.so.8', 'nvidia-x==1'),
+                               ('liby.so.2', 'nvidia-y==3'))'''
     assert last_error(gpu_wheel(tmp_path, change=change)) == (
         'gluon_a2.backend.BackendError: mxnet-cu112 needs libx.so.8, libxLt.so.8, liby.so.2, '
         'missing or broken: run pip install --force-reinstall nvidia-x==1 nvidia-y==3')
@@ -162,7 +175,7 @@ ctypes.CDLL = print'''
     done = gpu_wheel(tmp_path, 'print("import mxnet")\nfrom types import SimpleNamespace\n'
                                'base = SimpleNamespace(_LIB=None)', change)
     assert done.stdout.split('\n') == [
-        'libcuda.so.1', *(name for name, _ in checks.CUDA_LIBRARIES[:-1]),
+        'libcuda.so.1', *(name for name, _ in installation.CUDA_LIBRARIES[:-1]),
         str(libraries / 'libcudnn.so.8'), 'import mxnet', ''
     ]
 
@@ -192,46 +205,48 @@ class FakeDriver:
 
 def test_gpus_are_read_from_the_driver():
     found = [('NVIDIA A100', (8, 0)), ('Tesla T4', (7, 5))]
-    assert checks.gpus(FakeDriver(found)) == found
-    assert checks.gpus(FakeDriver(found, failure=100)) == []
-    assert checks.gpus(SimpleNamespace()) == []
+    assert gpus.gpus(FakeDriver(found)) == found
+    assert gpus.gpus(FakeDriver(found, failure=100)) == []
+    assert gpus.gpus(SimpleNamespace()) == []
 
 
 def test_gpus_without_a_driver(monkeypatch):
     monkeypatch.setattr(ctypes, 'CDLL', lambda name: (_ for _ in ()).throw(OSError(name)))
-    assert checks.gpus() == []
+    assert gpus.gpus() == []
 
 
-@pytest.mark.parametrize('capability', [(5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
-def test_architectures_with_machine_code(capability):
-    assert checks.architecture_fault('GPU 0', capability) is None
+@pytest.mark.parametrize('capability', [(5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6),
+                                        (8, 9)])
+def test_architectures_with_machine_code(monkeypatch, capability):
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    assert gpus.gpu_fault(found=[('NVIDIA X', capability)]) is None
 
 
 @pytest.mark.parametrize('capability, name', [
     ((3, 7), 'sm_37'), ((9, 0), 'sm_90'), ((10, 0), 'sm_100'), ((12, 0), 'sm_120')])
 def test_architectures_without(monkeypatch, capability, name):
     from gluon_a2.backend import BackendError, check_gpu
-    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
     with pytest.raises(BackendError) as error:
         check_gpu(found=[('NVIDIA X', capability)])
     assert str(error.value) == (
         f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, '
-        'sm_80, sm_86 and no PTX: use a GPU of one of these generations, or none (--num-gpus 0)')
+        'sm_80, sm_86 and no PTX: use a GPU of one of these generations, or none (`num_gpus` 0)')
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
-    assert checks.gpu_fault(found=[]) == (
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    assert gpus.gpu_fault(found=[]) == (
         'GPU 0 was asked for and the driver shows none: '
-        'see nvidia-smi and CUDA_VISIBLE_DEVICES, or ask for none (--num-gpus 0)')
-    assert checks.gpu_fault(1, [('A', (8, 0))]).startswith('GPU 1 was asked for and the driver '
+        'see nvidia-smi and CUDA_VISIBLE_DEVICES, or ask for none (`num_gpus` 0)')
+    assert gpus.gpu_fault(1, [('A', (8, 0))]).startswith('GPU 1 was asked for and the driver '
                                                            'shows 1: ')
-    assert checks.gpu_fault(1, [('A', (3, 0)), ('B', (8, 0))]) is None
+    assert gpus.gpu_fault(1, [('A', (3, 0)), ('B', (8, 0))]) is None
 
 
 def test_a_gpu_with_the_cpu_wheel(monkeypatch):
     from gluon_a2.backend import BackendError, device, mx
-    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet': '1.9.1'})
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet': '1.9.1'})
     assert device(0) == mx.cpu()
     with pytest.raises(BackendError, match='a GPU was asked for and mxnet-cu112 is not '
                                            'installed: '):
@@ -257,7 +272,7 @@ def test_a_gpu_with_the_cpu_wheel(monkeypatch):
     ({'HOROVOD_LOCAL_SIZE': '64'}, (1, '12 cores shared by the 64 local ranks of '
                                        'HOROVOD_LOCAL_SIZE'))])
 def test_choice_of_threads(environ, answer):
-    assert checks.choose_threads(environ, available=12) == answer
+    assert resources.choose_threads(environ, available=12) == answer
 
 
 @pytest.mark.parametrize('files, cpus', [
@@ -268,7 +283,7 @@ def test_quota_of_a_container(tmp_path, files, cpus):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert checks.cpu_quota(tmp_path) == cpus
+    assert resources.cpu_quota(tmp_path) == cpus
 
 
 COUNT = f'''
@@ -276,7 +291,8 @@ import os
 {IMPORT}
 idle = len(os.listdir('/proc/self/task'))
 mx.nd.dot(mx.nd.ones((512, 512)), mx.nd.ones((512, 512))).wait_to_read()
-print(*threads(), os.environ['OMP_NUM_THREADS'], len(os.listdir('/proc/self/task')) - idle, sep='|')
+print(*threads(), mx.base._LIB.omp_get_max_threads(), os.environ.get('OMP_NUM_THREADS'),
+      len(os.listdir('/proc/self/task')) - idle, sep='|')
 '''
 
 
@@ -285,13 +301,26 @@ def test_mxnet_computes_with_the_threads_it_was_given():
     started = {}
     for count in (1, 4):
         *answer, tasks = child(COUNT, OMP_NUM_THREADS=str(count)).stdout.strip().split('|')
-        assert answer == [str(count), 'OMP_NUM_THREADS', str(count)]
+        assert answer == [str(count), 'OMP_NUM_THREADS', str(count), str(count)]
         started[count] = int(tasks)
     assert started[4] - started[1] == 3
 
 
-def test_threads_are_all_cores_by_default():
-    assert child(COUNT).stdout.startswith(f'{checks.cores()}|all cores|{checks.cores()}|')
+def test_threads_are_all_cores_by_default_and_the_environment_stays_as_it_was():
+    cores = resources.cores()
+    assert child(COUNT).stdout.startswith(f'{cores}|all cores|{cores}|None|')
+
+
+def test_importing_the_library_sets_nothing_for_the_host_program():
+    code = '''
+import os, cv2
+cv2.setNumThreads(3)
+before = dict(os.environ), cv2.getNumThreads()
+import gluon_a2.data, gluon_a2.backend, gluon_a2.deploy, gluon_a2.run.load
+assert (dict(os.environ), cv2.getNumThreads()) == before
+'''
+    done = child(code)
+    assert (done.returncode, done.stderr) == (0, '')
 
 
 def test_mxnet_imported_first_is_told_truthfully():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gluon_a2 import doctor
-from gluon_a2.machine import checks
+from gluon_a2.machine import gpus, installation
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,8 +54,8 @@ def test_an_mxnet_that_cannot_be_imported(tmp_path, code, sentence):
 
 
 def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet': '1.6.0'})
-    monkeypatch.setattr(checks, 'installed', {'numpy': '2.0.1', 'tqdm': '4'}.get)
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet': '1.6.0'})
+    monkeypatch.setattr(installation, 'installed', {'numpy': '2.0.1', 'tqdm': '4'}.get)
     monkeypatch.setattr(doctor, 'probe', lambda code: (None, 'ImportError: libGL.so.1: cannot open '
                                                              'shared object file'))
     assert doctor.main() == 1
@@ -78,20 +78,20 @@ def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsy
      ['Horovod 0.28.1 cannot be used with MXNet (ImportError: not built): '
       'run pip uninstall -y horovod, then make horovod'])])
 def test_horovod(monkeypatch, version, answer, row, notes):
-    monkeypatch.setattr(checks, 'installed', lambda name: version)
+    monkeypatch.setattr(installation, 'installed', lambda name: version)
     monkeypatch.setattr(doctor, 'probe', lambda code: answer)
     assert doctor.examine_horovod() == ([('Horovod', row)], [], notes)
 
 
 def test_horovod_is_not_blamed_for_mxnet(monkeypatch):
-    monkeypatch.setattr(checks, 'installed', lambda name: '0.28.1')
+    monkeypatch.setattr(installation, 'installed', lambda name: '0.28.1')
     assert doctor.examine_horovod(usable=False) == ([('Horovod', '0.28.1, not tried without MXNet')
                                                      ], [], [])
 
 
 def test_gpus_that_the_wheel_can_and_cannot_use(monkeypatch):
-    monkeypatch.setattr(checks, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
-    monkeypatch.setattr(checks, 'gpus', lambda: [('NVIDIA A100', (8, 0)), ('NVIDIA H100', (9, 0))])
+    monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    monkeypatch.setattr(gpus, 'gpus', lambda: [('NVIDIA A100', (8, 0)), ('NVIDIA H100', (9, 0))])
     table, faults, notes = doctor.examine_gpus()
     assert table == [('GPU 0', 'NVIDIA A100, sm_80: mxnet-cu112 has machine code for it'),
                      ('GPU 1', 'NVIDIA H100, sm_90: not usable here')]

@@ -12,7 +12,7 @@ import setuptools
 
 import gluon_a2
 from gluon_a2 import doctor
-from gluon_a2.machine import checks
+from gluon_a2.machine import installation
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,8 +45,8 @@ def test_every_package_is_packed(packaging):
 
 def test_extras(packaging):
     extras = packaging['extras_require']
-    assert extras['cpu'] == [f'mxnet=={checks.MXNET}']
-    assert extras['cu112'][0] == f'{checks.GPU_WHEEL}=={checks.MXNET}'
+    assert extras['cpu'] == [f'mxnet=={installation.MXNET}']
+    assert extras['cu112'][0] == f'{installation.GPU_WHEEL}=={installation.MXNET}'
     assert extras['distributed'] == ['horovod==0.28.1']
     assert 'onnx==1.16.2' in extras['onnx']
     assert 'gluoncv==0.10.5.post0' in extras['zoo']
@@ -55,9 +55,8 @@ def test_extras(packaging):
 
 
 def test_the_cuda_packages_are_those_the_backend_loads(packaging):
-    assert set(packaging['extras_require']['cu112'][1:]) == {
-        package for _, package in checks.CUDA_LIBRARIES
-    }
+    assert packaging['extras_require']['cu112'][1:] == list(dict.fromkeys(
+        package for _, package in installation.CUDA_LIBRARIES))
 
 
 def test_numpy_stays_below_what_mxnet_can_import(packaging):
@@ -202,7 +201,8 @@ def test_an_environment_of_the_users_is_left_alone(machine):
     (machine.checkout / '.venv' / 'mine').touch()
     code, calls, error = machine.run('make', 'DEVICE=cpu', 'test')
     assert (code, calls) == (2, [])
-    assert 'error: .venv was not made by make: move it away, or say make VENV=another-folder\n' in error
+    assert ('error: .venv was not made by make: move it away, or say make VENV=another-folder\n'
+            in error)
     assert machine.run('make', 'clean')[0] == 0
     assert (machine.checkout / '.venv' / 'mine').exists()
 

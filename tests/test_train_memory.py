@@ -7,7 +7,7 @@ import pytest
 from gluon_a2.backend import mx
 from gluon_a2.cost import attention_memory
 from gluon_a2.errors import UserError
-from gluon_a2.machine import checks
+from gluon_a2.machine import resources
 from gluon_a2.models import get_model
 from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES
@@ -62,8 +62,8 @@ def test_free_memory_is_the_containers_where_that_is_less(tmp_path, files, free)
     (tmp_path / 'meminfo').write_text('MemTotal:  9000000 kB\nMemAvailable:  5000000 kB\n')
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert checks.free_memory(tmp_path, tmp_path / 'meminfo') == free
+    assert resources.free_memory(tmp_path, tmp_path / 'meminfo') == free
 
 
 def test_of_this_machine_it_knows_something():
-    assert 0 < checks.free_memory() < 2 ** 50
+    assert 0 < resources.free_memory() < 2 ** 50

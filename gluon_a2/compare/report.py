@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..files import write_whole
-from ..machine import checks
+from ..machine import installation, resources
 from .networks import IMAGE, VIDEO
 from .picture import as_png, by_kind
 
@@ -54,8 +54,8 @@ def machine(load):
     """{what: which} of this machine and its software; `load` is the share of it that was at
     something else."""
     return {
-        'CPU': f'{_cpu_model()}, {checks.cores()} cores', 'Python': platform.python_version(), **{
-            name: checks.installed(name) for name in (*checks.wheels(), 'gluoncv') if checks.installed(name)
+        'CPU': f'{_cpu_model()}, {resources.cores()} cores', 'Python': platform.python_version(), **{
+            name: installation.installed(name) for name in (*installation.wheels(), 'gluoncv') if installation.installed(name)
         }, 'at something else': f'{load:.0%}', 'date': datetime.date.today().isoformat()
     }
 

@@ -1,12 +1,9 @@
 """One image: from encoded bytes to pixels. `preprocess` takes it from there."""
+import signal
 import struct
 
 import cv2
 import numpy as np
-
-# Parallelism comes from the loader's processes; OpenCV threads would only fight them for the cores.
-# It is set here, at import, because setting it in a forked child can deadlock.
-cv2.setNumThreads(0)
 
 MAX_PIXELS = 2 ** 27  # 402 MB decoded: far above any photo, far below a machine's memory
 
@@ -19,6 +16,16 @@ _JPEG_SCAN = 0xDA
 
 class ImageError(Exception):
     """This one image cannot be read or decoded; the message is the reason."""
+
+
+def begin_worker():
+    """Begin a spawned process that decodes: Ctrl-C is for its parent, and parallelism comes from
+    the processes, so OpenCV's threads would only fight them for the cores.
+
+    A forked process must not call it, because setting OpenCV's threads there can deadlock.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
 
 
 def decode(encoded):

@@ -21,7 +21,7 @@ from multiprocessing import resource_tracker
 import numpy as np
 
 from ..errors import UserError
-from .images import ImageError
+from .images import ImageError, begin_worker
 from .order import sample_rng
 
 _log = logging.getLogger(__name__)
@@ -317,7 +317,7 @@ def _death(worker):
 def _work(job, memory, takes, sends):
     """A worker's life: until the parent's end of a pipe is closed, as it is when the parent
     dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    begin_worker()
     indices, images = memory.views()
     while True:
         task = os.read(takes.fileno(), _TASK.size)

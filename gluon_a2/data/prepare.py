@@ -4,14 +4,13 @@ import collections
 import concurrent.futures
 import multiprocessing
 import os
-import signal
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from .images import ImageError, decode
+from .images import ImageError, begin_worker, decode
 from .recordio import RecordError, RecordWriter
 from .sources import CLASSES_FILE, FolderSource, RecordSource, check_labels, read_classes, write_classes
 
@@ -140,7 +139,7 @@ def _start(*job):
     """Begin a worker process: `job` is source, resize, quality."""
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    begin_worker()
 
 
 def _convert_all(indices):

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import signal
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import write_whole
-from .images import ImageError
+from .images import ImageError, begin_worker
 from .sources import CLASSES_FILE
 from .video import FrameFolder, VideoError, open_video
 from .video_lists import UCF101_COUNTS
@@ -170,8 +169,7 @@ def _in_parallel(work, count, jobs, describe):
     if jobs == 1:
         return list(bar(map(work, range(count))))
     spawn = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(jobs, spawn,
-                                                _leave_interrupts_to_the_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, begin_worker) as pool:
         try:
             return list(bar(pool.map(work, range(count), chunksize=4)))
         except KeyboardInterrupt:
@@ -179,7 +177,3 @@ def _in_parallel(work, count, jobs, describe):
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-
-
-def _leave_interrupts_to_the_parent():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

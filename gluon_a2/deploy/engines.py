@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..data.preprocess import Preprocessing
 from ..errors import UserError
-from ..machine.checks import choose_threads
+from ..machine.resources import choose_threads
 from .bundle import ONNX, PARAMS, BundleError, bundle_prefix, is_bare, read_bare, read_bundle, read_meta, read_verified
 
 SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': ''}

@@ -15,7 +15,7 @@ from ..cost import attention_memory
 from ..data import ImageError
 from ..errors import UserError
 from ..files import sha256
-from ..machine.checks import free_memory
+from ..machine.resources import free_memory
 from ..run.recipes import to_json
 from .distributed import name_ranks
 
