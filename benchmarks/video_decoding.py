@@ -2,41 +2,39 @@
 """How many clips a second are decoded, beside OpenCV and decord, on the same files by one thread
 each.
 
-    python benchmarks/video_decoding.py python benchmarks/video_decoding.py --decord
-    ~/decord-env/bin/python     # an interpreter that has decord
+    python benchmarks/video_decoding.py
+    python benchmarks/video_decoding.py --decord ~/decord-env/bin/python  # one that has decord
 
 Clips of 8 frames, 8 apart, from random places of videos of 10 s; each reader is asked for the same
 clips of a file, in turn, round by round. Ours is also timed with the augmentation of training, and
 without finding the index in the cache. decord runs in a process of its own. Keeps
 `video_decoding.csv`.
 """
-import json
+import contextlib
+import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+from bench import Child, at_least, in_turn, keep, rates, serve
 
 FILES = {  # name: (codec, options, ending, width, height)
     'H.264 320×240 mp4': ('libx264', {'g': '250', 'bf': '3', 'crf': '23'}, 'mp4', 320, 240),
     'H.264 640×360 mp4': ('libx264', {'g': '250', 'bf': '3', 'crf': '23'}, 'mp4', 640, 360),
-    'H.264 340×256 mp4, key frame every 32': ('libx264', {'g': '32', 'bf': '3', 'crf': '18'}, 'mp4', 340, 256),
-    'MPEG-4 320×240 avi': ('mpeg4', {'g': '12', 'bf': '2', 'qscale': '5', 'flags': '+qscale'}, 'avi', 320, 240),
+    'H.264 340×256 mp4, key frame every 32':
+        ('libx264', {'g': '32', 'bf': '3', 'crf': '18'}, 'mp4', 340, 256),
+    'MPEG-4 320×240 avi':
+        ('mpeg4', {'g': '12', 'bf': '2', 'qscale': '5', 'flags': '+qscale'}, 'avi', 320, 240),
 }
 LENGTH, FRAMES, STRIDE = 250, 8, 8
 
 
 def starts(many, number):
     """Where the clips of a round begin."""
-    import random
-    return [
-        random.Random(f'{number} {i}').randrange(LENGTH - (FRAMES - 1) * STRIDE)
-        for i in range(many)
-    ]
+    last = LENGTH - (FRAMES - 1) * STRIDE
+    return [random.Random(f'{number} {i}').randrange(last) for i in range(many)]
 
 
 def clip(start):
@@ -82,23 +80,18 @@ def opencv(path, begin, cache):
     return time.perf_counter() - start
 
 
-def decord_child():
-    """In an interpreter of its own: [path, beginnings] a line, seconds a line."""
+def by_decord():
+    """In an interpreter of its own: a function of [path, beginnings], the seconds."""
     import decord
-    for line in sys.stdin:
-        path, begin = json.loads(line)
+
+    def answer(order):
+        path, begin = order
         start = time.perf_counter()
         for first in begin:
-            assert len(decord.VideoReader(path,
-                                          num_threads=1).get_batch(clip(first)).asnumpy()) == FRAMES
-        print(time.perf_counter() - start, flush=True)
-
-
-def ask(decord, path, begin):
-    """decord's seconds."""
-    decord.stdin.write(json.dumps([str(path), begin]) + '\n')
-    decord.stdin.flush()
-    return float(decord.stdout.readline())
+            video = decord.VideoReader(path, num_threads=1)
+            assert len(video.get_batch(clip(first)).asnumpy()) == FRAMES
+        return time.perf_counter() - start
+    return answer
 
 
 def make(folder, name):
@@ -114,52 +107,40 @@ def make(folder, name):
     return numbered.write(folder / f'{abs(hash(name))}.{ending}', pictures, codec, options)
 
 
+def read_in_turn(name, path, cache, decord, args):
+    """A row of each reader for one file."""
+    readers = {'ours': ours,
+               'ours, index made anew': lambda path, begin, _: ours(path, begin, '/dev/null'),
+               'ours, augmented': augmented, 'OpenCV': opencv}
+    if decord:
+        readers['decord'] = lambda path, begin, _: decord.ask([str(path), begin])
+    ours(path, [0], cache)
+    found = in_turn({reader: lambda number, read=read: read(path, starts(args.clips, number), cache)
+                     for reader, read in readers.items()}, args.rounds)
+    base = statistics.median(found['ours'])
+    for reader, taken in found.items():
+        median, lowest, highest = rates(args.clips, taken, 1)
+        yield {'file': name, 'reader': reader, 'clips_per_s': median, 'lowest': lowest,
+               'highest': highest, 'ours_is_faster': f'{statistics.median(taken) / base:.2f}×'}
+
+
 def main(argv=None):
     """Write the files, ask all readers in turn, print and keep the medians."""
-    from table import keep
-    from tqdm import tqdm
-
     from gluon_a2.cli import parser
     flags = parser(__doc__)
-    flags.add_argument('--clips', type=int, default=20, help='of a file in a round')
-    flags.add_argument('--rounds', type=int, default=9, help='of which the median is taken')
+    flags.add_argument('--clips', type=at_least(1), default=20, help='of a file in a round')
+    flags.add_argument('--rounds', type=at_least(1), default=9, help='of which the median is taken')
     flags.add_argument('--decord', metavar='PYTHON', help='an interpreter that has decord')
+    flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'))
     args = flags.parse_args(argv)
-    readers = {
-        'ours': ours, 'ours, index made anew': None, 'ours, augmented': augmented, 'OpenCV': opencv
-    }
-    decord = args.decord and subprocess.Popen([args.decord, __file__, '--decord-child'],
-                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                              encoding='utf-8')
-    rows = []
-    with tempfile.TemporaryDirectory(prefix='decoding-') as place, tqdm(
-            total=len(FILES) * args.rounds, unit='round') as bar:
-        cache = str(Path(place) / 'cache')
-        for name in FILES:
-            path = make(Path(place), name)
-            ours(path, [0], cache)
-            seconds = {reader: [] for reader in [*readers, *(['decord'] if decord else [])]}
-            for number in range(args.rounds):
-                begin = starts(args.clips, number)
-                for reader, read in readers.items():
-                    seconds[reader].append(
-                        ours(path, begin, '/dev/null') if read is
-                        None else read(path, begin, cache))
-                if decord:
-                    seconds['decord'].append(ask(decord, path, begin))
-                bar.update()
-            base = statistics.median(seconds['ours'])
-            rows += [{
-                'file': name, 'reader': reader, 'clips_per_s': round(
-                    args.clips / statistics.median(taken), 1), 'lowest': round(
-                        args.clips / max(taken), 1), 'highest': round(args.clips / min(taken), 1),
-                'ours_is_faster': f'{statistics.median(taken) / base:.2f}×'
-            } for reader, taken in seconds.items()]
-    if decord:
-        decord.stdin.close()
-        decord.wait()
-    keep(rows, Path(__file__).with_suffix('.csv'))
+    with tempfile.TemporaryDirectory(prefix='decoding-') as place, contextlib.ExitStack() as stack:
+        decord = args.decord and stack.enter_context(
+            Child('decord', __file__, '--child', python=args.decord))
+        rows = [row for name in FILES
+                for row in read_in_turn(name, make(Path(place), name), Path(place) / 'cache',
+                                        decord, args)]
+    keep(rows, args.csv)
 
 
 if __name__ == '__main__':
-    decord_child() if sys.argv[1:2] == ['--decord-child'] else main()
+    serve(by_decord) if sys.argv[1:2] == ['--child'] else main()

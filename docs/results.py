@@ -10,14 +10,15 @@ import csv
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-BENCHMARKS = DOCS.parent / 'benchmarks'
+FOLDERS = [DOCS.parent / name for name in ('benchmarks', 'proofs')]
 CROSSED = {'forward_ms': 'time, forward', 'step_ms': 'time, forward and backward',
            'step_mb': 'memory, forward and backward'}
 
 
 def rows(name):
-    """The rows of a CSV file of benchmarks/, as dicts."""
-    with open(BENCHMARKS / f'{name}.csv', newline='', encoding='utf-8') as file:
+    """The rows of a CSV file of benchmarks/ or proofs/, as dicts."""
+    path = next(path for folder in FOLDERS for path in folder.glob(f'{name}.csv'))
+    with open(path, newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
 
 

@@ -1,10 +1,16 @@
 """How the tests run: parallel workers share the cores, and a warning out of our own code is an
 error."""
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from gluon_a2.machine.resources import cores
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'proofs'))
+
+import job  # noqa: E402 (it makes `bench` and its neighbours importable by tests)
+
+from gluon_a2.machine.resources import cores  # noqa: E402
 
 WARNINGS = (  # the last one that matches a warning decides
     'error',
@@ -30,8 +36,7 @@ def pytest_configure(config):
 @pytest.fixture(scope='session')
 def images(tmp_path_factory):
     """A folder with train.rec and val.rec of a few digits, which no test changes."""
-    import tiny  # here, since it imports MXNet
-    return tiny.write_data(tmp_path_factory.mktemp('images'))
+    return job.write_data(tmp_path_factory.mktemp('images'))
 
 
 @pytest.fixture(scope='session')

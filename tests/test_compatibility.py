@@ -1,4 +1,4 @@
-"""The releases of MXNet that load our files: what was asked of them (benchmarks/compatibility.py)
+"""The releases of MXNet that load our files: what was asked of them (proofs/compatibility.py)
 still covers us."""
 import copy
 import json
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench import read_rows
 from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,8 +15,8 @@ SYMBOLS = sorted((ROOT / 'symbols').glob('*-symbol.json'))
 PAGE = (ROOT / 'docs' / 'compatibility.md').read_text(encoding='utf-8')
 
 
-BENCHMARK = load('benchmarks/compatibility.py')
-RECORD = json.loads(BENCHMARK.RECORD.read_text(encoding='utf-8'))
+PROOF = load('proofs/compatibility.py')
+RECORD = json.loads(PROOF.RECORD.read_text(encoding='utf-8'))
 
 
 def unknown(graph):
@@ -57,14 +58,14 @@ def test_what_came_later_is_found(operator, change, found):
 
 
 def test_the_page_states_what_was_measured():
-    rows = BENCHMARK.read_rows()
-    assert {row['mxnet'] for row in rows} == {version.mxnet for version in BENCHMARK.VERSIONS}
+    rows = read_rows(PROOF.CSV)
+    assert {row['mxnet'] for row in rows} == {version.mxnet for version in PROOF.VERSIONS}
     table = [
         tuple(cell.strip(' `') for cell in line.strip('|').split('|'))
         for line in PAGE.splitlines() if re.match(r'\| (MXNet|1\.)', line)
     ]
-    assert table == list(BENCHMARK.summary(rows))
-    assert BENCHMARK.oldest(rows) == RECORD['mxnet']
+    assert table == list(PROOF.summary(rows))
+    assert PROOF.oldest(rows) == RECORD['mxnet']
     assert f'**The oldest that loads every network is {RECORD["mxnet"]}' in PAGE
 
 
@@ -86,29 +87,29 @@ def test_oldest_and_summary_of_a_table_by_hand():
         row('1.2', '2.0e-06', '2.0e-06', '2.0e-06')
     ]
     # SymbolBlock.imports came later than the files can be read
-    assert BENCHMARK.oldest(rows) == '1.1'
-    assert [line[3:] for line in BENCHMARK.summary(rows)][1:] == [
+    assert PROOF.oldest(rows) == '1.1'
+    assert [line[3:] for line in PROOF.summary(rows)][1:] == [
         ('1 of 2', '1.0e-06', 'a layout; no imports'), ('2 of 2', '1.0e-05', 'no imports'),
         ('2 of 2', '2.0e-06', '–')]
     wrong = [row('1.3', '2.0e-04', '2.0e-06', '2.0e-06')]  # it loads, and gives other logits
-    assert BENCHMARK.oldest([*rows, *wrong, row('1.4', '1.0e-06', '1.0e-06', '1.0e-06')]) == '1.4'
-    with pytest.raises(BENCHMARK.UserError, match='1.3 does not load every network'):
-        BENCHMARK.oldest([*rows, *wrong])
+    assert PROOF.oldest([*rows, *wrong, row('1.4', '1.0e-06', '1.0e-06', '1.0e-06')]) == '1.4'
+    with pytest.raises(PROOF.UserError, match='1.3 does not load every network'):
+        PROOF.oldest([*rows, *wrong])
 
 
 def test_a_release_loads_or_says_why(tmp_path):
     """With this MXNet in place of an old one, in a process of its own."""
-    prefix = BENCHMARK.export('se_resnet26', tmp_path)
-    version = BENCHMARK.Version('1.9.1', '3.11', '1.23.5')
-    good = BENCHMARK.load(sys.executable, version, 'se_resnet26', prefix)
-    assert BENCHMARK.loads(good) and float(good['symbol_block']) <= 1e-5 and good['error'] == ''
+    prefix = PROOF.export('se_resnet26', tmp_path)
+    version = PROOF.Version('1.9.1', '3.11', '1.23.5')
+    good = PROOF.load(sys.executable, version, 'se_resnet26', prefix)
+    assert PROOF.loads(good) and float(good['symbol_block']) <= 1e-5 and good['error'] == ''
     path = tmp_path / 'se_resnet26-symbol.json'
     path.write_text(path.read_text().replace('"pool_type"', '"pond_type"'))
-    bad = BENCHMARK.load(sys.executable, version, 'se_resnet26', prefix)
-    assert [bad[way] for way in BENCHMARK.WAYS] == ['fails'] * 3
+    bad = PROOF.load(sys.executable, version, 'se_resnet26', prefix)
+    assert [bad[way] for way in PROOF.WAYS] == ['fails'] * 3
     assert bad['error'] == "Cannot find argument 'pond_type'"
-    dead = BENCHMARK.load(sys.executable, version, 'se_resnet26', tmp_path / 'missing')
-    assert dead['error'].startswith('exit code 1: ') and not BENCHMARK.loads(dead)
+    dead = PROOF.load(sys.executable, version, 'se_resnet26', tmp_path / 'missing')
+    assert dead['error'].startswith('exit code 1: ') and not PROOF.loads(dead)
 
 
 @pytest.mark.parametrize('flags, sentence', [
@@ -120,5 +121,5 @@ def test_a_release_loads_or_says_why(tmp_path):
 def test_mistakes_are_sentences(flags, sentence, monkeypatch, capsys):
     monkeypatch.setenv('PATH', '')
     with pytest.raises(SystemExit) as end:
-        BENCHMARK.main(flags)
+        PROOF.main(flags)
     assert end.value.code == 2 and re.search(sentence, capsys.readouterr().err)

@@ -17,7 +17,7 @@ from gluon_a2.formats.symbol import OPERATORS, SymbolError, check_values, parse_
 from gluon_a2.models import get_model, list_baselines
 
 ROOT = Path(__file__).resolve().parents[1]
-FUZZ = ROOT / 'benchmarks' / 'fuzz_files.py'
+FUZZ = ROOT / 'proofs' / 'fuzz_files.py'
 EXPORTED = sorted((ROOT / 'symbols').glob('*-symbol.json'))
 GLUONCV = [
     'resnet50_v1b', 'resnet50_v2', 'mobilenetv2_1.0', 'mobilenetv3_large', 'densenet121',
@@ -73,7 +73,7 @@ def test_older_names_are_read():
 
 @pytest.fixture(scope='module')
 def fuzz():
-    return load('benchmarks/fuzz_files.py')
+    return load('proofs/fuzz_files.py')
 
 
 @pytest.fixture(scope='module')
@@ -444,7 +444,7 @@ def test_symbols_that_cannot_be_fed_are_named(symbol, shape, sentence):
 # ---- fuzzing
 
 def test_mutated_files_are_read_or_refused(tmp_path):
-    """The short version of what benchmarks/fuzz_files.py does 100,000 times."""
+    """The short version of what proofs/fuzz_files.py does 100,000 times."""
     done = subprocess.run([
         sys.executable,
         str(FUZZ), '--count', '500', '-j', '1', '--seed', '3', '--out',

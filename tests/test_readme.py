@@ -46,7 +46,7 @@ def test_files_named_exist(page):
     linked = re.findall(r'\]\(((?!http|#)[^)]+)\)', text)
     for target in linked:
         assert ((ROOT / page).parent / target).exists(), target
-    for name in re.findall(r'`((?:tests|scripts|benchmarks|train|deploy|nn)/[a-z_]+\.py)`', text):
+    for name in re.findall(r'`((?:tests|scripts|benchmarks|proofs|train|deploy|nn)/[a-z_]+\.py)`', text):
         assert (ROOT / name).exists() or (ROOT / 'gluon_a2' / name).exists(), name
 
 

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 
+import job
 import numpy as np
 import pytest
 import tiny
@@ -131,7 +132,7 @@ def test_resume_refuses_other_data(tmp_path, images):
     folder = train(tmp_path, images)
     other = tmp_path / 'other'
     other.mkdir()
-    tiny.write_data(other, train_images=33)
+    job.write_data(other, train_images=33)
     with pytest.raises(UserError, match='with other images, labels or classes than there are now: '
                                         'resume with'):
         tiny.run(folder, other, PLAIN, resume=True)

@@ -16,7 +16,7 @@ from gluon_a2.run import checkpoint
 from gluon_a2.train.distributed import Group, name_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
-RANK = [sys.executable, str(ROOT / 'tests' / 'tiny_rank.py')]
+RANK = [sys.executable, str(ROOT / 'proofs' / 'faulty_rank.py')]
 # 40 images in steps of 4 × 3: the last step of an epoch has 4 images, so most ranks have none in
 # it.
 FLAGS = [
@@ -32,7 +32,7 @@ pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
 def run(folder, images, ranks, *flags, code=0, fault=None, starter=None):
     """Train the tiny job on `ranks` ranks at a global batch of 12 unless told otherwise; (stdout,
     stderr)."""
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **({'TINY_FAULT': fault} if fault else {})}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **({'A2_FAULT': fault} if fault else {})}
     several = ['-np', ranks] if ranks > 1 and not starter else []
     command = [
         *(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several,

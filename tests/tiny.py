@@ -3,7 +3,6 @@ import dataclasses
 
 import numpy as np
 
-from gluon_a2 import data
 from gluon_a2.run.folder import Options
 from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
@@ -13,16 +12,6 @@ RECIPE = dataclasses.replace(RECIPES['digits'], input_size=16, batch_size=7, acc
                              num_epochs=2, dropout=0.3, mixup=True, label_smoothing=0.1,
                              mirror=True, hue=5, saturation=5, lightness=5, warmup_epochs=0.5,
                              lr=0.02)
-
-
-def write_data(folder, train_images=40, val_images=13):
-    """train.rec and val.rec with the first digits of the embedded set."""
-    for split, count in (('train', train_images), ('val', val_images)):
-        source = data.open_source(data.digits_folder(), split)
-        with data.RecordWriter(folder / f'{split}.rec') as writer:
-            for i in range(count):
-                writer.write(source.read(i), int(source.labels[i]))
-    return folder
 
 
 def run(folder, data_dir, recipe=RECIPE, **options):

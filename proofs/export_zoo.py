@@ -2,7 +2,7 @@
 """Every network of the zoo folded and written as ONNX, at the paper's input size: is it still the
 same network?
 
-    python benchmarks/export_zoo.py
+    python proofs/export_zoo.py
 
 The weights are random, the BatchNorm statistics those of photographs, the inputs photographs, or
 pans across them. Folding is compared in float64 and in float32; ONNX Runtime with MXNet in batches
@@ -13,14 +13,12 @@ the largest of any logit, over the largest logit. Exit code 1 where one is too l
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import job  # noqa: F401 (it makes `bench` importable)
+from bench import keep
+from tqdm import tqdm
 
-from table import keep  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from gluon_a2.cli import entry, parser  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
+from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
 
 
 def measure(name, input_size):
@@ -31,20 +29,16 @@ def measure(name, input_size):
     from gluon_a2.run.network import from_zoo
     bundle = from_zoo(name, input_size=input_size)
     folded, done, total = fold(bundle)
-    row = {
-        'network': name, 'input': '×'.join(map(str, bundle.meta['input_shape'][1:])),
-        'folded': f'{done} of {total}'
-    }
+    row = {'network': name, 'input': '×'.join(map(str, bundle.meta['input_shape'][1:])),
+           'folded': f'{done} of {total}'}
     try:
         wide, narrow = parity.fold_gap(bundle, folded)
         content = to_onnx(bundle)
         gaps = parity.onnx_gaps(bundle, content)
     except UserError as error:
         print(error, file=sys.stderr)
-        return {
-            **row, 'fold_float64': '', 'fold_float32': '', 'onnx_mb': '', 'agrees': 'no',
-            'onnx_difference': ''
-        }
+        return {**row, 'fold_float64': '', 'fold_float32': '', 'onnx_mb': '', 'agrees': 'no',
+                'onnx_difference': ''}
     return {**row, 'fold_float64': f'{wide:.1e}', 'fold_float32': f'{narrow:.1e}',
             'onnx_mb': round(len(content) / 1e6, 1), 'agrees': 'yes',
             'onnx_difference': f'{max(gap.relative for gap in gaps):.1e}'}

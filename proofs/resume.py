@@ -2,8 +2,8 @@
 """Stop a run after every step of an epoch, and go on with another number of ranks: which samples
 are seen, and how?
 
-    python benchmarks/resume.py
-    python benchmarks/resume.py --ranks 1,2 --steps 2,4
+    python proofs/resume.py
+    python proofs/resume.py --ranks 1,2 --steps 2,4
 
 The job is that of kills.py: 40 pictures in 4 steps of 12 an epoch, two epochs, on 1, 2 and 4 ranks.
 SIGTERM stops it in the first epoch. Every rank notes for each sample that it trains on (epoch,
@@ -13,27 +13,22 @@ undisturbed run on one rank notes: each sample once an epoch, in its step, with 
 (relative) from the undisturbed run's.
 """
 import collections
-import csv
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import job
 import numpy as np
-from assassin import read_lines
-from kills import ROOT, command
+from bench import keeping, script, whole_numbers
 from tqdm import tqdm
 
-sys.path.insert(0, str(ROOT))
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.files import sha256  # noqa: E402
-from gluon_a2.launch.launcher import PREEMPTED  # noqa: E402
-from gluon_a2.run import checkpoint  # noqa: E402
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.files import sha256
+from gluon_a2.launch.launcher import PREEMPTED
 
 EPOCHS, STEPS = 2, 4
 TOLERANCE = 1e-6
@@ -85,30 +80,11 @@ def train(folder, images, ranks, notes, stop=0, resume=False):
     """Train in `folder`, to the end or for `stop` steps; the samples that were noted."""
     notes.mkdir(parents=True)
     flags = ['--num-epochs', EPOCHS, *(['--resume'] if resume else [])]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', NOTES: str(notes), STOP: str(stop)}
-    done = subprocess.run(command(__file__, folder, images, ranks, *flags), capture_output=True,
-                          text=True, timeout=300, env=environment)
+    done = script(__file__, *job.flags(folder, images, ranks), *flags,
+                  **{NOTES: str(notes), STOP: str(stop)})
     if done.returncode != (PREEMPTED if stop else 0):
         raise RuntimeError(f'exit code {done.returncode} on {ranks} ranks: {done.stderr[-2000:]}')
-    return [line for path in sorted(notes.iterdir()) for line in read_lines(path)]
-
-
-def newest(folder):
-    """The last checkpoint of a run."""
-    return checkpoint.find(folder / 'checkpoints', 'last')
-
-
-def distance(ours, theirs):
-    """Largest distance of parameters, and of optimizer states, relative to their norms."""
-    return max(
-        _norm(ours[n].astype(np.float64) - theirs[n]
-              for n in theirs if n.startswith(kind)) / _norm(theirs[n].astype(np.float64)
-                                                             for n in theirs if n.startswith(kind))
-        for kind in ('param', 'state'))
-
-
-def _norm(arrays):
-    return np.sqrt(sum((array ** 2).sum() for array in arrays))
+    return [line for path in sorted(notes.iterdir()) for line in job.read_lines(path)]
 
 
 def compare(seen, expected):
@@ -129,14 +105,14 @@ def compare(seen, expected):
 def combinations(place, images, given, bar):
     """Rows, one for each number of ranks before and after a stop, and each step to stop after."""
     expected = train(place / 'uncut', images, 1, place / 'notes-uncut')
-    tensors = newest(place / 'uncut').tensors
+    reference = job.last(place / 'uncut')
     if len({(line['epoch'], line['index']) for line in expected}) != len(expected):
         raise RuntimeError('the undisturbed run has seen a sample twice in one epoch')
     for before in given['ranks']:
         for step in given['steps']:
             stopped = place / f'{before}-{step}'
             first = train(stopped, images, before, place / f'notes-{before}-{step}', stop=step)
-            if newest(stopped).state['at']['step'] != step:
+            if job.last(stopped).state['at']['step'] != step:
                 raise RuntimeError(f'a run that was to stop after step {step} has not')
             for after in given['ranks']:
                 bar.set_description(f'{before} to {after} ranks after step {step}')
@@ -144,11 +120,11 @@ def combinations(place, images, given, bar):
                 shutil.copytree(stopped, resumed)
                 second = train(resumed, images, after, place / f'notes-{resumed.name}', resume=True)
                 bar.update()
-                yield {
-                    'before': before, 'after': after, 'step': step, **compare(
-                        first + second, expected), 'distance': float(
-                        distance(newest(resumed).tensors, tensors))
-                }
+                found = job.last(resumed)
+                yield {'before': before, 'after': after, 'step': step,
+                       **compare(first + second, expected),
+                       'distance': max(job.distance(found, reference, kind)
+                                       for kind in ('param', 'state'))}
                 shutil.rmtree(resumed)
             shutil.rmtree(stopped)
 
@@ -171,17 +147,13 @@ def summary(rows):
 
 def arguments(argv):
     """The flags, as a dict."""
-    def numbers(text):
-        return [int(word) for word in text.split(',')]
     flags = parser(__doc__)
-    flags.add_argument('--ranks', type=numbers, default=[1, 2, 4], help='numbers of ranks, with '
-                                                                        'commas between')
-    flags.add_argument('--steps', type=numbers, default=list(range(1, STEPS + 1)), help='steps to '
-                                                                                        'stop '
-                                                                                        'after, '
-                                                                                        'likewise')
-    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the '
-                                                                                      'rows go')
+    flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
+                       help='numbers of ranks, with commas between')
+    flags.add_argument('--steps', type=whole_numbers, default=list(range(1, STEPS + 1)),
+                       help='steps to stop after, likewise')
+    flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'),
+                       help='where the rows go')
     return vars(flags.parse_args(argv))
 
 
@@ -189,23 +161,19 @@ def arguments(argv):
 def main(argv=None):
     """Stop and resume in all ways, compare, and say what came of it."""
     given, rows = arguments(argv), []
-    from tiny import write_data  # imports MXNet
     total = len(given['ranks']) ** 2 * len(given['steps'])
-    with tempfile.TemporaryDirectory(prefix='resume-') as place, open(given['csv'], 'w', newline='') as file, \
-            tqdm(total=total, unit='run') as bar:
-        writer, place = csv.DictWriter(file, FIELDS), Path(place)
-        (place / 'images').mkdir()
-        writer.writeheader()
-        for row in combinations(place, write_data(place / 'images'), given, bar):
+    with tempfile.TemporaryDirectory(prefix='resume-') as place, \
+            keeping(given['csv'], FIELDS) as write, tqdm(total=total, unit='run') as bar:
+        place = Path(place)
+        for row in combinations(place, job.write_data(place / 'images'), given, bar):
             rows.append(row)
-            writer.writerow(row)
-            file.flush()
+            write(row)
     show_table(summary(rows))
     right = sum(map(is_right, rows))
     print(f'{right} of {len(rows)} resumed runs saw each sample once an epoch, in its step, with '
           f'its pixels, and ended within {TOLERANCE:g} of the undisturbed run')
-    sys.exit(0 if right == len(rows) else 1)
+    return 0 if right == len(rows) else 1
 
 
 if __name__ == '__main__':
-    child() if NOTES in os.environ else main()
+    sys.exit(child() if NOTES in os.environ else main())

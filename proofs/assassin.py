@@ -5,15 +5,13 @@ import functools
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'scripts')]
+from job import read_lines
 
-from gluon_a2.run import checkpoint  # noqa: E402
+from gluon_a2.run import checkpoint
 
 # Of the module os; before and after each is a moment to kill in.
 CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')
@@ -35,8 +33,8 @@ class Assassin:
         self.plan = plan[
             self.number] if self.number < len(plan) and plan[self.number]['agent'] == rank else None
         self.phase, self.step, self.first, self.saving = 'start-up', None, None, False
-        self._once, self._countdown, self._thread, self._began = threading.Lock(
-        ), None, None, time.monotonic()
+        self._once, self._countdown, self._thread = threading.Lock(), None, None
+        self._began = time.monotonic()
         (control / f'pid-{rank}').write_text(str(os.getpid()))
         if self.aims_at('anywhere'):
             self._strike_later()
@@ -202,17 +200,6 @@ def append(path, values):
     """Add a line of JSON to a file."""
     with open(path, 'a') as file:
         file.write(json.dumps(values) + '\n')
-
-
-def read_lines(path):
-    """The values of all whole lines; a line of a process that was killed meanwhile does not
-    count."""
-    if not path.exists():
-        return []
-    return [
-        json.loads(line) for line in path.read_text().splitlines(keepends=True)
-        if line.endswith('\n')
-    ]
 
 
 def is_alive(pid):

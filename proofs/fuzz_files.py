@@ -2,7 +2,7 @@
 """Does a damaged or hostile file crash us, hang us or take our memory? Mutations of real ones
 through our readers.
 
-    python benchmarks/fuzz_files.py -j 2
+    python proofs/fuzz_files.py -j 2
 
 Half of the files are params (float32, int8 and bfloat16), half symbols (exported ones of the zoo,
 quantized, fused and AMP ones). File `i` of seed `s` is always the same file. It is read in a worker
@@ -38,18 +38,15 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
+import job
+from bench import at_least, keep
 from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
+from gluon_a2.machine.resources import cores
 
-from table import keep  # noqa: E402
-
-from gluon_a2.cli import entry, parser  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.machine.resources import cores  # noqa: E402
-
-RESULT = HERE / 'fuzz_files.csv'
+RESULT = Path(__file__).with_suffix('.csv')
 MARGIN, SECONDS, CLOCK_SECONDS = 2 ** 29, 1, 10
 DEFECTS = ('exception', 'crash', 'hang', 'memory')
 VERDICTS = ('refused', 'accepted', *DEFECTS)
@@ -425,7 +422,7 @@ def sound_files():
     np.random.seed(1)
     files = {
         'params': [], 'symbol': [
-            Base((HERE.parent / f'symbols/{name}-symbol.json').read_bytes(), shape)
+            Base((job.ROOT / f'symbols/{name}-symbol.json').read_bytes(), shape)
             for name, shape in ZOO
         ]
     }
@@ -681,8 +678,6 @@ def table(verdicts):
 def main(argv=None):
     """Returns the exit code."""
     args = _parser().parse_args(argv)
-    if args.count < 1 or args.jobs < 1:
-        raise UserError('--count and -j must be 1 or more')
     # MXNet and our reader, once, before the forks and the limits
     for load in (_all_operators, _known_operators):
         load()
@@ -707,12 +702,12 @@ def main(argv=None):
 
 def _parser():
     flags = parser(__doc__)
-    flags.add_argument('--count', type=int, default=100_000, metavar='N', help='files')
+    flags.add_argument('--count', type=at_least(1), default=100_000, metavar='N', help='files')
     flags.add_argument('--seed', type=int, default=1)
     flags.add_argument('--reader', choices=READERS, default='ours',
                        help="whose reader is tried: MXNet's own shows "
                        'what it is spared')
-    flags.add_argument('-j', '--jobs', type=int, default=cores(), metavar='N',
+    flags.add_argument('-j', '--jobs', type=at_least(1), default=cores(), metavar='N',
                        help='worker processes')
     flags.add_argument('--keep', metavar='DIR', help='where to keep the files that caused a defect')
     flags.add_argument('--out', default=RESULT, metavar='CSV')

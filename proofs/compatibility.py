@@ -2,8 +2,8 @@
 """Which MXNet 1.x loads what is exported here, each release in an environment of its own, and are
 the logits equal?
 
-    python benchmarks/compatibility.py --record --python PATH/python3.6 PATH/python3.8
-    python benchmarks/compatibility.py --versions 1.5.1 1.9.1 --environments DIR
+    python proofs/compatibility.py --record --python PATH/python3.6 PATH/python3.8
+    python proofs/compatibility.py --versions 1.5.1 1.9.1 --environments DIR
 
 Exports a network of each kind, 2-D and 3-D, with random weights and the running statistics of
 noise; then, for each release, makes a virtual environment, loads the pair of files in the three
@@ -14,23 +14,19 @@ release that loads everything which attributes the operators in symbols/ have th
 tests/test_compatibility.py holds every symbol to its answer. Keeps `compatibility.csv` and
 `compatibility.json`.
 """
-import csv
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import job
+from bench import keep
+from tqdm import tqdm
 
-from table import keep  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
 
 CSV, RECORD = (Path(__file__).with_suffix(ending) for ending in ('.csv', '.json'))
 TOLERANCE = 1e-5  # of the largest logit
@@ -150,10 +146,7 @@ def export(name, folder):
 def interpreters(given):
     """{'3.6': path} of the interpreters given, and of the python3.x on PATH."""
     found = {}
-    for path in [
-            *given, *(f'python{python}'
-                      for python in sorted({version.python for version in VERSIONS}))
-    ]:
+    for path in [*given, *sorted({f'python{version.python}' for version in VERSIONS})]:
         path = shutil.which(path) or path
         try:
             done = subprocess.run([path, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],
@@ -177,9 +170,8 @@ def environment(version, python, folder):
         return inside
     shutil.rmtree(made, ignore_errors=True)
     pins = [f'mxnet=={version.mxnet}', f'numpy=={version.numpy}', f'requests=={REQUESTS}']
-    for command in ([python, '-m', 'venv', str(made)], [
-            inside, '-m', 'pip', 'install', '-q', '--no-deps', *pins
-    ]):
+    for command in ([python, '-m', 'venv', str(made)],
+                    [inside, '-m', 'pip', 'install', '-q', '--no-deps', *pins]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               encoding='utf-8')
         if done.returncode:
@@ -267,7 +259,7 @@ def oldest(rows):
 def record(version, python, folder):
     """Keep what `version` knows of the operators in symbols/: {operator: {attribute: its type, in
     words}}."""
-    symbols = (ROOT / 'symbols').glob('*-symbol.json')
+    symbols = (job.ROOT / 'symbols').glob('*-symbol.json')
     used = {node['op'] for path in symbols
             for node in json.loads(path.read_text())['nodes']} - {'null'}
     known = ask(environment(version, python, folder), ASKER, *sorted(used))
@@ -275,27 +267,20 @@ def record(version, python, folder):
         json.dumps({'mxnet': version.mxnet, 'operators': known}, indent=1) + '\n', encoding='utf-8')
 
 
-def read_rows():
-    """The rows kept in the CSV."""
-    with open(CSV, newline='', encoding='utf-8') as file:
-        return list(csv.DictReader(file))
-
-
 @entry
 def main(argv=None):
     """Export, load everywhere, print, keep."""
     flags = parser(__doc__)
-    flags.add_argument('--versions', nargs='+', metavar='VERSION', choices=[
-        version.mxnet for version in VERSIONS
-    ], help='only these, and keep no files; all where not given')
-    flags.add_argument('--python', nargs='+', metavar='PATH', default=[], help='interpreters, '
-                                                                               'besides those on '
-                                                                               'PATH')
+    flags.add_argument('--versions', nargs='+', metavar='VERSION',
+                       choices=[version.mxnet for version in VERSIONS],
+                       help='only these, and keep no files; default: all')
+    flags.add_argument('--python', nargs='+', metavar='PATH', default=[],
+                       help='interpreters, besides those on PATH')
     flags.add_argument('--environments', type=Path, metavar='DIR',
                        help='keep the environments here (0.2 GB each) and use those that are; '
                             'without it none is kept')
-    flags.add_argument('--record', action='store_true', help='also ask the oldest that loads all '
-                                                             'for its operators')
+    flags.add_argument('--record', action='store_true',
+                       help='also ask the oldest that loads all for its operators')
     args = flags.parse_args(argv)
     if args.record and args.versions:
         raise UserError('--record needs every version: leave out --versions')

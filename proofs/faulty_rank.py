@@ -1,4 +1,4 @@
-"""train_imagenet.py with a fault of its own, where one is asked for: TINY_FAULT='<rank> <step>
+"""train_imagenet.py with a fault of its own, where one is asked for: A2_FAULT='<rank> <step>
 <kind>'."""
 import os
 import signal
@@ -6,8 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'scripts'))
-
+import job  # noqa: F401 (it makes the scripts importable)
 import train_imagenet
 
 
@@ -47,7 +46,7 @@ def fail_at(rank, step, kind):
 
 
 if __name__ == '__main__':
-    if os.environ.get('TINY_FAULT') and os.environ.get('GLUON_A2_LAUNCH'):
-        number, at, what = os.environ['TINY_FAULT'].split()
+    if os.environ.get('A2_FAULT') and os.environ.get('GLUON_A2_LAUNCH'):
+        number, at, what = os.environ['A2_FAULT'].split()
         fail_at(int(number), int(at), what)
     train_imagenet.main()

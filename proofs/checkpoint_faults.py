@@ -2,7 +2,7 @@
 """Every write, fsync and rename of a checkpoint fails in turn: is a valid one left, and is no
 success claimed falsely?
 
-    python benchmarks/checkpoint_faults.py
+    python proofs/checkpoint_faults.py
 
 Takes Linux and a C compiler; no MXNet. `failing_disk.c` is preloaded, so that the faults come from
 below Python and below safetensors. For each scenario, each libc call on the checkpoints' folder and
@@ -22,7 +22,6 @@ which try), and ends with 1 if anything was violated.
 """
 import argparse
 import collections
-import csv
 import ctypes
 import errno
 import logging
@@ -37,17 +36,17 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO, Callable, NamedTuple, Tuple
 
+import job  # noqa: F401 (it makes `bench` importable)
 import numpy as np
+from bench import keep
 from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from gluon_a2 import cli
+from gluon_a2.errors import UserError
+from gluon_a2.run import checkpoint
 
-from gluon_a2 import cli  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.run import checkpoint  # noqa: E402
-
-SOURCE, RESULT = HERE / 'failing_disk.c', HERE / 'checkpoint_faults.csv'
+SOURCE, RESULT = (Path(__file__).with_name(name)
+                  for name in ('failing_disk.c', 'checkpoint_faults.csv'))
 COLUMNS = ('scenario', 'call', 'name', 'file', 'fault', 'outcome', 'newest_after', 'verdict')
 KILLS = ('kill before', 'kill after', 'power cut')
 FAILS = ('EIO', 'gone')
@@ -381,8 +380,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.child:
         rows = check_all(args.child)
-        with open(RESULT, 'w', newline='') as file:
-            csv.writer(file, lineterminator='\n').writerows([COLUMNS, *rows])
+        keep([dict(zip(COLUMNS, row)) for row in rows], RESULT, show=False)
         return int(summarise(rows) > 0)
     memory = '/dev/shm'  # where syncs take no time: what is tested are failures, not the disk
     with tempfile.TemporaryDirectory() as built, \

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kill a training job at any moment, again and again, and see that nothing is lost.
 
-    python benchmarks/kills.py                              # 200 kills
-    python benchmarks/kills.py --kills 12 --ranks 2 --seed 5
+    python proofs/kills.py                              # 200 kills
+    python proofs/kills.py --kills 12 --ranks 2 --seed 5
 
 The job is scripts/train_imagenet.py on 40 pictures of digits: 12 steps with a checkpoint each, on
 1, 2 and 4 ranks at the same global batch. SIGKILL hits a rank, which the launcher starts again, or
@@ -13,7 +13,6 @@ if any run ends otherwise. A seed draws the same victims and moments, as fractio
 """
 import collections
 import contextlib
-import csv
 import json
 import os
 import shutil
@@ -25,25 +24,17 @@ import time
 import uuid
 from pathlib import Path
 
+import job
 import numpy as np
+from assassin import CONTROL, LAUNCH, append, is_alive
+from bench import at_least, keeping, whole_numbers
+from job import read_lines
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
+from gluon_a2.run import checkpoint
 
-from assassin import CONTROL, LAUNCH, append, is_alive, read_lines  # noqa: E402
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.run import checkpoint  # noqa: E402
-
-# 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
-GLOBAL_BATCH, BATCH = 12, 3
-FLAGS = [
-    '--recipe', 'digits', '--input-size', '16', '--batch-size',
-    str(BATCH), '--mixup', '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02',
-    '--log-interval', '1', '-j', '0', '--max-damaged', '0', '--exact-sums'
-]
 ENDURING = [
     '--num-epochs', '3', '--save-steps', '1', '--max-restarts', '1000', '--rank-timeout', '6'
 ]
@@ -96,17 +87,6 @@ class Orphans(Exception):
     """Processes have outlived their launcher."""
 
 
-def command(script, folder, images, ranks, *flags):
-    """The training script on `ranks` ranks at the global batch, run through `script`, a wrapper of
-    it."""
-    several = ['-np', ranks] if ranks > 1 else []
-    return [
-        str(word)
-        for word in (sys.executable, script, *FLAGS, '--accumulate', GLOBAL_BATCH // BATCH // ranks,
-                     '--data-dir', images, '--save-dir', folder, *several, *flags)
-    ]
-
-
 # ---- a run and what became of it
 
 class Run:
@@ -125,14 +105,13 @@ class Run:
         self.launches.append(uuid.uuid4().hex)
         again = ['--resume'] if (self.folder / 'run.json').exists() else []
         # The launcher gives its ranks its own arguments, and so has none for us.
-        environment = {
-            **os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control),
-            LAUNCH: self.launches[-1]
-        }
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control),
+                       LAUNCH: self.launches[-1]}
+        words = [sys.executable, SCRIPT, *job.flags(self.folder, self.images, self.ranks),
+                 *ENDURING, *again]
         with open(self.place / 'output.txt', 'a') as output:
-            self.launcher = subprocess.Popen(
-                command(SCRIPT, self.folder, self.images, self.ranks, *ENDURING, *again),
-                stdout=output, stderr=output, env=environment, start_new_session=True)
+            self.launcher = subprocess.Popen(list(map(str, words)), stdout=output, stderr=output,
+                                             env=environment, start_new_session=True)
 
     def complete(self, on_kill=lambda: None):
         """Start, and see to it that it goes on, until it ends; what went wrong in a sentence, or
@@ -184,14 +163,13 @@ class Run:
         """Kill the launcher wherever it is, be it before it has ranks, if that is what the plan
         says."""
         number = len(self.rows)
-        if number < len(self.plan) and self.plan[number]['agent'] == HARNESS and \
-                time.time() - self.since > self.plan[number]['delay'] and self.launcher.poll() is None:
-            append(
-                self.control / 'hits.jsonl', {
-                    'number': number, 'pid': self.launcher.pid, 'phase': 'any', 'step': None,
-                    'time': time.time(),
-                    'moment': f'{time.time() - self.since:.3f} s after the last'
-                })
+        if number == len(self.plan) or self.plan[number]['agent'] != HARNESS:
+            return
+        waited = time.time() - self.since
+        if waited > self.plan[number]['delay'] and self.launcher.poll() is None:
+            append(self.control / 'hits.jsonl', {
+                'number': number, 'pid': self.launcher.pid, 'phase': 'any', 'step': None,
+                'time': time.time(), 'moment': f'{waited:.3f} s after the last'})
             self.launcher.kill()
 
     def end(self):
@@ -337,19 +315,16 @@ def summary(rows):
 def arguments(argv):
     """The flags, as a dict."""
     flags = parser(__doc__)
-    flags.add_argument('--kills', type=int, default=200, help='how many in all')
-    flags.add_argument('--ranks', type=lambda text: [int(word)
-                                                     for word in text.split(',')], default=[
-                                                         1, 2, 4
-                                                     ],
+    flags.add_argument('--kills', type=at_least(1), default=200, help='how many in all')
+    flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
                        help='numbers of ranks to share them: 1, 2 or 4, with commas between')
     flags.add_argument('--seed', type=int, default=0, help='draws the victims and moments')
-    flags.add_argument('--csv', default=str(Path(__file__).with_suffix('.csv')), help='where the '
-                                                                                      'rows go')
+    flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'),
+                       help='where the rows go')
     flags.add_argument('--keep', action='store_true', help='keep the folders of all runs')
     given = vars(flags.parse_args(argv))
-    if given['kills'] < 1 or not set(given['ranks']) <= {1, 2, 4}:
-        raise UserError('--kills must be 1 or more, and --ranks 1, 2 or 4, with commas between')
+    if not set(given['ranks']) <= {1, 2, 4}:
+        raise UserError('--ranks must be 1, 2 or 4, with commas between')
     return given
 
 
@@ -357,19 +332,13 @@ def arguments(argv):
 def main(argv=None):
     """Kill, compare, and say what came of it."""
     given, rows = arguments(argv), []
-    from tiny import write_data  # imports MXNet
     place = Path(tempfile.mkdtemp(prefix='kills-'))
-    (place / 'images').mkdir()
-    images = write_data(place / 'images')
-    with open(given['csv'], 'w', newline='') as file, tqdm(total=given['kills'],
-                                                           unit='kill') as bar:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
+    images = job.write_data(place / 'images')
+    with keeping(given['csv'], FIELDS) as write, tqdm(total=given['kills'], unit='kill') as bar:
         for found in torture(place, images, given, bar):
             for row in found:
                 rows.append({'kill': len(rows) + 1, **row})
-                writer.writerow(rows[-1])
-            file.flush()
+                write(rows[-1])
     show_table(summary(rows))
     same = sum(row['identical'] for row in rows)
     print(f'{same} of {len(rows)} kills in runs that ended bit-identical to the undisturbed one; '
@@ -377,8 +346,8 @@ def main(argv=None):
           's (median)')
     if same == len(rows) and not given['keep']:
         shutil.rmtree(place)
-    sys.exit(0 if same == len(rows) else 1)
+    return 0 if same == len(rows) else 1
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
