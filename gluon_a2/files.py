@@ -1,17 +1,21 @@
 """Writing files whole or not at all."""
+from __future__ import annotations
+
 import contextlib
 import csv
 import errno
 import hashlib
 import io
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
 
 @contextlib.contextmanager
-def naming(path):
+def naming(path: str | os.PathLike) -> Iterator[None]:
     """An OSError raised in here names the file; by itself only `open` does."""
     try:
         yield
@@ -20,7 +24,7 @@ def naming(path):
         raise
 
 
-def sync_folder(folder):
+def sync_folder(folder: str | os.PathLike) -> None:
     """Make a rename in `folder` survive a power cut."""
     with naming(folder):
         handle = os.open(str(folder), os.O_RDONLY)
@@ -30,7 +34,7 @@ def sync_folder(folder):
             os.close(handle)
 
 
-def write_synced(path, content):
+def write_synced(path: str | os.PathLike, content: bytes) -> None:
     """Write bytes to `path` and wait until they are on the disk; an OSError names the file."""
     with naming(path), open(path, 'wb') as file:
         file.write(content)
@@ -41,9 +45,9 @@ def write_synced(path, content):
         os.fsync(file.fileno())
 
 
-def write_whole(path, content):
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write bytes to `path` so that a reader, or a crash, sees the old file or the new one, never a
-    part.
+    part; make its folder where there is none.
 
     Raises OSError (a full disk, no permission) and then leaves the old file as it was.
     """
@@ -62,7 +66,7 @@ def write_whole(path, content):
     sync_folder(path.parent)
 
 
-def check_folder(path):
+def check_folder(path: str | os.PathLike) -> None:
     """UserError unless the folder of a file to be written exists: it may be a typing error."""
     folder = Path(path).parent
     if not folder.is_dir():
@@ -70,7 +74,7 @@ def check_folder(path):
                         'correct the name')
 
 
-def write_csv(path, rows):
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows, the first a header, as `write_whole` does, into a folder that exists; names that
     are not UTF-8 keep their bytes."""
     check_folder(path)
@@ -79,6 +83,6 @@ def write_csv(path, rows):
     write_whole(path, text.getvalue().encode('utf-8', 'surrogateescape'))
 
 
-def sha256(content):
+def sha256(content: bytes) -> str:
     """Hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()

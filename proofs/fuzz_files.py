@@ -491,7 +491,7 @@ def _all_operators():
 
 @functools.lru_cache(maxsize=None)
 def _known_operators():
-    from gluon_a2.formats.symbol import OPERATORS
+    from gluon_a2.formats.operators import OPERATORS
     return sorted(OPERATORS)
 
 

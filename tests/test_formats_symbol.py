@@ -13,7 +13,8 @@ from loading import load
 
 from gluon_a2.backend import mx
 from gluon_a2.formats.params import from_bytes
-from gluon_a2.formats.symbol import OPERATORS, SymbolError, check_values, parse_symbol, read_symbol
+from gluon_a2.formats.operators import OPERATORS
+from gluon_a2.formats.symbol import SymbolError, check_values, parse_symbol, read_symbol
 from gluon_a2.models import get_model, list_baselines
 
 ROOT = Path(__file__).resolve().parents[1]

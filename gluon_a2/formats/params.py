@@ -1,16 +1,20 @@
 """MXNet's `.params` file format, read and written by us; dense arrays only.
 
-    0x112, 0, count | count arrays | count | count names         (integers of 8 bytes,
-    little-endian) array: magic, storage type 0, ndim, dims, device type, device id, type flag,
-    values name:  length, UTF-8
+    0x112, 0, count | count arrays | count | count names         (little-endian, 8 bytes each)
+    array: magic, storage type 0, ndim, dims, device type, device id, type flag, values
+    name:  length, UTF-8
 
 `mx.nd.save` truncates the old file first, does not sync, and can report success on a full disk;
 `mx.nd.load` takes damaged files silently, or crashes, or allocates gigabytes. What is written here
 is what it writes, byte for byte. What is read shares the memory of the file's bytes: a file can ask
 for no more than it brings.
 """
+from __future__ import annotations
+
 import math
+import os
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,9 +24,8 @@ from ..errors import UserError
 LIST, ARRAY, ARRAY_NUMPY = 0x112, 0xF993FAC9, 0xF993FACA
 # numpy has none; MXNet gives the upper halves of float32 this type
 BFLOAT16 = np.dtype([('bfloat16', '<u2')])
-TYPES = {
-    **dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))), 12: BFLOAT16
-}
+TYPES = {**dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))),
+         12: BFLOAT16}
 FLAGS = {dtype: flag for flag, dtype in TYPES.items()}
 # CPU, GPU, and the pinned and shared memory of a CPU; the values are the same
 DEVICES = (1, 2, 3, 5)
@@ -34,7 +37,7 @@ class ParamsError(UserError):
     """A file is not a sound `.params` file."""
 
 
-def to_bytes(values):
+def to_bytes(values: Mapping[str, np.ndarray]) -> bytes:
     """The file that holds `values`, {name: numpy array}, in their order; ValueError for what no
     file can hold."""
     parts = [struct.pack('<QQQ', LIST, 0, len(values))]
@@ -51,7 +54,7 @@ def to_bytes(values):
     return b''.join(parts)
 
 
-def from_bytes(content, source):
+def from_bytes(content: bytes, source: str | os.PathLike) -> dict[str, np.ndarray]:
     """{name: numpy array} of a file's bytes; `ParamsError`, naming `source`, on anything that does
     not add up.
 
