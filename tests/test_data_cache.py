@@ -1,8 +1,10 @@
 import os
+import pwd
 
 import pytest
 
 from gluon_a2.data.cache import cache_folder, made_once
+from gluon_a2.errors import UserError
 
 
 def write(folder):
@@ -41,4 +43,24 @@ def test_where_it_is(monkeypatch):
     monkeypatch.setenv('GLUON_A2_CACHE', '/somewhere')
     assert cache_folder() == '/somewhere'
     monkeypatch.delenv('GLUON_A2_CACHE')
+    monkeypatch.setenv('XDG_CACHE_HOME', '/caches')
+    assert cache_folder() == '/caches/gluon_a2'
+    monkeypatch.delenv('XDG_CACHE_HOME')
     assert cache_folder() == os.path.expanduser('~/.cache/gluon_a2')
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch):
+    def nobody(number):
+        raise KeyError(number)
+
+    for name in ('GLUON_A2_CACHE', 'XDG_CACHE_HOME', 'HOME'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, 'getpwuid', nobody)
+    with pytest.raises(UserError, match='no home folder .*: set GLUON_A2_CACHE to'):
+        cache_folder()
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_out(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match=r'file/x cannot be written \(Not a directory\): set '):
+        made_once('thing', write, str(tmp_path / 'file' / 'x'))

@@ -1,15 +1,31 @@
 """Where things made once and used again are kept."""
+from __future__ import annotations
+
+import errno
 import os
 import tempfile
+from typing import Callable
+
+from ..errors import UserError
+
+WAY_OUT = 'set GLUON_A2_CACHE to a folder that can be written'
 
 
-def cache_folder():
-    """The environment variable GLUON_A2_CACHE, or ~/.cache/gluon_a2."""
-    return os.environ.get('GLUON_A2_CACHE') or os.path.join(os.path.expanduser('~'), '.cache',
-                                                            'gluon_a2')
+def cache_folder() -> str:
+    """The folder that GLUON_A2_CACHE names, or gluon_a2 in XDG_CACHE_HOME, or ~/.cache/gluon_a2.
+
+    Raises UserError for a user without a home, whose ~ would be a folder of that name.
+    """
+    named = os.environ.get('GLUON_A2_CACHE')
+    if named:
+        return named
+    caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(os.path.join('~', '.cache'))
+    if caches.startswith('~'):
+        raise UserError(f'this user has no home folder to keep the embedded data in: {WAY_OUT}')
+    return os.path.join(caches, 'gluon_a2')
 
 
-def made_once(name, make, cache=None):
+def made_once(name: str, make: Callable[[str], object], cache: str | None = None) -> str:
     """Path of the folder `name` inside `cache` (`cache_folder()` where not given), filled by
     `make(folder)` if new.
 
@@ -20,7 +36,13 @@ def made_once(name, make, cache=None):
     folder = os.path.join(cache, name)
     if os.path.exists(folder):
         return folder
-    os.makedirs(cache, exist_ok=True)
+    try:
+        os.makedirs(cache, exist_ok=True)
+        if not os.access(cache, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f'the cache {cache} cannot be written ({error.strerror}): '
+                        f'{WAY_OUT}') from error
     with tempfile.TemporaryDirectory(prefix=f'.{name}-', dir=cache) as draft:
         content = os.path.join(draft, name)
         os.mkdir(content)
