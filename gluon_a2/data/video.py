@@ -1,19 +1,21 @@
 """Videos: any frame by its number, exactly that frame or an error.
 
-Presentation times are what is exact about a video. One pass over the packets, without decoding,
-lists them: frame i is the one shown i-th. To read it, the decoder is set to the last key frame at
-or before it and runs until a frame of exactly that time comes out. Where times cannot be trusted,
-frames are counted from the first on.
+Presentation times are what is exact about a video. One pass over the packets lists them without
+decoding, and frame i is the one shown i-th. To read it, the decoder starts at the last key frame
+at or before its time and runs until a frame of exactly that time comes out. Where times cannot be
+trusted, frames are counted from the first on.
 """
+from __future__ import annotations
+
 import bisect
 import contextlib
 import os
+import re
 import struct
 import zlib
 from fractions import Fraction
-from typing import NamedTuple, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
-import cv2
 import numpy as np
 
 from ..errors import UserError, install_extra
@@ -21,13 +23,17 @@ from ..files import sha256
 from .cache import cache_folder
 from .images import MAX_PIXELS, ImageError, decode
 
-# Containers whose times are made up from a frame rate, or start anew, or cannot be sought in; and a
+# Containers whose times are made up from a frame rate, start anew, or cannot be sought in; and a
 # codec some of whose packets are never shown.
 COUNTED_FORMATS = frozenset(
     ('avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf', 'gif'))
 COUNTED_CODECS = frozenset(('vp8',))
-_MAGIC = 0x61326964783031  # 'a2idx01'
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_MAGIC = 0x61326964783032  # 'a2idx02'
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC, the cover of a piece of music
+_MISSED = 'mmco: unref short failure'  # of H.264: a frame to be forgotten is not there
+# By AVColorSpace. FFmpeg takes what a stream leaves open, or reserves, for BT.601.
+_MATRICES = {0: None, 1: None, 2: 'DEFAULT', 3: 'DEFAULT', 4: None, 5: None, 6: 'DEFAULT',
+             7: None, 9: None, 10: None}
 
 
 class VideoError(ImageError):
@@ -38,17 +44,17 @@ class Index(NamedTuple):
     """Presentation times of the frames and of the key frames, sorted, in the stream's unit; or a
     count alone."""
     counted: bool  # frames are known by their number, and `times` are the numbers
-    times: Tuple[int, ...]
-    keys: Tuple[int, ...]
+    times: tuple[int, ...]
+    keys: tuple[int, ...]
 
 
-def open_video(path, cache=None):
-    """The video at `path`, a file or a folder of frames img_00001.jpg, img_00002.jpg, …;
-    `VideoError`.
+def open_video(path: str | os.PathLike, cache: str | os.PathLike | None = None
+               ) -> FrameFolder | VideoFile:
+    """The video at `path`, a file or a folder of frames img_00001.jpg, img_00002.jpg, …
 
-    It has a length, the frames that can be shown, and `read(numbers)`: iterate over uint8 H×W×3 RGB
-    frames of ascending numbers, each as soon as it is decoded. What is found out about a file is
-    kept in the folder `cache` (`video-index` in `cache.cache_folder()` where not given).
+    Its length is the number of frames that can be shown. `read(numbers)` iterates over uint8 H×W×3
+    RGB frames of ascending numbers, each as soon as it is decoded. The index of a file is kept in
+    the folder `cache`, by default `video-index` in `cache.cache_folder()`. Raises `VideoError`.
     """
     return FrameFolder(path) if os.path.isdir(path) else VideoFile(path, cache)
 
@@ -56,23 +62,22 @@ def open_video(path, cache=None):
 class FrameFolder:
     """Frames as images, numbered from 0 or 1 without a gap."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
         names = sorted(name for name in os.listdir(self.path)
                        if name.startswith('img_') and name.endswith('.jpg'))
         if not names:
             raise VideoError('it is a folder without frames (img_00001.jpg, …)')
         first = int(names[0] != 'img_00000.jpg')
-        expected = [f'img_{first + i:05d}.jpg' for i in range(len(names))]
-        missing = [name for name in expected if name not in set(names)]
+        self._names = [f'img_{first + i:05d}.jpg' for i in range(len(names))]
+        missing = sorted(set(self._names) - set(names))
         if missing:
             raise VideoError(f'{missing[0]} is missing among its {len(names)} frames')
-        self._names = expected
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, numbers):
+    def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """See `open_video`."""
         for number in _checked(numbers, len(self)):
             try:
@@ -85,37 +90,35 @@ class FrameFolder:
 class VideoFile:
     """A video file, read with PyAV."""
 
-    def __init__(self, path, cache=None):
+    def __init__(self, path: str | os.PathLike, cache: str | os.PathLike | None = None) -> None:
         self.path = os.fspath(path)
         self._index = _cached_index(self.path, cache or os.path.join(cache_folder(), 'video-index'))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._index.times)
 
-    def timing(self):
-        """(presentation time of each frame, their unit in seconds, frames a second): ints and
-        fractions."""
-        with _reading(self.path), _opened(self.path) as (_, stream):
-            rate = Fraction(stream.average_rate or stream.guessed_rate
-                            or 25).limit_denominator(60000)
+    def timing(self) -> tuple[tuple[int, ...], Fraction, Fraction]:
+        """(presentation time of each frame, their unit in seconds, frames a second)."""
+        with _opened(self.path) as (_, stream):
+            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            rate = rate.limit_denominator(60000)
             return self._index.times, 1 / rate if self._index.counted else stream.time_base, rate
 
-    def read(self, numbers):
+    def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """See `open_video`."""
         times = [self._index.times[number] for number in _checked(numbers, len(self))]
-        with _reading(self.path):
-            found = 0
-            if not self._index.counted:
-                # an open group of pictures may only seem damaged
-                with contextlib.suppress(VideoError):
-                    for frame in _sought(self.path, times, self._index.keys):
-                        found += 1
-                        yield frame
-            if found < len(times):  # a frame did not come out after a seek: it may from the start
-                yield from _counted_on(self.path, times[found:], self._index.counted)
+        found = 0
+        if not self._index.counted:
+            # an open group of pictures may only seem damaged
+            with contextlib.suppress(VideoError):
+                for frame in _sought(self.path, times, self._index.keys):
+                    found += 1
+                    yield frame
+        if found < len(times):  # a frame did not come out after a seek: it may from the start
+            yield from _counted_on(self.path, times[found:], self._index.counted)
 
 
-def _checked(numbers, length):
+def _checked(numbers: Sequence[int], length: int) -> list[int]:
     numbers = list(numbers)
     if any(b <= a for a, b in zip(numbers, numbers[1:])):
         raise ValueError(f'frame numbers must ascend, not {numbers}')
@@ -125,89 +128,106 @@ def _checked(numbers, length):
     return numbers
 
 
-def _sought(path, times, keys):
-    """Frames at `times`, from the key frames before them; ends early where one does not come
-    out."""
+def _sought(path: str, times: list[int], keys: Sequence[int]) -> Iterator[np.ndarray]:
+    """Frames at `times`, each from the key frame before it; ends early where one is missing."""
     with _opened(path) as (container, stream):
-        frames, now, convert = None, None, _import_av().video.reformatter.VideoReformatter()
+        frames: Iterator[Any] = iter(())
+        now, pixels = None, _converter()
         for time in times:
             key = keys[bisect.bisect_right(keys, time) - 1]
             if now is None or key > now:  # otherwise it is nearer to go on
                 container.seek(key, stream=stream)
                 frames = _frames(container, stream, key)
-            frame = next((frame
-                          for frame in frames if frame.pts is not None and frame.pts >= time), None)
+            frame = next((frame for frame in frames
+                          if frame.pts is not None and frame.pts >= time), None)
             if frame is None or frame.pts != time:
                 return
             now = time
-            yield _pixels(frame, stream, convert)
+            yield pixels(frame)
 
 
-def _frames(container, stream, key=None):
-    """Decoded frames from the key frame at time `key` on, the next one where not given.
+def _frames(container: Any, stream: Any, key: int | None = None) -> Iterator[Any]:
+    """Decoded frames from the key frame at time `key` on, by default from the next one.
 
-    What is shown before it but comes after it in the file, as in an open group of pictures, refers
-    to frames that the decoder has not seen: it is left out.
+    Packets that follow it and are shown before it, as in an open group of pictures, refer to frames
+    that the decoder has not seen. They are left out here, or by a demuxer that follows an edit
+    list, and until the next key frame the decoder may miss them without harm.
     """
-    begun = False
+    begun = leading = harmless = False
     for packet in container.demux(stream):
-        if not begun and packet.is_keyframe and (key is None or packet.pts == key):
-            begun, key = True, packet.pts
-        if begun and (key is None or packet.pts is None or packet.pts >= key):
+        if packet.is_keyframe:
+            leading = harmless = False
+            if not begun and (key is None or packet.pts == key):
+                begun, leading, key, harmless = True, True, packet.pts, packet.is_discard
+        if leading and None not in (key, packet.pts) and packet.pts < key:
+            harmless = True
+        elif begun:
             with _complaints(stream.codec_context.name) as said:
                 frames = packet.decode()
+            said = [line for line in said if not (harmless and line.startswith(_MISSED))]
             if said:
                 raise VideoError(f'it is damaged ({said[0]})')
             yield from frames
 
 
-def _counted_on(path, times, counted):
+def _counted_on(path: str, times: list[int], counted: bool) -> Iterator[np.ndarray]:
     """Frames at `times`, decoding from the first on; by their number where `counted`."""
     with _opened(path) as (container, stream):
-        wanted, convert = iter(times), _import_av().video.reformatter.VideoReformatter()
-        time = next(wanted)
+        found, pixels = 0, _converter()
         for number, frame in enumerate(_frames(container, stream)):
-            if (number if counted else frame.pts) == time:
-                yield _pixels(frame, stream, convert)
-                time = next(wanted, None)
-                if time is None:
+            if (number if counted else frame.pts) == times[found]:
+                yield pixels(frame)
+                found += 1
+                if found == len(times):
                     return
-    raise VideoError(f'its frame at time {time} cannot be decoded')
+    raise VideoError(f'its frame at time {times[found]} cannot be decoded')
 
 
-def _pixels(frame, stream, convert):
-    """uint8 H×W×3 of a decoded frame, turned as the file says it is to be shown.
+def _converter() -> Callable[[Any], np.ndarray]:
+    """A function from decoded frames of one file to uint8 H×W×3 RGB, upright as they are shown.
 
-    `convert` is one PyAV reformatter for a whole file: a frame by itself would set up a new one.
+    Colours are those of ffmpeg, by the matrix and the range that the stream states. One PyAV
+    reformatter serves the whole file, because a frame by itself would set up a new one.
     """
-    if frame.is_corrupt:
-        raise VideoError(f'its frame at time {frame.pts} is damaged')
-    pixels = convert.reformat(frame, format='rgb24').to_ndarray()
-    turn = _TURNS.get(round(_rotation(frame, stream)) % 360)
-    return pixels if turn is None else cv2.rotate(pixels, turn)
+    av = import_av()
+    reformat, reduce = (av.video.reformatter.VideoReformatter().reformat for _ in range(2))
+    # From 17 on PyAV starts a thread for every core; the loader's processes share the cores.
+    more = {'threads': 1} if int(av.__version__.split('.')[0]) >= 17 else {}
+
+    def pixels(frame):
+        if frame.is_corrupt:
+            raise VideoError(f'its frame at time {frame.pts} is damaged')
+        if int(frame.colorspace) not in _MATRICES:
+            raise VideoError(f'its colours have the matrix {int(frame.colorspace)} of FFmpeg, '
+                             'which cannot be converted')
+        # Pixels of more than 8 bits first lose these: then all releases place chroma alike.
+        shallow = re.sub(r'(?<=[py])(9|1[0246])[lb]e$', '', frame.format.name)
+        source = frame if shallow == frame.format.name else reduce(frame, format=shallow, **more)
+        # Before 17 PyAV looks at the source's matrix and range only where the destination's differ.
+        rgb = reformat(source, format='rgb24', interpolation='BICUBIC',
+                       src_colorspace=_MATRICES[int(frame.colorspace)], dst_colorspace='FCC',
+                       src_color_range='JPEG' if int(frame.color_range) == 2 else 'MPEG',
+                       dst_color_range='JPEG', **more)
+        return _upright(rgb.to_ndarray(), frame)
+    return pixels
 
 
-def _rotation(frame, stream):
-    """Degrees counter-clockwise; older PyAV knows it of the stream."""
-    rotation = getattr(frame, 'rotation', None)
-    return rotation if rotation is not None else getattr(stream, 'side_data', {}).get(
-        'DISPLAYMATRIX', 0)
+def _upright(pixels: np.ndarray, frame: Any) -> np.ndarray:
+    """Pixels in the orientation, one of eight, that the frame's display matrix asks for.
+
+    The matrix holds a, b, u, c, d, v, x, y, w: (x, y) is shown at (a·x + c·y, b·x + d·y).
+    """
+    data = next((item for item in frame.side_data if item.type.name == 'DISPLAYMATRIX'), None)
+    if data is None:
+        return pixels
+    a, b, _, c, d = struct.unpack_from('=5i', bytes(data))
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
 
 
-@contextlib.contextmanager
-def _reading(path):
-    """What goes wrong with the file `path` in here is a `VideoError`."""
-    av = _import_av()
-    try:
-        yield
-    except VideoError:
-        raise
-    except (av.error.FFmpegError, OSError, IndexError, ValueError, EOFError) as error:
-        reason = getattr(error, 'strerror', None) or str(error)
-        raise VideoError(f'it cannot be decoded ({reason})') from error
-
-
-def _import_av():
+def import_av() -> Any:
+    """The package PyAV; `UserError` where it is missing."""
     try:
         import av
     except ImportError as error:
@@ -215,31 +235,47 @@ def _import_av():
     return av
 
 
-@contextlib.contextmanager
-def _opened(path):
-    """(container, its first video stream)."""
-    av = _import_av()
-    with av.open(path) as container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams:
-            raise VideoError('it holds no video stream')
-        context = streams[0].codec_context
-        if context is None:
-            raise VideoError('its codec is not known')
-        if (context.width or 0) * (context.height or 0) > MAX_PIXELS:
-            raise VideoError(f'its frames have {context.width} × {context.height} pixels, more '
-                             f'than {MAX_PIXELS}')
-        context.thread_count = 1  # the loader's processes share the cores
-        yield container, streams[0]
+def open_file(path: str | os.PathLike, mode: str = 'r') -> Any:
+    """A PyAV container of the file `path`, which may have a colon: it is never taken for a URL."""
+    return import_av().open('file:' + os.fspath(path), mode)
 
 
 @contextlib.contextmanager
-def _complaints(who):
+def _opened(path: str) -> Iterator[tuple[Any, Any]]:
+    """(container, its first video stream); what goes wrong in here is a `VideoError`."""
+    errors = (import_av().error.FFmpegError, OSError, IndexError, ValueError, EOFError)
+    try:
+        with open_file(path) as container:
+            streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+            if not streams:
+                raise VideoError('it holds no video stream')
+            context = streams[0].codec_context
+            if context is None:
+                raise VideoError('its codec is not known')
+            if (context.width or 0) * (context.height or 0) > MAX_PIXELS:
+                raise VideoError(f'its frames have {context.width} × {context.height} pixels, more '
+                                 f'than {MAX_PIXELS}')
+            context.thread_count = 1  # the loader's processes share the cores
+            yield container, streams[0]
+    except errors as error:
+        reason = getattr(error, 'strerror', None) or str(error)
+        raise VideoError(f'it cannot be decoded ({reason})') from error
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the picture on a piece of music; PyAV before 14 does not say."""
+    disposition = getattr(stream, 'disposition', None) or 0
+    return bool(getattr(disposition, 'value', disposition) & _ATTACHED_PICTURE)
+
+
+@contextlib.contextmanager
+def _complaints(who: str) -> Iterator[list[str]]:
     """A list that on leaving holds what FFmpeg's part `who` found wrong in here, one line each.
 
     Demuxers go on after damage and raise nothing; decoders conceal it, that is, invent pixels.
     """
-    logging, said = _import_av().logging, []
+    said: list[str] = []
+    logging = import_av().logging
     level, skips = logging.get_level(), logging.get_skip_repeated()
     logging.set_level(logging.INFO)
     logging.set_skip_repeated(False)
@@ -253,44 +289,38 @@ def _complaints(who):
                 if name == who and (severity <= logging.ERROR or text.startswith('concealing')))
 
 
-def _is_cover(stream):
-    """Whether a stream is the picture on a piece of music."""
-    return bool(int(getattr(stream, 'disposition', 0)) & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
-
-
 # ---- the index
 
-def _index(path):
+def _index(path: str) -> Index:
     """The `Index` of a file; `VideoError` for one that cannot be read to its end."""
     with _opened(path) as (container, stream):
-        times, first = [], None
+        shown: list[int] = []
+        keys: list[int] = []
+        first = None
         with _complaints(container.format.name) as complaints:
             for packet in container.demux(stream):
-                if packet.size == 0 or packet.is_discard:  # the end, or cut away by an edit list
+                if packet.size == 0:  # the end
                     continue
                 if packet.is_corrupt:
-                    raise VideoError(f'it is truncated, or damaged, after {len(times)} frames')
-                times.append((packet.pts, packet.is_keyframe))
-                first = packet.pts if first is None and packet.is_keyframe else first
+                    raise VideoError(f'it is truncated, or damaged, after {len(shown)} frames')
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+                    first = packet.pts if first is None else first
+                if not packet.is_discard:  # cut away by an edit list, but others may refer to it
+                    shown.append(packet.pts)
         if complaints:
             raise VideoError(f'it is truncated, or damaged ({complaints[0]})')
         counted = bool(COUNTED_FORMATS & set(container.format.name.split(','))) or (
             stream.codec_context.name in COUNTED_CODECS)
-    known = [time for time, _ in times]
-    if counted or None in known or len(set(known)) < len(known) or first is None:
-        return Index(True, tuple(range(_count(path))), ())
+    if counted or first is None or None in shown + keys or len(set(shown)) < len(shown):
+        with _opened(path) as (container, stream):
+            return Index(True, tuple(range(sum(1 for _ in _frames(container, stream)))), ())
     # What is shown before the first key frame refers to frames that are not there.
-    return Index(False, tuple(sorted(time for time in known if time >= first)),
-                 tuple(sorted(time for time, is_key in times if is_key and time >= first)))
+    return Index(False, *(tuple(sorted(time for time in times if time >= first))
+                          for times in (shown, keys)))
 
 
-def _count(path):
-    """How many frames come out of the decoder."""
-    with _opened(path) as (container, stream):
-        return sum(1 for _ in _frames(container, stream))
-
-
-def _cached_index(path, cache):
+def _cached_index(path: str, cache: str | os.PathLike) -> Index:
     """The `Index` of a file, from the cache where the file is the one it was made of."""
     try:
         status = os.stat(path)
@@ -303,15 +333,14 @@ def _cached_index(path, cache):
     kept = os.path.join(cache, name[:2], name + '.idx')
     index = _load(kept)
     if index is None:
-        with _reading(path):
-            index = _index(path)
+        index = _index(path)
         if not index.times:
             raise VideoError('it holds no frame that can be decoded')
         _save(index, kept)
     return index
 
 
-def _load(kept):
+def _load(kept: str) -> Index | None:
     """An `Index` from its file, or None where there is none, or a damaged one."""
     try:
         with open(kept, 'rb') as file:
@@ -325,7 +354,7 @@ def _load(kept):
     return Index(bool(values[1]), tuple(values[3:3 + values[2]]), tuple(values[3 + values[2]:]))
 
 
-def _save(index, kept):
+def _save(index: Index, kept: str) -> None:
     """Keep an `Index`; a cache that cannot be written, as on a read-only disk, is done without."""
     content = np.array(
         [_MAGIC, index.counted, len(index.times), *index.times, *index.keys], '<i8').tobytes()
