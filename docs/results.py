@@ -1,49 +1,28 @@
 #!/usr/bin/env python
-"""Write results.md: results.md.in, with tables from the CSV files that the benchmarks keep in its
-{places}.
+"""Write results.md: results.md.in, with tables from the CSV files of benchmarks and proofs where it
+has braces.
 
     python docs/results.py
 
 A test holds the page to the files: after a benchmark, run this and commit what it writes.
 """
-import csv
+import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-FOLDERS = [DOCS.parent / name for name in ('benchmarks', 'proofs')]
+sys.path.append(str(DOCS.parent / 'benchmarks'))
+
+from bench import read_rows  # noqa: E402
+from tables import figure, table  # noqa: E402
+
 CROSSED = {'forward_ms': 'time, forward', 'step_ms': 'time, forward and backward',
            'step_mb': 'memory, forward and backward'}
 
 
 def rows(name):
     """The rows of a CSV file of benchmarks/ or proofs/, as dicts."""
-    path = next(path for folder in FOLDERS for path in folder.glob(f'{name}.csv'))
-    with open(path, newline='', encoding='utf-8') as file:
-        return list(csv.DictReader(file))
-
-
-def table(found, columns):
-    """Markdown of rows; `columns` are pairs of a title, and of a field or a function of the row."""
-    lines = [[title for title, _ in columns], ['---'] * len(columns)]
-    lines += [[field(row) if callable(field) else row[field] for _, field in columns]
-              for row in found]
-    return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
-
-
-def spread(name):
-    """Of a row: a median with its lowest and highest."""
-    return lambda row: '{} ({}–{})'.format(*(figure(row[key]) for key in
-                                             (name, f'{name}_lowest', f'{name}_highest')))
-
-
-def figure(text):
-    """Three digits that count, and no exponent."""
-    return f'{float(text):.3g}' if abs(float(text)) < 100 else f'{float(text):.0f}'
-
-
-def millions(name):
-    """Of a row: a number in 10⁶."""
-    return lambda row: figure(float(row[name]) / 1e6)
+    (path,) = DOCS.parent.glob(f'[bp]*/{name}.csv')
+    return read_rows(path)
 
 
 def peers():
@@ -52,24 +31,24 @@ def peers():
     for row in rows('peers'):
         if row['task'] != 'sgemm':
             found.setdefault(row['engine'], {})[f'{row["task"]} {row["batch"]}'] = row
-    tasks = ('inference 1', 'inference 8', 'training 8')
 
     def cell(task):
         return lambda engine: ('–' if task not in found[engine] else '{} ({}×, {:.0%})'.format(
             figure(found[engine][task]['images_per_s']), found[engine][task]['ratio_to_ours'],
             float(found[engine][task]['share_of_peak'])))
 
-    return table(
-        found, [('engine', str), *((f'{task}: images/s (× ours, of the peak)', cell(task))
-                                   for task in tasks),
-                ('logits differ by', lambda engine: found[engine]['inference 8']['logits_differ'])])
+    return table(found, [
+        ('engine', str), *((f'{task}: images/s (× ours, of the peak)', cell(task))
+                           for task in ('inference 1', 'inference 8', 'training 8')),
+        ('logits differ by', lambda engine: found[engine]['inference 8']['logits_differ'])])
 
 
 def peak():
     """The best round of a float32 product, of which `share_of_peak` is."""
     best = max((row for row in rows('peers') if row['task'] == 'sgemm'),
                key=lambda row: float(row['gflop_per_s']))
-    return f'{float(best["gflop_per_s"]) / float(best["share_of_peak"]):.0f} GFLOP/s by {best["engine"]}'
+    rate = float(best['gflop_per_s']) / float(best['share_of_peak'])
+    return f'{rate:.0f} GFLOP/s by {best["engine"]}'
 
 
 def fuzz():
@@ -80,41 +59,26 @@ def fuzz():
         total['kinds'] += 1
         for name in ('files', 'refused', 'accepted', 'exception', 'crash', 'hang', 'memory'):
             total[name] = total.get(name, 0) + int(row[name])
-    counts = {
-        'kinds of damage': 'kinds', 'mutated': 'files', 'refused': 'refused',
-        'accepted': 'accepted', 'exceptions': 'exception', 'crashes': 'crash',
-        'hangs over 1 s': 'hang', 'out of '
-        'memory': 'memory'
-    }
+    counts = {'kinds of damage': 'kinds', 'mutated': 'files', 'refused': 'refused',
+              'accepted': 'accepted', 'exceptions': 'exception', 'crashes': 'crash',
+              'hangs over 1 s': 'hang', 'out of memory': 'memory'}
     return table(found, [('files', str), *((title, lambda kind, name=name: f'{found[kind][name]:,}')
                                            for title, name in counts.items())])
 
 
 def page():
     """The whole page."""
-    text = (DOCS / 'results.md.in').read_text(encoding='utf-8')
-    return text.format(
-        export_zoo=table(rows('export_zoo'),
-                         [('network', 'network'), ('input', 'input'), ('folded', 'folded'),
-                          ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
-                          ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]), forms=table(
-                              rows('forms'), [(name, name) for name in rows('forms')[0]]),
-        peers=peers(), peak=peak(), fuzz=fuzz(), compare_zoo=table(
-            rows('compare_zoo'), [('network', 'network'), ('of', 'family'), ('input', 'input'),
-                                  ('parameters, M', millions('parameters')),
-                                  ('FLOPs, G', lambda row: figure(float(row['flops']) / 1e9)),
-                                  ('latency, ms', spread('latency_ms')),
-                                  ('per second', spread('throughput')),
-                                  ('training, per second', spread('training')),
-                                  ('memory, MB', millions('peak_inference_bytes')),
-                                  ('in training', millions('peak_training_bytes')),
-                                  ('file, MB', millions('file_bytes')),
-                                  ('published top-1', 'published_top1')]),
-        crossover=table(
-            rows('block_crossover'),
-            [('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
-             ('predicted', 'predicted_positions'),
-             ('measured', lambda row: row['measured_positions'] or 'Eq. 6 cheaper at all sizes')]))
+    return (DOCS / 'results.md.in').read_text(encoding='utf-8').format(
+        export_zoo=table(rows('export_zoo'), [
+            ('network', 'network'), ('input', 'input'), ('folded', 'folded'),
+            ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
+            ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]),
+        forms=table(rows('forms'), [(name, name) for name in rows('forms')[0]]),
+        peers=peers(), peak=peak(), fuzz=fuzz(),
+        crossover=table(rows('block_crossover'), [
+            ('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
+            ('predicted', 'predicted_positions'),
+            ('measured', lambda row: row['measured_positions'] or 'Eq. 6 cheaper at all sizes')]))
 
 
 if __name__ == '__main__':

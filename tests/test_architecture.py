@@ -26,9 +26,6 @@ ALLOWED = {
                          }, 'launch': {'backend', 'errors', 'files', 'flags', 'machine'}, 'train': {
                              'backend', 'cost', 'data', 'deploy', 'errors', 'files', 'flags',
                              'launch', 'machine', 'models', 'run', 'scoring', 'visualization'
-                         }, 'compare': {
-                             'backend', 'cli', 'cost', 'data', 'errors', 'files', 'formats',
-                             'machine', 'models', 'paper', 'scoring'
                          },
 }
 
@@ -36,11 +33,6 @@ ALLOWED = {
 LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
-    ('gluon_a2/compare/picture.py', 'matplotlib.backends.backend_agg'),
-    ('gluon_a2/compare/picture.py', 'matplotlib.figure'),
-    ('gluon_a2/compare/picture.py', 'matplotlib.lines'),
-    ('gluon_a2/compare/weights.py', 'gluoncv.model_zoo'),
-    ('gluon_a2/compare/worker.py', 'gluoncv.model_zoo'),
     ('gluon_a2/data/photos.py', 'sklearn.datasets'),
     # ONNX Runtime needs no MXNet, and the reverse
     ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),
@@ -73,9 +65,9 @@ LOCAL = {
     ('gluon_a2/visualization/sheet.py', 'matplotlib.backends.backend_agg'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib.colors'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib.figure'),
-    # slow to import; only when a curve is drawn
-    ('gluon_a2/visualization/plots.py', 'matplotlib.backends.backend_agg'),
-    ('gluon_a2/visualization/plots.py', 'matplotlib.figure'),
+    # slow to import; only when a picture is drawn
+    ('gluon_a2/visualization/figure.py', 'matplotlib.backends.backend_agg'),
+    ('gluon_a2/visualization/figure.py', 'matplotlib.figure'),
 }
 
 
@@ -150,7 +142,8 @@ def test_mxnet_is_imported_in_one_place():
 
 
 def test_nothing_imports_the_scripts():
-    names = {path.stem for path in SCRIPTS} | {'scripts', 'symbols', 'tests', 'benchmarks', 'docs'}
+    names = {path.stem for path in SCRIPTS} | {'scripts', 'symbols', 'tests', 'benchmarks',
+                                               'proofs', 'docs'}
     for path in SOURCES + SCRIPTS:
         wrong = [name for name, _ in modules(path) if name.split('.')[0] in names]
         assert wrong == [], f'{path.relative_to(ROOT)} imports {wrong}'
@@ -172,7 +165,7 @@ def imported(statement):
 
 @pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.scoring.metrics',
                                     'gluon_a2.data.prepare', 'gluon_a2.run.recipes', 'gluon_a2.formats.params',
-                                    'gluon_a2.deploy', 'gluon_a2.compare.preprocess'])
+                                    'gluon_a2.deploy'])
 def test_what_works_without_mxnet_does_not_import_it(module):
     assert not {'mxnet', 'gluoncv', 'sklearn', 'matplotlib'} & imported(f'import {module}')
 

@@ -1,6 +1,7 @@
 """docs/results.md is what the CSV files say, and pages and pictures that it names are there."""
 from pathlib import Path
 
+import tables
 from loading import load
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
@@ -12,10 +13,11 @@ def test_the_page_is_what_the_files_say():
 
 
 def test_cells_by_hand():
-    row = {'a': '12345.6', 'a_lowest': '0.012345', 'a_highest': '99.96'}
-    assert RESULTS.spread('a')(row) == '12346 (0.0123–100)'
-    assert RESULTS.table([row], [('A', 'a'), ('M', RESULTS.millions('a'))]) == (
-        '| A | M |\n| --- | --- |\n| 12345.6 | 0.0123 |')
+    row = {'a': '12345.6', 'a_lowest': '0.012345', 'a_highest': '99.96', 'b': None, 'c': 77.0}
+    assert tables.spread('a')(row) == '12346 (0.0123–100)'
+    columns = [('A', 'a'), ('M', tables.scaled('a', 1e6, '.3g')), ('B', 'b'), ('C', 'c')]
+    assert tables.table([row], columns) == (
+        '| A | M | B | C |\n| --- | --- | --- | --- |\n| 12345.6 | 0.0123 |  | 77 |')
 
 
 def test_nothing_failed():

@@ -1,7 +1,7 @@
 """Accuracies that others published, as data. None was measured here, and none stands in a column
 with what was.
 
-`scripts/compare_zoo.py` prints them beside speeds measured in one run, each with its source. A
+`benchmarks/compare_zoo.py` prints them beside speeds measured in one run, each with its source. A
 network that is not among them has no published accuracy that is known here.
 """
 from typing import NamedTuple, Optional

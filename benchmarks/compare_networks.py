@@ -2,9 +2,12 @@
 import importlib.util
 from typing import NamedTuple, Optional, Tuple
 
-from ..errors import UserError, install_extra
-from ..models.table import ZOO
-from .preprocess import GLUONCV, OURS
+import bench  # noqa: F401 (it makes gluon_a2 importable)
+
+from gluon_a2.errors import UserError, install_extra
+from gluon_a2.models.table import ZOO
+
+OURS, GLUONCV = 'gluon_a2', 'GluonCV'
 
 
 class Network(NamedTuple):
@@ -31,10 +34,8 @@ _IMAGES = ('resnet18_v1b', 'resnet50_v1b', 'resnet50_v2', 'resnet152_v1b', 'se_r
 
 # The clips that GluonCV's published accuracies are of. Tables 5 and 6 of the paper count I3D at 64
 # frames and R(2+1)D at 32, so the multiply-adds there are others.
-_VIDEOS = {
-    'c3d': (16, 112, 112), 'i3d_inceptionv1': (32, 224, 224), 'r2plus1d_resnet34': (16, 112, 112),
-    'i3d_nl5_resnet50_v1': (32, 224, 224)
-}
+_VIDEOS = {'c3d': (16, 112, 112), 'i3d_inceptionv1': (32, 224, 224),
+           'r2plus1d_resnet34': (16, 112, 112), 'i3d_nl5_resnet50_v1': (32, 224, 224)}
 
 NETWORKS = {network.name: network for network in (
     *(Network(row.name, OURS, row.input_size, row.classes) for row in ZOO.values()),
@@ -49,26 +50,20 @@ VIDEO = ('resnet50_3d', 'a2_resnet50_3d', 'nl_resnet50_3d', *_VIDEOS)
 
 
 def choose(names, input_size=None):
-    """The `Network` of each name, in any case and once, images of side `input_size` where given.
+    """The `Network` of each name, in any case and once; images with side `input_size`, if given.
 
     UserError for a name that is not there (it lists all) and for GluonCV's where that is not
     installed.
     """
-    unknown = [name for name in names if name.lower() not in NETWORKS]
+    names = dict.fromkeys(name.lower() for name in names)
+    unknown = [name for name in names if name not in NETWORKS]
     if unknown:
         raise UserError(f'unknown network {unknown[0]!r}: choose from '
                         f'{", ".join(sorted(NETWORKS))}')
-    chosen = [NETWORKS[name] for name in dict.fromkeys(name.lower() for name in names)]
+    chosen = [NETWORKS[name] for name in names]
     foreign = [network.name for network in chosen if network.family == GLUONCV]
     if foreign and importlib.util.find_spec('gluoncv') is None:
         raise UserError(f'{foreign[0]} comes from GluonCV, which is not installed: '
-                        f'{install_extra("zoo")}, or leave it out (--networks)')
-    if input_size is None:
-        return chosen
-    if input_size < 32:
-        raise UserError('--input-size must be 32 or more, the total stride of most networks, not '
-                        f'{input_size}')
-    return [
-        network if network.frames else network._replace(input_size=(input_size, ) * 2)
-        for network in chosen
-    ]
+                        f'{install_extra("zoo")}, or leave it out (`networks`)')
+    return [network if network.frames or input_size is None
+            else network._replace(input_size=(input_size, input_size)) for network in chosen]
