@@ -133,6 +133,9 @@ def _about_file(error: Any) -> str:
         if error.filename is None:
             _close_stdout()  # it may be what is full
         return LIMITS[error.errno].format(error.filename or 'a file')
+    if 'temporary directory' in str(error):  # Python's and Matplotlib's words
+        return ('no folder for temporary files can be written: set TMPDIR to one that can, and '
+                'MPLCONFIGDIR for Matplotlib')
     if error.filename is None:
         return ''
     return f'{error.filename} cannot be used: {error.strerror}; choose another path'
@@ -147,7 +150,7 @@ def _about_module(error: Any) -> str:
     root = Path(__file__).resolve().parents[1]
     python = root / '.venv' / 'bin' / 'python'
     way_out = (f'run this with {python}' if python.exists() and Path(sys.prefix) != root / '.venv'
-               else f'run make demo in {root}, which makes an environment with all that is needed')
+               else f'run make doctor in {root}, which makes an environment that has it')
     return f'{name} is not installed for {sys.executable}: {way_out}'
 
 

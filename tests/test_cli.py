@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
     (OSError(errno.EMFILE, 'Too many open files'),
      'error: this process may not open as many files as it needs: raise the limit (ulimit -n '
      '4096), or use fewer data workers (-j)\n'),
+    (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+     'error: no folder for temporary files can be written: set TMPDIR to one that can, and '
+     'MPLCONFIGDIR for Matplotlib\n'),
     (OSError(errno.EFBIG, 'File too large', 'run/x'),
      'error: run/x is larger than this process may write: raise the limit (ulimit -f '
      'unlimited)\n')])
@@ -159,7 +162,7 @@ def script(tmp_path, body):
     """A command that runs `body` as the main of a script."""
     path = tmp_path / 'script.py'
     lines = [f'import sys; sys.path.insert(0, {str(ROOT)!r})', 'from gluon_a2 import cli',
-             '@cli.entry', 'def main(argv=None):', *('    ' + line for line in body.splitlines()), 'main()']
+             '@cli.entry', 'def main(argv=None):', *(f'    {line}' for line in body.splitlines()), 'main()']
     path.write_text('\n'.join(lines), encoding='utf-8')
     return f'exec {sys.executable} {path}'
 
