@@ -29,7 +29,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from gluon_a2.cli import entry, parser, show_table  # noqa: E402
 from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.launch import launcher as launch  # noqa: E402
+from gluon_a2.launch.launcher import launch  # noqa: E402
+from gluon_a2.launch.options import Processes  # noqa: E402
+from gluon_a2.machine.ranks import launch_id  # noqa: E402
 from gluon_a2.machine.resources import cores  # noqa: E402
 
 SIZES = (1000, 10000, 100000, 8 * STATISTICS, 2000000, 8000000, 33000000, 66000000, 4 * GRADIENTS)
@@ -64,9 +66,8 @@ def child(folder, repeats):
 
 def run(ranks, repeats):
     """A row for each time that a launch took."""
-    given = {**dict.fromkeys(launch.FLAGS), 'num_proc': ranks, 'max_restarts': 0}
     with tempfile.TemporaryDirectory() as folder:
-        code = launch.launch(given, [__file__, '--repeats', str(repeats)], folder)
+        code = launch(Processes(ranks), __file__, ['--repeats', str(repeats)], folder)
         if code:
             raise UserError(f'{ranks} ranks ended with exit code {code}')
         return [{'ranks': ranks, 'bytes': size, 'repeat': repeat, 'seconds': round(seconds, 6)}
@@ -125,7 +126,7 @@ def main(argv=None):
     given = flags.parse_args(argv)
     if given.rounds < 1 or given.repeats < 2:
         raise UserError('--rounds must be 1 or more, and --repeats 2 or more')
-    if 'GLUON_A2_LAUNCH' in os.environ:
+    if launch_id():
         child(Path(given.save_dir), given.repeats)
     else:
         os.environ.setdefault('OMP_NUM_THREADS', '1')

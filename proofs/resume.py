@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.files import sha256
-from gluon_a2.launch.launcher import PREEMPTED
+from gluon_a2.machine.ranks import PREEMPTED
 
 EPOCHS, STEPS = 2, 4
 TOLERANCE = 1e-6

@@ -14,15 +14,17 @@ import pytest
 from test_launch_watchdog import TOY, assert_all_gone, of_job, wait_for
 
 from gluon_a2.errors import UserError
-from gluon_a2.launch import launcher as launch
+from gluon_a2.flags import add_flags, from_args
+from gluon_a2.launch import launcher, process
+from gluon_a2.launch.options import Processes, is_local
 
 ROOT = TOY.parents[1]
 
 
 def flags(*given):
     parser = ArgumentParser(allow_abbrev=False)
-    launch.add_flags(parser)
-    return vars(parser.parse_args([str(flag) for flag in given]))
+    add_flags(parser, Processes)
+    return from_args(Processes, parser.parse_args([str(flag) for flag in given]))
 
 
 def environment(folder):
@@ -37,7 +39,7 @@ def popen(folder, *given, script=TOY):
     return subprocess.Popen(
         [sys.executable, str(script), '--save-dir',
          str(folder), *map(str, given)], cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, encoding='utf-8')
+        stderr=subprocess.STDOUT, encoding='utf-8', start_new_session=True)
 
 
 def run(folder, *given, script=TOY):
@@ -54,65 +56,58 @@ def starts(folder):
 
 # ---- what is asked for
 
-def test_the_names_of_the_flags():
-    assert set(flags()) == set(launch.FLAGS)
-
-
 def test_who_is_a_launcher():
-    assert not launch.is_launcher(flags(), {})
-    assert not launch.is_launcher(flags(), {'HOROVOD_RANK': '0'})
-    assert launch.is_launcher(flags('-np', 2), {})
-    assert launch.is_launcher(flags('--max-restarts', 1), {})
+    assert not flags().is_launcher({})
+    assert not flags().is_launcher({'HOROVOD_RANK': '0'})
+    assert flags('-np', 2).is_launcher({})
+    assert flags('--max-restarts', 1).is_launcher({})
 
 
 @pytest.mark.parametrize('given, environ, reason', [
-    (['-np', 0], {}, '--num-proc must be 1 or more, not 0'),
-    (['--max-restarts', -1], {}, '--max-restarts must be 0 or more, not -1'),
-    (['-H', 'a:2'], {}, '--hosts is for several processes: say how many with -np'),
-    (['-np', 2], {'HOROVOD_RANK': '0'}, r'already started by a launcher \(HOROVOD_RANK is set\): leave out -np'),
+    (['-np', 0], {}, '`num_proc` must be 1 or more, not 0'),
+    (['--max-restarts', -1], {}, '`max_restarts` must be 0 or more, not -1'),
+    (['-H', 'a:2'], {}, '`hosts` is for several processes: say how many with `num_proc`'),
+    (['-np', 2], {'HOROVOD_RANK': '0'},
+     r'already started by a launcher \(HOROVOD_RANK is set\): leave out `num_proc`'),
     (['--max-restarts', 2], {'OMPI_COMM_WORLD_RANK': '0'}, 'already started by a launcher'),
 ])
 def test_flags_that_make_no_sense(given, environ, reason):
     with pytest.raises(UserError, match=reason):
-        launch.is_launcher(flags(*given), environ)
+        flags(*given).is_launcher(environ)
 
 
 @pytest.mark.parametrize('given, reason', [
-    (['-H', 'a'], "'a' is no host with its number of processes; --hosts: HOST:SLOTS"),
+    (['-H', 'a'], "'a' is no host with its number of processes; `hosts`: HOST:SLOTS"),
     (['-H', 'a:0,b:9'], "'a:0' is no host"),
     (['-H', 'a:3,a:4'], 'a host is named twice'),
-    (['-H', 'a:3,b:3'], '-np 7 asks for more ranks than the 6 slots'),
-    (['--hostfile', '/no/such/file'], '--hostfile /no/such/file cannot be read'),
-    (['--hostfile', 'x', '-H', 'a:7'], '--hosts and --hostfile exclude each other'),
+    (['-H', 'a:3,b:3'], '`num_proc` 7 asks for more ranks than the 6 slots'),
+    (['--hostfile', '/no/such/file'], '`hostfile` /no/such/file cannot be read'),
+    (['--hostfile', 'x', '-H', 'a:7'], '`hosts` and `hostfile` exclude each other'),
 ])
 def test_hosts_that_cannot_be(given, reason):
     with pytest.raises(UserError, match=reason):
-        launch.read_hosts(flags('-np', 7, *given))
+        flags('-np', 7, *given).read_hosts()
 
 
 def test_hosts(tmp_path):
-    assert launch.read_hosts(flags('-np', 3)) == [('localhost', 3)]
-    assert launch.read_hosts(flags('-np', 3, '-H', 'n-1.x:2,10.0.0.2:5')) == [('n-1.x', 2),
-                                                                              ('10.0.0.2', 5)]
+    assert flags('-np', 3).read_hosts() == [('localhost', 3)]
+    assert flags('-np', 3, '-H', 'n-1.x:2,10.0.0.2:5').read_hosts() == [('n-1.x', 2),
+                                                                        ('10.0.0.2', 5)]
     file = tmp_path / 'hosts'
     file.write_text('# ours\nn1 slots=2\n\nn2   slots = 3  # the big one\n')
-    assert launch.read_hosts(flags('-np', 5, '--hostfile', file)) == [('n1', 2), ('n2', 3)]
+    assert flags('-np', 5, '--hostfile', file).read_hosts() == [('n1', 2), ('n2', 3)]
     file.write_text('n1 8\n')
     with pytest.raises(UserError, match="'n1 8' is no host .*hosts: \"HOST slots=SLOTS\" is "
                                         "expected"):
-        launch.read_hosts(flags('-np', 5, '--hostfile', file))
+        flags('-np', 5, '--hostfile', file).read_hosts()
     assert [
-        launch.is_local(host) for host in ('localhost', '127.0.0.1', socket.gethostname(), 'other')
+        is_local(host) for host in ('localhost', '127.0.0.1', socket.gethostname(), 'other')
     ] == [True, True, True, False]
 
 
 def test_the_command_of_a_rank(tmp_path):
-    argv = [
-        's.py', '--epochs', '3', '-np', '4', '--lr=-1', '-H', 'a:4', '--save-dir=old', '-j', '2',
-        '--overwrite', '--max-restarts', '2', '--rec-train', 'a b', '--seed', '-5'
-    ]
-    job = launch.Job(flags('-np', 4), argv, tmp_path)
     rest = ['--epochs', '3', '--lr=-1', '-j', '2', '--rec-train', 'a b', '--seed', '-5']
+    job = launcher.Job(flags('-np', 4), 's.py', rest, tmp_path, overwrite=True)
     first = [sys.executable, 's.py', *rest, '--overwrite', '--save-dir', str(tmp_path)]
     assert job.command() == job.command(again=True) == first
     (tmp_path / 'run.json').write_text('{"launch": "another"}')
@@ -123,15 +118,15 @@ def test_the_command_of_a_rank(tmp_path):
         str(tmp_path)
     ]
     assert job.command() == first
+    assert '--resume' in launcher.Job(flags(), 's.py', rest, tmp_path, resume=True).command()
 
 
 def test_a_remote_line_survives_the_shell(tmp_path):
     program = 'import json, os, sys; print(json.dumps([sys.argv[1:], os.environ["MXNET_X"], "HOME" in os.environ]))'
-    line = launch._remote_line([sys.executable, '-c', program, "it's", 'a $b "c"'],
-                               {'MXNET_X': "x'y "
-                                "z", 'HOME': 'h'})
-    said = subprocess.run(['env', '-i', 'sh', '-c', line], stdout=subprocess.PIPE,
-                          check=True).stdout
+    command = [sys.executable, '-c', program, "it's", 'a $b "c"']
+    line = process.remote_command('env -i sh -c', 'host', command,
+                                  {'MXNET_X': "x'y z", 'HOME': 'h'})
+    said = subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout
     assert json.loads(said) == [["it's", 'a $b "c"'], "x'y z", False]
 
 
@@ -181,27 +176,38 @@ def test_exit_codes_of_several(tmp_path, horovod, fault, expected):
     assert code == expected, said
 
 
-def test_a_request_to_stop(tmp_path, horovod):
-    """SIGTERM to the launcher: the ranks agree on it, save, and end with 75; that is no fault."""
+@pytest.mark.parametrize('whom', ['launcher', 'group', 'all'])
+def test_a_request_to_stop(tmp_path, horovod, whom):
+    """SIGTERM: the ranks agree on it, save, and end with 75; that is no fault. `timeout` signals
+    its child and then the child's group, and a scheduler signals every process of the job."""
     with popen(tmp_path, '-np', 2, '--steps', 1000, '--max-restarts', 2) as process:
         wait_for(tmp_path, 'step-2')
         process.terminate()
+        if whom == 'group':
+            time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGTERM)
+        for pid in of_job(tmp_path) if whom == 'all' else ():
+            os.kill(pid, signal.SIGTERM)
         said = process.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
     assert (process.returncode, said) == (75, '')
     assert len(starts(tmp_path)) == 2
 
 
-@pytest.mark.parametrize('signals, code', [((signal.SIGINT,), 130), ((signal.SIGTERM, signal.SIGTERM), 143)])
-def test_an_end_at_once(tmp_path, horovod, signals, code):
+@pytest.mark.parametrize('number, times, code, said', [
+    (signal.SIGINT, 1, 130, 'interrupted: --resume with --save-dir {} goes on from the last '
+                            'checkpoint\n'),
+    (signal.SIGTERM, 2, 143, ''),
+])
+def test_an_end_at_once(tmp_path, horovod, number, times, code, said):
     with popen(tmp_path, '-np', 2, '--fault', 'hang', '--timeout', 20) as process:
         wait_for(tmp_path, 'step-3')
-        for number in signals:
+        for _ in range(times):
             process.send_signal(number)
-            time.sleep(0.3)
-        process.communicate(timeout=10)
+            time.sleep(launcher.TOGETHER + 0.5)
+        heard = process.communicate(timeout=10)[0]
     assert_all_gone(tmp_path)
-    assert process.returncode == code
+    assert (process.returncode, heard) == (code, said.format(tmp_path))
 
 
 @pytest.mark.parametrize('ranks', [1, 2])
@@ -249,13 +255,16 @@ def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
 ALLREDUCE = '''
     import os, sys
     sys.path.insert(0, {root!r})
-    from gluon_a2.launch import launcher as launch
-    if 'GLUON_A2_LAUNCH' not in os.environ:
+    from gluon_a2.machine.ranks import launch_id
+    if not launch_id():
         from argparse import ArgumentParser
+        from gluon_a2.flags import add_flags, from_args
+        from gluon_a2.launch.launcher import launch
+        from gluon_a2.launch.options import Processes
         parser = ArgumentParser()
-        launch.add_flags(parser)
-        given = vars(parser.parse_known_args()[0])
-        sys.exit(launch.launch(given, sys.argv, {folder!r}))
+        add_flags(parser, Processes)
+        given = from_args(Processes, parser.parse_known_args()[0])
+        sys.exit(launch(given, sys.argv[0], [], {folder!r}))
     from gluon_a2.backend import mx
     import horovod.mxnet as hvd
     hvd.init()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
-from gluon_a2.launch import launcher as launch
+from gluon_a2.machine.ranks import PREEMPTED
 from gluon_a2.run import checkpoint
 from gluon_a2.train.distributed import Group, name_ranks
 
@@ -152,7 +152,7 @@ def test_every_share_of_every_step_visits_each_sample_once():
 def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, alone, before, after):
     step = 2 + before  # in the first or the second epoch
     _, err = run(tmp_path / 'run', images, before, '--accumulate', 4 // before, '--max-restarts', 1,
-                 fault=f'{before - 1} {step} SIGTERM', code=launch.PREEMPTED)
+                 fault=f'{before - 1} {step} SIGTERM', code=PREEMPTED)
     assert f'stopped on request at step {step + 1}' in err
     assert newest(tmp_path / 'run').state['at']['step'] == step + 1
     run(tmp_path / 'run', images, after, '--accumulate', 4 // after, '--resume')

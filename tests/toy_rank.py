@@ -3,36 +3,40 @@ is asked for.
 
 It is also a launcher, as the training script is: python tests/toy_rank.py -np 2 --save-dir FOLDER …
 """
-import argparse
+import dataclasses
 import json
 import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gluon_a2.cli import entry
-from gluon_a2.launch import launcher as launch
-from gluon_a2.launch import watchdog
+from gluon_a2.cli import entry, parser
+from gluon_a2.flags import REQUIRED, add_flags, from_args, option, to_args
+from gluon_a2.launch.launcher import launch
+from gluon_a2.launch.options import Processes
+from gluon_a2.launch.watchdog import Heart
+from gluon_a2.machine import ranks
 
 
-def arguments(argv):
-    flags = argparse.ArgumentParser(allow_abbrev=False)
-    launch.add_flags(flags)
-    flags.add_argument('--save-dir', required=True)
-    flags.add_argument('--resume', action='store_true')
-    flags.add_argument('--overwrite', action='store_true')
-    flags.add_argument('--timeout', type=float, default=1.5)
-    flags.add_argument('--steps', type=int, default=10)
-    flags.add_argument('--fault', default='none')
-    flags.add_argument('--at-rank', type=int, default=0)
-    flags.add_argument('--at-step', type=int, default=3)
-    flags.add_argument('--until', type=int, default=1, help='starts of the job that have the fault')
-    flags.add_argument('--foreign', action='store_true', help='run.json is of another launch')
-    flags.add_argument('--no-heart', action='store_true')
-    return flags.parse_args(argv)
+@dataclass(frozen=True)
+class Given:
+    """What a rank is to do."""
+
+    save_dir: str = option(REQUIRED, 'run folder')
+    resume: bool = option(False, 'set by the launcher')
+    overwrite: bool = option(False, 'passed on by the launcher')
+    timeout: float = option(1.5, 'of the watchdog, s')
+    steps: int = option(10, 'steps to take')
+    fault: str = option('none', 'what goes wrong')
+    at_rank: int = option(0, 'where it goes wrong')
+    at_step: int = option(3, 'when it goes wrong')
+    until: int = option(1, 'starts of the job that have the fault')
+    foreign: bool = option(False, 'run.json is of another launch')
+    no_heart: bool = option(False, 'only end, with the exit code that is the fault')
 
 
 class Toy:
@@ -40,8 +44,7 @@ class Toy:
 
     def __init__(self, given):
         self.given = given
-        self.rank, self.size = (int(os.environ.get(f'HOROVOD_{name}', number)) for name, number in
-                                (('RANK', 0), ('SIZE', 1)))
+        self.rank, self.size = ranks.rank(), ranks.ranks()
         self.folder = Path(given.save_dir)
         self.meet = self.folder / f'meet-{os.environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT", 0)}'
         self.meet.mkdir(parents=True, exist_ok=True)
@@ -70,12 +73,12 @@ class Toy:
 
     def run(self):
         if self.rank == 0 and not self.given.resume:
-            made_by = 'somebody' if self.given.foreign else os.environ.get('GLUON_A2_LAUNCH')
+            made_by = 'somebody' if self.given.foreign else ranks.launch_id()
             (self.folder / 'run.json').write_text(json.dumps({'launch': made_by}))
         self.gather('ready')
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-        heart = watchdog.Heart(self.rank, self.size, self.given.timeout, self.given.save_dir)
+        heart = Heart(self.rank, self.size, self.given.timeout, self.given.save_dir)
         heart.join(self.address(heart))
         with heart:
             for step in range(self.given.steps):
@@ -85,7 +88,7 @@ class Toy:
                     self.fault(heart, step)
                 if (self.meet / 'stop').exists():
                     heart.done()
-                    sys.exit(launch.PREEMPTED)
+                    sys.exit(ranks.PREEMPTED)
                 heart.waiting(step)
                 self.gather(f'step-{step}')
                 if stop and step > 3:
@@ -125,12 +128,17 @@ class Toy:
 
 @entry
 def main(argv=None):
-    given = arguments(argv)
-    flags = {name: getattr(given, name) for name in launch.FLAGS}
-    if launch.is_launcher(flags):
-        sys.exit(launch.launch(flags, sys.argv, given.save_dir))
+    flags = parser(__doc__)
+    for cls in (Processes, Given):
+        add_flags(flags, cls)
+    namespace = flags.parse_args(argv)
+    processes, given = from_args(Processes, namespace), from_args(Given, namespace)
+    if processes.is_launcher():
+        own = to_args(Given, vars(namespace), skip=('save_dir', 'resume', 'overwrite'))
+        sys.exit(launch(processes, sys.argv[0], own, given.save_dir, given.resume,
+                        given.overwrite))
     if given.fault == 'lockstep':
-        given.at_rank = int(os.environ.get('HOROVOD_RANK', 0))
+        given = dataclasses.replace(given, at_rank=ranks.rank())
     toy = Toy(given)
     if given.no_heart:
         sys.exit(int(given.fault) if toy.faulty() else 0)

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import logging
-import os
 import platform
 import shutil
 import sys
@@ -26,6 +25,7 @@ from .. import __version__
 from ..backend import mx, threads
 from ..errors import UserError
 from ..files import write_whole
+from ..machine.ranks import launch_id
 from ..visualization import plots as viz
 from . import recipes
 
@@ -199,7 +199,7 @@ class Run:
                 {
                     'recipe': recipes.to_json(recipe), 'command': sys.argv,
                     'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'), 'threads': threads()[0],
-                    'launch': os.environ.get('GLUON_A2_LAUNCH'), 'versions': versions()
+                    'launch': launch_id(), 'versions': versions()
                 }, indent=1).encode())
 
     def _check_same(self, made_by, recipe):

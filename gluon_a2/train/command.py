@@ -2,8 +2,12 @@
 import logging
 import os
 import sys
+from argparse import ArgumentParser
 
-from ..launch import launcher as launch
+from ..flags import add_flags, from_args
+from ..launch.launcher import launch
+from ..launch.options import Processes
+from ..machine import ranks
 from ..run import recipes
 
 
@@ -39,7 +43,7 @@ def add_run_flags(flags, dims, default):
         '--rank-timeout', type=float, default=20, metavar='S',
         help='seconds without a sign of life, or '
         'while all others wait, after which a rank is given up and the job ends')
-    launch.add_flags(flags)
+    add_flags(flags, Processes)
     recipes.add_flags(flags, dims)
     return run
 
@@ -47,31 +51,43 @@ def add_run_flags(flags, dims, default):
 def parse(flags, argv, dims, choose_recipe):
     """(recipe, run options, flags of the launcher) of a command line; `choose_recipe(given)` names
     the recipe where the user does not."""
-    given = vars(flags.parse_args(argv))
-    processes = {name: given.pop(name) for name in launch.FLAGS}
+    namespace = flags.parse_args(argv)
+    processes = from_args(Processes, namespace)
+    given = {name: value for name, value in vars(namespace).items()
+             if name not in Processes.__dataclass_fields__}
     fields = {
         name: given.pop(name) for name in list(given) if name in recipes.Recipe.__dataclass_fields__
     }
     if given['synthetic_data'] is not None:
         fields.setdefault('num_epochs', 1)
     name = given.pop('recipe') or choose_recipe(given)
-    ranks = processes['num_proc'] if launch.is_launcher(processes) else launch.ranks()
-    return recipes.choose(name, {**fields, 'ranks': ranks}, dims), given, processes
+    number = processes.num_proc if processes.is_launcher() else ranks.ranks()
+    return recipes.choose(name, {**fields, 'ranks': number}, dims), given, processes
 
 
 def run(argv, recipe, given, processes, train):
     """Start the ranks, or be one: read or `train(recipe, options)`, and print what that says on the
     first rank."""
-    if launch.is_launcher(processes):
-        save_dir = given['save_dir'] or str(recipes.default_folder(recipe))
-        sys.exit(
-            launch.launch(processes, sys.argv if argv is None else [sys.argv[0], *argv], save_dir))
+    if processes.is_launcher():
+        save_dir = given['save_dir'] or recipes.default_folder(recipe)
+        sys.exit(launch(processes, sys.argv[0], _for_ranks(sys.argv[1:] if argv is None else argv),
+                        save_dir, given['resume'], given['overwrite']))
     os.environ.update(recipes.environment(recipe))
     logging.basicConfig(format='%(message)s')
     samples = given.pop('test_io')
     told = train(recipe, given) if samples is None else _read(recipe, given, samples)
-    if os.environ.get('HOROVOD_RANK', '0') == '0':
+    if ranks.rank() == 0:
         print(told)
+
+
+def _for_ranks(argv):
+    """The arguments without those that the launcher sets itself."""
+    flags = ArgumentParser(allow_abbrev=False, add_help=False)
+    add_flags(flags, Processes)
+    flags.add_argument('--save-dir')
+    for name in ('--resume', '--overwrite'):
+        flags.add_argument(name, action='store_true')
+    return flags.parse_known_args(argv)[1]
 
 
 def _read(recipe, given, samples):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend import BackendError, mx
 from ..errors import UserError
-from ..launch.launcher import ranks
+from ..machine.ranks import ranks
 
 if TYPE_CHECKING:
     from ..launch.watchdog import Heart

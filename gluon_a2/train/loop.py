@@ -7,7 +7,6 @@ bit, on the same threads.
 import contextlib
 import dataclasses
 import math
-import os
 import signal
 import sys
 import threading
@@ -23,8 +22,8 @@ import gluon_a2.data as data
 from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
-from ..launch.launcher import PREEMPTED
 from ..launch.watchdog import Heart
+from ..machine.ranks import PREEMPTED, launch_id
 from ..run import checkpoint
 from ..run import network
 from ..run.folder import Run, Spectator, log, versions
@@ -86,7 +85,7 @@ def export(run, recipe):
 def watch(group, options, folder, stack):
     """Give this rank a heart that a watchdog listens to, where there are other ranks or a launcher
     to tell."""
-    if group.size == 1 and 'GLUON_A2_LAUNCH' not in os.environ:
+    if group.size == 1 and not launch_id():
         return
     heart = stack.enter_context(
         Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))

@@ -1,0 +1,92 @@
+"""What is asked of the launcher: how many ranks, on which hosts, and how often again."""
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Mapping, Optional, Tuple
+
+from ..errors import UserError
+from ..flags import check, option
+from ..machine import ranks
+
+GROUP = 'several processes'
+SSH = 'ssh -o BatchMode=yes -o StrictHostKeyChecking=no {host}'
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The launcher's options. Raises UserError where they contradict each other."""
+
+    num_proc: int = option(1, 'processes (ranks) to train with', low=1, short='-np', group=GROUP)
+    hosts: Optional[str] = option(None, 'where they run; default: all on this machine', short='-H',
+                                  metavar='HOST:SLOTS,…', group=GROUP)
+    hostfile: Optional[str] = option(None, 'lines of "HOST slots=SLOTS", instead of --hosts',
+                                     metavar='FILE', group=GROUP)
+    network_interface: Optional[str] = option(None, 'the network between the hosts, as in eth0',
+                                              metavar='NAME', group=GROUP)
+    remote_shell: Optional[str] = option(
+        None, 'runs its last argument, a line of shell, on {host}; default: ssh; inside a Slurm '
+        'job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
+    max_restarts: int = option(0, 'starts again from the last checkpoint after a fault, at most',
+                               low=0, group=GROUP)
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ('hosts', 'hostfile', 'network_interface'):
+            if getattr(self, name) and self.num_proc == 1:
+                raise UserError(f'`{name}` is for several processes: say how many with `num_proc`')
+        if self.hosts and self.hostfile:
+            raise UserError('`hosts` and `hostfile` exclude each other: give one of them')
+
+    def is_launcher(self, environ: Mapping[str, str] = os.environ) -> bool:
+        """Whether this process is to start ranks; UserError in a process that is a rank itself."""
+        wanted, by = self.num_proc > 1 or self.max_restarts > 0, ranks.launched_by(environ)
+        if wanted and by:
+            raise UserError(f'this process was already started by a launcher ({by} is set): leave '
+                            'out `num_proc` and `max_restarts`, or start the script without that '
+                            'launcher')
+        return wanted
+
+    def read_hosts(self) -> List[Tuple[str, int]]:
+        """[(host, slots)]; all ranks on this machine by default."""
+        if self.hostfile:
+            form = f'{self.hostfile}: "HOST slots=SLOTS"'
+            found = [_host(line, r'([\w.-]+)\s+slots\s*=\s*(\d+)', form)
+                     for line in _lines(self.hostfile)]
+        elif self.hosts:
+            found = [_host(item, r'([\w.-]+):(\d+)', '`hosts`: HOST:SLOTS,HOST:SLOTS')
+                     for item in self.hosts.split(',')]
+        else:
+            found = [('localhost', self.num_proc)]
+        if len(dict(found)) < len(found):
+            raise UserError('a host is named twice: give each host once, with all its slots')
+        slots = sum(count for _, count in found)
+        if slots < self.num_proc:
+            raise UserError(f'`num_proc` {self.num_proc} asks for more ranks than the {slots} '
+                            'slots of the hosts: add hosts or slots, or start fewer ranks')
+        return found
+
+
+def _lines(path: str) -> List[str]:
+    try:
+        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'`hostfile` {path} cannot be read '
+                        f'({getattr(error, "strerror", "not text")}): give a text file of lines '
+                        '"HOST slots=SLOTS"') from error
+    return [line for line in (line.partition('#')[0].strip() for line in lines) if line]
+
+
+def _host(text: str, pattern: str, form: str) -> Tuple[str, int]:
+    match = re.fullmatch(pattern, text.strip())
+    if not match or int(match.group(2)) < 1:
+        raise UserError(f'{text.strip()!r} is no host with its number of processes; {form} is '
+                        'expected')
+    return match.group(1), int(match.group(2))
+
+
+def is_local(host: str) -> bool:
+    """Whether ranks on `host` are started without the remote shell."""
+    name = socket.gethostname()
+    return host in ('localhost', name, name.partition('.')[0]) or host.startswith('127.')

@@ -1,0 +1,156 @@
+"""One rank: its environment, its line of shell on another host, and its process."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from ..errors import UserError
+from ..machine.ranks import LAUNCH
+
+# what a rank on another host needs of the environment here
+EXPORTED = re.compile(
+    r'(HOROVOD|GLUON_A2|NCCL|MXNET)_\w+|OMP_NUM_THREADS|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
+PR_SET_PDEATHSIG = 1
+
+
+def environment(launch_id: str) -> dict[str, str]:
+    """The environment of a single rank."""
+    return {**os.environ, LAUNCH: launch_id}
+
+
+def slot_environment(launch_id: str, slot: Any, port: int, interface: str | None,
+                     local: bool) -> dict[str, str]:
+    """The environment of a rank of several.
+
+    slot: Horovod's SlotInfo of the rank. port: of the rendezvous. interface: the network between
+    the hosts. local: whether all ranks are on this machine.
+    """
+    from horovod.runner.gloo_run import create_slot_env_vars
+    found = {
+        # the watchdog finds a lost rank sooner
+        'HOROVOD_GLOO_TIMEOUT_SECONDS': '300', **environment(launch_id),
+        **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
+        'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
+        'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)
+    }
+    if interface:
+        found['NCCL_SOCKET_IFNAME'] = interface
+    if interface or local:
+        found['HOROVOD_GLOO_IFACE'] = interface or 'lo'
+    return found
+
+
+def _own_address(interface: str | None) -> str:
+    """This machine's address on a network, or the one its name stands for."""
+    from horovod.runner.util.network import get_driver_ip
+    if not interface:
+        try:
+            return socket.gethostbyname(socket.gethostname())
+        except OSError as error:
+            raise UserError(f'the name of this machine, {socket.gethostname()}, has no address: '
+                            'name the network with `network_interface`') from error
+    try:
+        return get_driver_ip([interface])
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f'`network_interface` {interface} has no address here: see ip -br '
+                        'addr') from error
+
+
+def remote_command(shell: str, host: str, command: Sequence[str],
+                   variables: Mapping[str, str]) -> list[str]:
+    """The command that runs a rank on `host` through a remote shell, with `{host}` in it.
+
+    The shell's last argument is one line, in which `exec` makes the remote shell's server the
+    parent of the rank, so that the rank's watchdog sees it go.
+    """
+    names = ' '.join(f'{name}={shlex.quote(value)}' for name, value in sorted(variables.items())
+                     if EXPORTED.fullmatch(name))
+    line = f'exec env {names} {" ".join(map(shlex.quote, command))}'
+    return [*shlex.split(shell.replace('{host}', host)),
+            f'cd {shlex.quote(os.getcwd())} && {line}']
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the child calls before its program, so that the kernel kills it when this process
+    ends."""
+    if not sys.platform.startswith('linux'):
+        return None  # the watchdog sees the parent change
+    # looked up here, because little is safe between fork and exec
+    prctl, launcher = ctypes.CDLL(None).prctl, os.getpid()
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:  # it ended just before
+            os._exit(1)
+    return prepare
+
+
+class Rank:
+    """A process that was started, here (`local`) or through a remote shell.
+
+    It has a session of its own, so no signal to the launcher's process group reaches it.
+    """
+
+    def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
+                 local: bool = True) -> None:
+        self.number, self.local = number, local
+        try:
+            self.process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL,
+                                            start_new_session=True, preexec_fn=_die_with_parent())
+        except OSError as error:
+            raise UserError(f'{command[0]} cannot be started: {error.strerror}; see '
+                            '`remote_shell`') from error
+
+    def code(self) -> int | None:
+        """None while it runs, else its exit code, negative for a signal."""
+        return self.process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Pass on a request to save and stop."""
+        if self.code() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and its data workers, which share its process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def children(self) -> list[int]:
+        """Its watchdog and data workers; none where the kernel does not list them."""
+        with contextlib.suppress(OSError):
+            pid = self.process.pid
+            return [*map(int, Path(f'/proc/{pid}/task/{pid}/children').read_text().split())]
+        return []
+
+    def ending(self) -> str:
+        """How it has ended, as a sentence."""
+        code = self.process.returncode
+        if code >= 0:
+            return f'rank {self.number} ended with exit code {code}'
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f'signal {-code}'
+        return f'rank {self.number} was killed by {name}'
+
+
+def silence(ranks: Sequence[Rank]) -> None:
+    """Before ranks are killed on purpose: end their watchdogs, which would call that a fault.
+
+    Everybody is stopped first, so that nobody sees another one end.
+    """
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for rank in ranks:
+            for pid in [*rank.children(), rank.process.pid] if rank.code() is None else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
