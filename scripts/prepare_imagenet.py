@@ -2,58 +2,66 @@
 """Write ImageNet, or any class folders, as record files for training; or check such files.
 
     prepare_imagenet.py --data-dir IMAGENET --out RECORDS -j 8
+    prepare_imagenet.py --data-dir IMAGENET --out RECORDS --val-labels DEVKIT/ground_truth.txt
     prepare_imagenet.py --verify --out RECORDS -j 8
 
 reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each
-with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. Exit
-code 1: some images were left out, or --verify found something wrong. 2: nothing could be done.
+with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. The
+validation images of ImageNet come in one folder: --val-labels names the list of their classes
+(ILSVRC2012_validation_ground_truth.txt beside its meta.mat, Kaggle's LOC_val_solution.csv, or lines
+of 'name class'). Exit code 1: some images were left out, or --verify found something wrong. 2:
+nothing could be done.
 """
+import dataclasses
 import os
 import sys
+from typing import Optional
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 
-from gluon_a2 import cli
+from gluon_a2 import cli, flags
 from gluon_a2.errors import UserError
+from gluon_a2.flags import REQUIRED, option
 
 
-def arguments(argv):
-    """The parsed command line."""
-    parser = cli.parser(__doc__)
-    parser.add_argument('--data-dir', help='folder with train/<class>/ and val/<class>/')
-    parser.add_argument('--out', required=True, help='folder of the record files')
-    parser.add_argument('--split', default='train,val', help='splits to write or check, separated '
-                                                             'by commas')
-    parser.add_argument('--resize', type=int, default=0,
-                        help='reduce the short side of larger images to this; 0 stores every image '
-                             'as it is')
-    parser.add_argument('--quality', type=int, default=95, choices=range(1, 101), metavar='1…100',
-                        help='JPEG quality of images that are resized')
-    parser.add_argument('-j', '--num-data-workers', type=int, default=os.cpu_count() or 1,
-                        help='processes')
-    parser.add_argument('--overwrite', action='store_true', help='replace record files that exist')
-    parser.add_argument('--verify', action='store_true', help='check the record files in --out, '
-                                                              'write nothing')
-    return parser.parse_args(argv)
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The options of this script."""
+    out: str = option(REQUIRED, 'folder of the record files')
+    data_dir: Optional[str] = option(None, 'folder with train/<class>/ and val/<class>/')
+    val_labels: Optional[str] = option(None, 'classes of the images in val/, where it has no '
+                                             'class folders', metavar='FILE')
+    split: str = option('train,val', 'splits to write or check, separated by commas')
+    resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
+                            'as it is', low=0)
+    quality: int = option(95, 'JPEG quality of images that are resized', low=1, high=100)
+    num_data_workers: int = option(os.cpu_count() or 1, 'processes', low=1, short='-j')
+    overwrite: bool = option(False, 'replace record files that exist')
+    verify: bool = option(False, 'check the record files, write nothing')
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if not all(self.split.split(',')):
+            raise UserError(f'`split` must be names separated by commas, not {self.split!r}')
+        if self.data_dir is None and not self.verify:
+            raise UserError('`data_dir` is missing: the folder with train/<class>/ and '
+                            'val/<class>/')
 
 
 @cli.entry
 def main(argv=None):
     """Write or verify records; exit code 1 if anything was wrong with them."""
-    args = arguments(argv)
+    parser = cli.parser(__doc__)
+    flags.add_flags(parser, Choices)
+    chosen = flags.from_args(Choices, parser.parse_args(argv))
     from gluon_a2.data import prepare
-    splits = args.split.split(',')
-    if not all(splits):
-        raise UserError(f'--split must be names separated by commas, not {args.split!r}')
-    if args.verify:
-        problems = prepare.verify(args.out, splits, args.num_data_workers)
-    elif args.data_dir is None:
-        raise UserError('--data-dir is missing: the folder with train/<class>/ and val/<class>/')
-    elif args.resize < 0:
-        raise UserError(f'--resize must be 0 or more, not {args.resize}')
+    splits = chosen.split.split(',')
+    if chosen.verify:
+        problems = prepare.verify(chosen.out, splits, chosen.num_data_workers)
     else:
-        problems = prepare.prepare(args.data_dir, args.out, splits, args.resize, args.quality,
-                                   args.num_data_workers, args.overwrite)
+        problems = prepare.prepare(chosen.data_dir, chosen.out, splits, chosen.resize,
+                                   chosen.quality, chosen.num_data_workers, chosen.overwrite,
+                                   chosen.val_labels)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -17,7 +17,7 @@ ALLOWED = {
     'machine': {'errors'}, 'formats': {'backend', 'errors'}, 'nn': {'backend', 'errors'},
     'models': {'backend', 'errors', 'formats', 'nn'}, 'paper': {
         'cost', 'errors', 'formats', 'models', 'nn'
-    }, 'data': {'errors', 'files'}, 'scoring': {'data', 'errors', 'files'}, 'deploy': {
+    }, 'data': {'errors', 'files', 'flags', 'machine'}, 'scoring': {'data', 'errors', 'files'}, 'deploy': {
         'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'
     }, 'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats',
                          'scoring'}, 'run': {
@@ -34,6 +34,7 @@ LOCAL = {
     ('gluon_a2/backend.py', 'mxnet'),  # after the checks that make it possible
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
     ('gluon_a2/data/photos.py', 'sklearn.datasets'),
+    ('gluon_a2/data/prepare.py', 'scipy.io'),  # only for the numbers of ImageNet's own list
     # ONNX Runtime needs no MXNet, and the reverse
     ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),
     ('gluon_a2/deploy/engines.py', 'onnxruntime'),

@@ -187,7 +187,7 @@ def test_damage_log(caplog):
                                                                                      'worse']
     assert log.count == 2
     with pytest.raises(UserError, match='3 damaged samples, the last of them z, are more than the '
-                                        '2 .*--max-damaged'):
+                                        '2 .*`max_damaged`'):
         log.add([('z', 'bad')])
     with pytest.raises(UserError):
         DamageLog(total=10 ** 6, cap=0).add([('x', 'bad')])
@@ -248,7 +248,8 @@ def test_killed_worker_is_named():
     with Loader(Murderous(), TRAIN, 2, SEED) as loader:
         with pytest.raises(
                 WorkerError,
-                match=r'data worker \d \(process \d+\) was killed by SIGKILL.*fewer workers'):
+                match=r'data worker \d \(process \d+\) was killed by SIGKILL.*fewer '
+                      '`num_data_workers`'):
             list(loader.load(batches(np.arange(COUNT), 5), 0))
         with pytest.raises(WorkerError):  # still: never a hang
             list(loader.load(batches(np.arange(COUNT), 5), 0))

@@ -91,8 +91,8 @@ def test_they_are_h264_and_mpeg4_with_b_frames(folder):
 def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):
     shutil.copytree(folder, tmp_path / 'moving-digits')
     (tmp_path / 'moving-digits' / 'val' / 'up' / '005.mp4').unlink()
-    with pytest.raises(UserError, match='holds 119 instead of 120 val videos: remove it to have it '
-                                        'rebuilt'):
+    with pytest.raises(UserError, match='holds 119 instead of 120 val samples: remove it to have '
+                                        'it rebuilt'):
         moving_digits_folder(tmp_path)
 
 

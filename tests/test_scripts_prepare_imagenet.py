@@ -145,7 +145,7 @@ def test_splits_with_different_classes(folder, capsys):
 @pytest.mark.parametrize(('flags', 'message'), [
     (['--split', 'test'], 'cannot list the folder .*test'), (['--split', 'val,'], '--split must '
                                                                                   'be'),
-    (['--resize', '-1'], '--resize'), (['-j', '0'], '-j'),
+    (['--resize', '-1'], '--resize'), (['-j', '0'], '--num-data-workers'),
 ])
 def test_bad_flags(folder, capsys, flags, message):
     fails(capsys, lambda: run(folder, *flags), message)

@@ -4,7 +4,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from typing import Callable
+from types import MappingProxyType
+from typing import Callable, Mapping
 
 from ..errors import UserError
 
@@ -25,17 +26,29 @@ def cache_folder() -> str:
     return os.path.join(caches, 'gluon_a2')
 
 
-def made_once(name: str, make: Callable[[str], object], cache: str | None = None) -> str:
-    """Path of the folder `name` inside `cache` (`cache_folder()` where not given), filled by
+def made_once(name: str, make: Callable[[str], object], cache: str | os.PathLike | None = None,
+              counts: Mapping[str, int] = MappingProxyType({}),
+              count: Callable[[str, str], int] = lambda folder, part: 0) -> str:
+    """Path of the folder `name` inside `cache` (default: `cache_folder()`), filled by
     `make(folder)` if new.
 
     Processes may call this at the same time: each writes beside the final place and renames, so
-    nobody sees half of it.
+    nobody sees half of it. UserError where it cannot be written, and where `count(folder, part)`
+    is not the number of samples that `counts` has for the part.
     """
-    cache = cache or cache_folder()
-    folder = os.path.join(cache, name)
-    if os.path.exists(folder):
-        return folder
+    folder = os.path.join(cache or cache_folder(), name)
+    if not os.path.exists(folder):
+        _make(folder, make)
+    for part, expected in counts.items():
+        found = count(folder, part)
+        if found != expected:
+            raise UserError(f'{folder} holds {found} instead of {expected} {part} samples: remove '
+                            'it to have it rebuilt')
+    return folder
+
+
+def _make(folder, make):
+    cache, name = os.path.split(folder)
     try:
         os.makedirs(cache, exist_ok=True)
         if not os.access(cache, os.W_OK | os.X_OK):
@@ -53,4 +66,3 @@ def made_once(name: str, make: Callable[[str], object], cache: str | None = None
             # otherwise another process was first: its work is as good
             if not os.path.exists(folder):
                 raise
-    return folder

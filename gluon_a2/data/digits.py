@@ -6,6 +6,8 @@ images come in the order in which they were collected, and scikit-learn does not
 which, so the same writers appear on both sides of this split: its accuracy says that a network
 learns, not how it does on new writers.
 """
+from __future__ import annotations
+
 import os
 
 import cv2
@@ -13,27 +15,19 @@ import numpy as np
 
 from ..errors import UserError
 from .cache import made_once
+from .classes import write_classes
 from .recordio import RecordReader, RecordWriter
-from .sources import write_classes
 
 COUNTS = {'train': 1438, 'val': 359}
 _SIDE = 32
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
 
-def digits_folder(cache=None):
-    """Path of a folder with `train.rec` and `val.rec`, which is written the first time.
-
-    It is `digits` inside `cache`; see `cache.made_once`. Raises `UserError` when the folder is
-    there but not whole.
-    """
-    folder = made_once('digits', _write, cache)
-    for split, count in COUNTS.items():
-        found = len(RecordReader(os.path.join(folder, split + '.rec')))
-        if found != count:
-            raise UserError(f'{folder} holds {found} instead of {count} {split} images: remove it '
-                            'to have it rebuilt')
-    return folder
+def digits_folder(cache: str | os.PathLike | None = None) -> str:
+    """Path of a folder with `train.rec` and `val.rec`, which is written the first time; see
+    `cache.made_once`."""
+    return made_once('digits', _write, cache, COUNTS, lambda folder, part: len(
+        RecordReader(os.path.join(folder, part + '.rec'))))
 
 
 def _write(folder):
@@ -45,12 +39,12 @@ def _write(folder):
                 writer.write(_encode(images[i]), labels[i], key=i, name=f'{labels[i]}/{i:04d}.jpg')
 
 
-def part_indices(part, count):
+def part_indices(part: str, count: int) -> np.ndarray:
     """int64 numbers of the 'train' or 'val' digits among `count`: every fifth is for validation."""
     return np.flatnonzero((np.arange(count) % 5 == 4) == (part == 'val'))
 
 
-def load_digits():
+def load_digits() -> tuple[np.ndarray, list[int]]:
     """(float64 N×8×8 of values 0…16, list of labels), as scikit-learn has them; UserError where it
     is not there."""
     try:

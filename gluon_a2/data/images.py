@@ -1,106 +1,61 @@
 """One image: from encoded bytes to pixels. `preprocess` takes it from there."""
-import signal
-import struct
+from __future__ import annotations
+
+from typing import Callable
 
 import cv2
 import numpy as np
 
-MAX_PIXELS = 2 ** 27  # 402 MB decoded: far above any photo, far below a machine's memory
+from .headers import MAX_PIXELS, ImageError, read_header
 
-_PNG_END = b'IEND\xaeB`\x82'
-# JPEG markers that start a frame and so carry its size; C4, C8 and CC in their midst mean other
-# things.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SCAN = 0xDA
+__all__ = ['MAX_PIXELS', 'ImageError', 'decode']
+
+_GREYS = 128, 65, 64  # what the blocks become that a scan lacks; the last two of CMYK, YCCK
+# Data of a scan, whatever it stands for, with all restart markers that may be waited for.
+_MORE = b''.join(bytes(range(255)) + bytes((0xff, 0xd0 + i % 8)) for i in range(16))
+# What shows an image upright, by its EXIF orientation.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: cv2.flip(image, 1), 3: lambda image: cv2.flip(image, -1),
+    4: lambda image: cv2.flip(image, 0), 5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)}
 
 
-class ImageError(Exception):
-    """This one image cannot be read or decoded; the message is the reason."""
+def decode(encoded: bytes) -> np.ndarray:
+    """Decode a JPEG, PNG, BMP, WebP, TIFF or PNM to uint8 H×W×3, RGB.
 
-
-def begin_worker():
-    """Begin a spawned process that decodes: Ctrl-C is for its parent, and parallelism comes from
-    the processes, so OpenCV's threads would only fight them for the cores.
-
-    A forked process must not call it, because setting OpenCV's threads there can deadlock.
+    The EXIF orientation is applied; grayscale is repeated to three channels; CMYK is converted;
+    16-bit images are reduced to 8 bits and transparency is dropped. Raises `ImageError` for
+    anything else, for truncated data, and for more than `MAX_PIXELS` pixels.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+    header = read_header(encoded)
+    image = _opencv(encoded)
+    corner = set(image[-2:, -2:].flat)
+    if (header.scan and len(corner) == 1 and corner.issubset(_GREYS)
+            and _is_cut(encoded, header.scan, image)):
+        raise ImageError('it is truncated')
+    if header.orientation > 1:
+        image = _TURNS[header.orientation](image)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def decode(encoded):
-    """Decode a JPEG, PNG, BMP or WebP to uint8 H×W×3, RGB.
-
-    A JPEG's EXIF orientation is applied; grayscale is repeated to three channels; CMYK is
-    converted; 16-bit PNGs are reduced to 8 bits and transparency is dropped. Raises `ImageError`
-    for anything else, for truncated data, and for more than `MAX_PIXELS` pixels.
-    """
-    if len(encoded) == 0:
-        raise ImageError('it is empty')
-    _check_structure(encoded)
+def _opencv(encoded):
+    """uint8 H×W×3, BGR, as it is stored."""
     try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8),
+                             cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ImageError(f'OpenCV cannot decode it ({error.err})') from error
     if image is None:
         raise ImageError('OpenCV cannot decode it')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
-def _check_structure(encoded):
-    """Raise `ImageError` unless `encoded` is whole and of a sane size, as far as its structure
-    tells.
+def _is_cut(encoded, scan, image):
+    """Whether the scan of a JPEG ends too early although an end marker follows.
 
-    OpenCV fills what a truncated file lacks with grey and reports nothing, so it has to be found
-    here.
+    More data in front of the marker changes the pixels only where some were missing.
     """
-    if encoded[:3] == b'\xff\xd8\xff':
-        width, height = _jpeg_size(encoded)
-    elif encoded[:8] == b'\x89PNG\r\n\x1a\n':
-        width, height = _png_size(encoded)
-    elif encoded[:2] == b'BM':
-        width, height = _bmp_size(encoded)
-    elif encoded[:4] == b'RIFF' and encoded[8:12] == b'WEBP':
-        width = height = 1  # a WebP cannot have more than 16383 × 16383 pixels
-        if struct.unpack_from('<I', encoded, 4)[0] + 8 > len(encoded):
-            raise ImageError('it is truncated')
-    else:
-        raise ImageError('it is not a JPEG, PNG, BMP or WebP image')
-    if width * height > MAX_PIXELS:
-        raise ImageError(f'it has {width} × {height} pixels, more than {MAX_PIXELS}')
-
-
-def _jpeg_size(encoded):
-    """Walk the segments up to the first scan, whose data must be followed by an end marker
-    (EOI)."""
-    size, position = None, 2
-    while position + 9 <= len(encoded):
-        marker = encoded[position + 1]
-        # filling between segments, which decoders skip
-        if encoded[position] != 0xFF or marker in (0x00, 0xFF):
-            position += 1
-            continue
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from('>HH', encoded, position + 5)
-            size = width, height
-        # From behind, as the end marker is nearly always last; a thumbnail's own one lies before
-        # the scan.
-        if marker == _JPEG_SCAN and size and encoded.rfind(b'\xff\xd9', position) >= 0:
-            return size
-        if marker == _JPEG_SCAN:
-            break
-        position += 2 + struct.unpack_from('>H', encoded, position + 2)[0]
-    raise ImageError('it is truncated')
-
-
-def _png_size(encoded):
-    if len(encoded) < 24 or encoded.rfind(_PNG_END) < 0:
-        raise ImageError('it is truncated')
-    return struct.unpack_from('>II', encoded, 16)
-
-
-def _bmp_size(encoded):
-    if len(encoded) < 26 or struct.unpack_from('<I', encoded, 2)[0] > len(encoded):
-        raise ImageError('it is truncated')
-    width, height = struct.unpack_from('<ii', encoded, 18)
-    return abs(width), abs(height)  # a negative height means stored from the top
+    end = encoded.find(b'\xff\xd9', scan)
+    return not np.array_equal(_opencv(encoded[:end] + _MORE + encoded[end:]), image)

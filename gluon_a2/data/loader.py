@@ -4,6 +4,8 @@ The parent writes tasks (a few indices of one batch) into one pipe, whichever wo
 the next, writes its pixels straight into the batch's slot of shared memory, and reports on a pipe
 of its own. Several batches are under way at once, so that workers go on while the network computes.
 """
+from __future__ import annotations
+
 import collections
 import contextlib
 import itertools
@@ -17,23 +19,32 @@ import struct
 import traceback
 import weakref
 from multiprocessing import resource_tracker
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from ..errors import UserError
-from .images import ImageError, begin_worker
+from .headers import ImageError
 from .order import sample_rng
+from .parallel import begin_worker, check_workers
 
 _log = logging.getLogger(__name__)
 
-# images float32 n×3×h×w (clips: n×3×t×h×w) normalised, labels int64 n, indices int64 n (positions
-# in the source), damaged: list of (name, reason) of the samples left out
-Batch = collections.namedtuple('Batch', 'images labels indices damaged')
+# Ctrl-C and SIGTERM may come to the whole group of processes; the parent decides how the run ends.
+_FOR_THE_PARENT = signal.SIGINT, signal.SIGTERM
 
 # Slot, first position, last position + 1, epoch. Pipes write and read so few bytes in one piece,
 # which lets all workers read from one pipe without a lock.
 _TASK = struct.Struct('<4q')
 _TASKS_PER_WORKER = 4  # of each batch: enough for the workers to finish it together
+
+
+class Batch(NamedTuple):
+    """Samples, and (name, reason) of those left out."""
+    images: np.ndarray  # float32 n×3×h×w (clips: n×3×t×h×w), normalised
+    labels: np.ndarray  # int64 n
+    indices: np.ndarray  # int64 n, positions in the source
+    damaged: list[tuple[str, str]]
 
 
 class WorkerError(UserError):
@@ -43,23 +54,27 @@ class WorkerError(UserError):
 class Loader:
     """Loads batches of `source` with `workers` processes; 0 loads in this one.
 
-    `transform` makes a sample of `source`, of its attribute `shape`: see `augment.ImageTransform`.
+    `transform` has the `shape` of a sample, and `fill(source, index, rng, out)`, which makes one: a
+    `preprocess.Preprocessing`, or one of `augment`'s.
     A sample's pixels depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead.
     Use it as a context manager, or `close()` it. Workers start at the first batch and stay; they
     are spawned, so a script that imports MXNet at its top level makes each of them import it too:
     import it inside `main`.
     """
 
-    def __init__(self, source, transform, workers, seed=0, prefetch=2):
-        if workers < 0 or prefetch < 1:
-            raise UserError(f'-j must be 0 or more and prefetch 1 or more, not {workers} and '
-                            f'{prefetch}')
+    def __init__(self, source: Any, transform: Any, workers: int, seed: int = 0,
+                 prefetch: int = 2) -> None:
+        check_workers(workers, low=0)
+        if prefetch < 1:
+            raise UserError(f'`prefetch` must be 1 or more, not {prefetch}')
         self._source, self._workers = source, workers
         self._job = _Job(source, transform, seed)
         self._prefetch = prefetch if workers else 1
-        self._crew, self._run = None, None
+        self._crew: _Crew | _Alone | None = None
+        self._run: object = None
 
-    def load(self, index_batches, epoch):
+    def load(self, index_batches: Iterable[Sequence[int] | np.ndarray],
+             epoch: int) -> Iterator[Batch]:
         """Iterate over the `Batch`es of these arrays of indices, in their order.
 
         `Batch.images` is memory that is used again: it is valid until the next batch is asked for.
@@ -67,10 +82,10 @@ class Loader:
         listed in `damaged`. Calling `load` again ends an iteration that was left halfway; going on
         with that one is an error. Raises `WorkerError` when a worker died.
         """
-        index_batches = [np.asarray(indices, np.int64) for indices in index_batches]
-        self._prepare_crew(max(map(len, index_batches), default=0))
+        arrays = [np.asarray(indices, np.int64) for indices in index_batches]
+        self._prepare_crew(max(map(len, arrays), default=0))
         self._run = run = object()
-        return self._iterate(index_batches, epoch, run)
+        return self._iterate(arrays, epoch, run)
 
     def _prepare_crew(self, batch_size):
         """Workers with memory for such batches, and nothing left to do."""
@@ -115,17 +130,17 @@ class Loader:
                  for place, reason in sorted(damaged.items())]
         return Batch(images[:len(good)], self._source.labels[indices[good]], indices[good], names)
 
-    def close(self):
+    def close(self) -> None:
         """End the workers. Calling `load` afterwards starts new ones."""
         self._run = None
         if self._crew is not None:
             self._crew.close()
             self._crew = None
 
-    def __enter__(self):
+    def __enter__(self) -> Loader:
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         self.close()
 
 
@@ -133,25 +148,25 @@ class DamageLog:
     """Counts the damaged samples of a run, names each once in the log, and ends the run above a
     cap.
 
-    `cap` (`--max-damaged`) is a number of samples; by default 1 % of the `total`, rounded down.
+    `cap` is a number of samples; by default 1 % of the `total`, rounded down, and at least one.
     `names` are those known already, as a resumed run finds them in its checkpoint.
     """
 
-    def __init__(self, total, cap=None, names=()):
-        self.cap = total // 100 if cap is None else cap
+    def __init__(self, total: int, cap: int | None = None, names: Iterable[str] = ()) -> None:
+        self.cap = max(1, total // 100) if cap is None else cap
         self._names = set(names)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """The names of the damaged samples so far, sorted."""
         return sorted(self._names)
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Different damaged samples so far."""
         return len(self._names)
 
-    def add(self, damaged):
+    def add(self, damaged: Iterable[tuple[str, str]]) -> None:
         """Take in a `Batch.damaged`; raises `UserError` above the cap."""
         for name, reason in damaged:
             if name not in self._names:
@@ -159,8 +174,8 @@ class DamageLog:
                 _log.warning('left out %s: %s', name, reason)
             if self.count > self.cap:
                 raise UserError(f'{self.count} damaged samples, the last of them {name}, are more '
-                                f'than the {self.cap} allowed: mend the data, or raise '
-                                '--max-damaged')
+                                f'than the {self.cap} allowed: repair the data, or raise '
+                                '`max_damaged`')
 
 
 class _Job:
@@ -239,7 +254,7 @@ class _Crew:
         takes, self._tasks = spawn.Pipe(duplex=False)
         self._workers = {}  # the pipe it reports on: the process
         self.close = weakref.finalize(self, _end, self._workers, self._tasks)
-        with takes, _interrupts_held_back():
+        with takes, _signals_held_back():
             for number in range(count):
                 reports, sends = spawn.Pipe(duplex=False)
                 with sends:  # open in the worker alone, so that its death closes it
@@ -286,12 +301,12 @@ class _Crew:
 
 
 @contextlib.contextmanager
-def _interrupts_held_back():
-    """Children started in here never see Ctrl-C, not even while they import; the parent sees it
-    afterwards."""
+def _signals_held_back():
+    """Children started in here never see Ctrl-C and SIGTERM, not even while they import; the parent
+    sees them afterwards."""
     # which spawning would otherwise do, and let interrupts through again
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
     try:
         yield
     finally:
@@ -309,15 +324,16 @@ def _end(workers, tasks):
 def _death(worker):
     worker.join()
     code = worker.exitcode
-    how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with exit code {code}'
+    how = (f'was killed by {signal.Signals(-code).name}' if code < 0 else
+           f'ended with exit code {code}')
     return WorkerError(f'{worker.name} (process {worker.pid}) {how}; a frequent reason is too '
-                       'little memory: try fewer workers (-j)')
+                       'little memory: try fewer `num_data_workers`')
 
 
 def _work(job, memory, takes, sends):
     """A worker's life: until the parent's end of a pipe is closed, as it is when the parent
     dies."""
-    begin_worker()
+    begin_worker(*_FOR_THE_PARENT)
     indices, images = memory.views()
     while True:
         task = os.read(takes.fileno(), _TASK.size)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..errors import UserError, install_extra
 from .cache import made_once
 from .digits import load_digits, part_indices
+from .listing import files_below
 
 # alphabetical, as folders are
 CLASSES = ('anticlockwise', 'clockwise', 'down', 'left', 'right', 'up')
@@ -34,13 +35,8 @@ def moving_digits_folder(cache=None):
 
     Raises `UserError` where PyAV is missing, or the folder is there but not whole.
     """
-    folder = made_once('moving-digits', _write, cache)
-    for part, count in COUNTS.items():
-        found = sum(len(files) for _, _, files in os.walk(os.path.join(folder, part)))
-        if found != count:
-            raise UserError(f'{folder} holds {found} instead of {count} {part} videos: remove it '
-                            'to have it rebuilt')
-    return folder
+    return made_once('moving-digits', _write, cache, COUNTS, lambda folder, part: sum(
+        1 for _ in files_below(os.path.join(folder, part))))
 
 
 def _write(folder):

@@ -1,14 +1,16 @@
 """Which sample comes when, and what it draws: pure functions of seed, epoch and index, so training
 can resume."""
+from __future__ import annotations
+
 import numpy as np
 
 
-def epoch_order(n, seed, epoch):
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """int64 permutation of 0…n−1: the order in which the epoch visits the samples."""
     return _generator(seed, epoch).permutation(n)
 
 
-def batches(order, batch_size, start=0):
+def batches(order: np.ndarray, batch_size: int, start: int = 0) -> list[np.ndarray]:
     """Cut `order` from its `start`-th sample on into arrays of `batch_size`; the last may be
     shorter.
 
@@ -17,7 +19,7 @@ def batches(order, batch_size, start=0):
     return [order[i:i + batch_size] for i in range(start, len(order), batch_size)]
 
 
-def sample_rng(seed, epoch, index):
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The `numpy.random.Generator` for the augmentation of one sample in one epoch."""
     return _generator(seed, epoch, index)
 

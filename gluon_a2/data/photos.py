@@ -1,4 +1,6 @@
 """Real pixels that are always there: crops of the two photographs that come with scikit-learn."""
+from __future__ import annotations
+
 import cv2
 import numpy as np
 

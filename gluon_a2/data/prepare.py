@@ -1,24 +1,28 @@
 """Class folders to record files, and the check of record files; `scripts/prepare_imagenet.py` is
 its command line."""
-import collections
-import concurrent.futures
-import multiprocessing
+from __future__ import annotations
+
+import functools
 import os
+import re
+from typing import Sequence
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import UserError
-from .images import ImageError, begin_worker, decode
+from .classes import CLASSES_FILE, check_labels, read_classes, write_classes
+from .images import ImageError, decode
+from .listing import open_text
+from .parallel import in_parallel
 from .recordio import RecordError, RecordWriter
-from .sources import CLASSES_FILE, FolderSource, RecordSource, check_labels, read_classes, write_classes
+from .sources import FlatSource, FolderSource, RecordSource
 
-_CHUNK = 16  # images a process takes at a time
 _SHUFFLE_SEED = 100  # im2rec's
 
 
-def prepare(data_dir, out, splits, resize=0, quality=95, jobs=1, overwrite=False):
+def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, quality: int = 95,
+            jobs: int = 1, overwrite: bool = False, val_labels: str | None = None) -> list[str]:
     """Write `<out>/<split>.rec`, `.idx`, `.lst` and `classes.txt` from
     `<data_dir>/<split>/<class>/`.
 
@@ -26,10 +30,16 @@ def prepare(data_dir, out, splits, resize=0, quality=95, jobs=1, overwrite=False
     longer than `resize` > 0: they are reduced to it and stored as JPEGs of this `quality`. Images
     that cannot be decoded are left out. Training images are shuffled, once and for all: readers
     like ImageRecordIter go through a file in its order, or shuffle within a window of it. Other
-    splits keep the order of the folders. Returns one sentence for each image left out; raises
-    `UserError` before anything is written.
+    splits keep the order of the folders. With `val_labels`, the images of 'val' lie in one folder,
+    as those of ImageNet do, and this list has their labels (see `read_val_labels`). Returns one
+    sentence for each image left out; raises `UserError` before anything is written.
     """
-    sources = {split: FolderSource(os.path.join(data_dir, split)) for split in splits}
+    sources = {split: FolderSource(os.path.join(data_dir, split)) for split in splits
+               if split != 'val' or not val_labels}
+    if val_labels and 'val' in splits:
+        sources['val'] = _labelled(os.path.join(data_dir, 'val'), val_labels,
+                                   sources or {'train': FolderSource(os.path.join(data_dir,
+                                                                                  'train'))})
     classes = _common_classes(sources)
     os.makedirs(out, exist_ok=True)
     if not overwrite:
@@ -42,7 +52,7 @@ def prepare(data_dir, out, splits, resize=0, quality=95, jobs=1, overwrite=False
     return problems
 
 
-def verify(out, splits, jobs=1):
+def verify(out: str, splits: Sequence[str], jobs: int = 1) -> list[str]:
     """Check `<out>/<split>.rec`: index, labels, checksums, and that every image decodes.
 
     Prints what each file holds. Returns one sentence for each thing wrong.
@@ -60,7 +70,9 @@ def verify(out, splits, jobs=1):
             source.check_complete()
         except RecordError as error:  # the records that the index finds can be checked all the same
             problems.append(str(error))
-        for i, (_, reason) in _in_parallel(source, range(len(source)), (0, 0), jobs, split):
+        work = functools.partial(_convert, source, 0, 0)
+        for i, (_, reason) in enumerate(in_parallel(work, range(len(source)), jobs, split,
+                                                    'image')):
             if reason:
                 problems.append(f'{source.name(i)}: {reason}')
     return problems
@@ -76,15 +88,63 @@ def _common_classes(sources):
     return one.classes
 
 
+def _labelled(folder, path, others):
+    """The images of a flat folder with the labels that the list gives, as classes of another
+    part."""
+    classes = next(iter(others.values())).classes
+    names = FlatSource.images(folder)
+    found = read_val_labels(path, names)
+    number = {name: i for i, name in enumerate(classes)}
+    unknown = sorted({name for name in found if name not in number})
+    if unknown:
+        raise UserError(f'{path} has {len(unknown)} classes without a folder in train, such as '
+                        f'{unknown[0]}')
+    return FlatSource(folder, names, np.array([number[name] for name in found]), classes)
+
+
+def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
+    """The class name of each of the images `names`, which are sorted, by a list of one of these
+    forms: `name class` a line, also with a comma (Kaggle's LOC_val_solution.csv); a class a line in
+    the order of the images; and the numbers of ILSVRC2012_validation_ground_truth.txt, which
+    meta.mat beside it translates.
+
+    UserError unless it has a label for each.
+    """
+    with open_text(path) as file:
+        rows = [re.split(r'[,\s]+', line.strip())[:2] for line in file if line.strip()]
+    if rows and len(rows[0]) == 2:
+        listed = {os.path.splitext(name)[0]: label for name, label in rows}
+        missing = [name for name in names if os.path.splitext(name)[0] not in listed]
+        if missing:
+            raise UserError(f'{path} lists {len(names) - len(missing)} of the {len(names)} images '
+                            f'only; {missing[0]} is not among them')
+        return [listed[os.path.splitext(name)[0]] for name in names]
+    if len(rows) != len(names):
+        raise UserError(f'{path} has {len(rows)} labels, and there are {len(names)} images')
+    labels = [label for label, in rows]
+    return _wnids(path, labels) if all(map(str.isdecimal, labels)) else labels
+
+
+def _wnids(path, numbers):
+    """WordNet ids of ILSVRC2012's class numbers, which count from 1 in an order of their own."""
+    meta = os.path.join(os.path.dirname(path), 'meta.mat')
+    if not os.path.exists(meta):
+        raise UserError(f'{path} has class numbers, which only meta.mat of the development kit '
+                        f'translates: put it beside, as {meta}')
+    from scipy.io import loadmat
+    known = {str(int(row[0])): str(row[1]) for row in loadmat(meta, squeeze_me=True)['synsets']}
+    return [known.get(number, number) for number in numbers]
+
+
 def _refuse_to_overwrite(out, splits, classes):
     for split in splits:
         path = os.path.join(out, split + '.rec')
         if os.path.exists(path):
-            raise UserError(f'{path} exists already: choose another --out, or --overwrite')
+            raise UserError(f'{path} exists already: choose another `out`, or `overwrite`')
     path = os.path.join(out, CLASSES_FILE)
     if os.path.exists(path) and read_classes(path) != classes:
-        raise UserError(f'{path} lists other classes than these folders: choose another --out, or '
-                        '--overwrite')
+        raise UserError(f'{path} lists other classes than these folders: choose another `out`, or '
+                        '`overwrite`')
 
 
 def _write_split(source, path, shuffled, encoding, jobs):
@@ -93,12 +153,13 @@ def _write_split(source, path, shuffled, encoding, jobs):
         np.random.default_rng(_SHUFFLE_SEED).shuffle(order)
     problems = []
     with RecordWriter(path) as writer:
-        for i, (image, reason) in _in_parallel(source, order.tolist(), encoding, jobs,
-                                               os.path.basename(path)):
+        work = functools.partial(_convert, source, *encoding)
+        results = in_parallel(work, order.tolist(), jobs, os.path.basename(path), 'image')
+        for i, (image, reason) in zip(order, results):
             if reason:
                 problems.append(f'left out {source.name(i)}: {reason}')
             else:
-                writer.write(image, source.labels[i], key=i, name=source.relative(i))
+                writer.write(image, source.labels[i], key=int(i), name=source.relative(i))
         if writer.count == 0:
             raise UserError(f'not one image in {source.folder} can be decoded: nothing to write')
     return problems
@@ -111,42 +172,7 @@ def _describe(source, split):
             f'{counts.max()} images each')
 
 
-def _in_parallel(source, order, encoding, jobs, title):
-    """Yield (index, (bytes, reason)) in this order; one of the two is empty. See `_convert` for
-    `encoding`."""
-    if jobs < 1:
-        raise UserError(f'-j must be 1 or more, not {jobs}')
-    context = multiprocessing.get_context('spawn')
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, _start, (source, *encoding))
-    waiting = collections.deque()
-    with pool, tqdm(total=len(order), unit='image', desc=title, disable=None) as bar:
-        for start in range(0, len(order), _CHUNK):
-            chunk = order[start:start + _CHUNK]
-            waiting.append((chunk, pool.submit(_convert_all, chunk)))
-            if len(waiting) > 4 * jobs:  # a bound on what waits in memory for the disk
-                yield from _results(waiting.popleft(), bar)
-        while waiting:
-            yield from _results(waiting.popleft(), bar)
-
-
-def _results(chunk_and_future, bar):
-    chunk, future = chunk_and_future
-    yield from zip(chunk, future.result())
-    bar.update(len(chunk))
-
-
-def _start(*job):
-    """Begin a worker process: `job` is source, resize, quality."""
-    global _job
-    _job = job
-    begin_worker()
-
-
-def _convert_all(indices):
-    return [_convert(i, *_job) for i in indices]
-
-
-def _convert(i, source, resize, quality):
+def _convert(source, resize, quality, i):
     """(bytes to store, '') or (b'', why not)."""
     try:
         encoded = source.read(i)

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import signal
 
 import cv2
 import numpy as np
@@ -12,8 +13,9 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import write_whole
-from .images import ImageError, begin_worker
-from .sources import CLASSES_FILE
+from .classes import CLASSES_FILE
+from .images import ImageError
+from .parallel import begin_worker
 from .video import FrameFolder, VideoError, open_video
 from .video_lists import UCF101_COUNTS
 
@@ -169,7 +171,8 @@ def _in_parallel(work, count, jobs, describe):
     if jobs == 1:
         return list(bar(map(work, range(count))))
     spawn = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, begin_worker) as pool:
+    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, begin_worker,
+                                                (signal.SIGINT,)) as pool:
         try:
             return list(bar(pool.map(work, range(count), chunksize=4)))
         except KeyboardInterrupt:

@@ -8,19 +8,23 @@ word, a word with the part's kind in its upper 3 bits and its length in the othe
 zeros up to a multiple of 4. `.idx` lists `key<tab>offset`.
 
 Records written here carry 2³² + the CRC-32 of the whole record (taken with id2 = 0) in `id2`, which
-MXNet ignores and other writers leave 0; the reader checks it, so no damage passes for an image.
+MXNet ignores. In files with such records the reader checks it, so that no damage passes for an
+image; what other writers put there means nothing.
 """
-import collections
+from __future__ import annotations
+
 import mmap
 import os
 import struct
 import tempfile
 import zlib
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
 from ..errors import UserError
-from .images import ImageError
+from ..files import sync_folder
+from .headers import ImageError
 
 MAGIC = struct.pack('<I', 0xced7230a)
 _PART = struct.Struct('<4sI')  # magic word, kind << 29 | length
@@ -29,8 +33,11 @@ _MAX_PART = 2 ** 29
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _CHECKED = 2 ** 32  # added to the CRC so that id2 is never 0 in our files
 
-Record = collections.namedtuple('Record', 'labels id image')
-Record.__doc__ = 'One record: tuple of float labels (one for classification), integer id, encoded image bytes.'
+class Record(NamedTuple):
+    """One record: labels (one for classification), number, encoded image."""
+    labels: tuple[float, ...]
+    id: int
+    image: bytes
 
 
 class RecordError(UserError):
@@ -53,7 +60,7 @@ class RecordReader:
     Raises `RecordError` when the file is empty, cut short, not RecordIO, or does not fit its index.
     """
 
-    def __init__(self, rec, idx=None):
+    def __init__(self, rec: str | os.PathLike, idx: str | os.PathLike | None = None) -> None:
         self.path = os.fspath(rec)
         self._map = None
         beside = os.path.splitext(self.path)[0] + '.idx'
@@ -65,6 +72,7 @@ class RecordReader:
         else:
             self.keys, self.offsets = _read_index(os.fspath(idx))
         self._ends = self._check_index(idx)
+        self._checked = any(map(self._is_ours, {0, len(self) // 2, len(self) - 1}))
 
     def _check_index(self, idx):
         """Where each record must end: at the start of the next one in the file, or at the file's
@@ -96,10 +104,18 @@ class RecordReader:
             raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte '
                               f'{end}, but the file has {size}: {way_out}')
 
-    def __len__(self):
+    def _is_ours(self, i):
+        """Whether the i-th record has a checksum."""
+        try:
+            record = self._join(i)
+            return _split_header(record, 0, len(record))[2] // _CHECKED == 1
+        except _Damaged:
+            return False
+
+    def __len__(self) -> int:
         return len(self.offsets)
 
-    def check_complete(self):
+    def check_complete(self) -> None:
         """Walk the whole file; raises `RecordError` unless it is sound and the index lists each of
         its records."""
         found = _scan(self._data(), self.path)
@@ -107,18 +123,18 @@ class RecordReader:
             raise RecordError(f'{self.path} holds {len(found)} records, its index lists '
                               f'{len(self.offsets)}: remove the .idx to have it rebuilt')
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """The i-th record for messages: `file.rec#key`."""
         return f'{self.path}#{self.keys[i]}'
 
-    def read(self, i):
+    def read(self, i: int) -> Record:
         """The i-th `Record`; raises `ImageError` when it is damaged."""
         try:
-            return _parse(self._join(i))
+            return _parse(self._join(i), self._checked)
         except _Damaged as damage:
             raise ImageError(f'{damage} (record at offset {self.offsets[i]})') from damage
 
-    def labels(self, i):
+    def labels(self, i: int) -> tuple[float, ...]:
         """The i-th record's labels alone, unchecked and without touching its image: cheap."""
         try:
             kind, start, stop = _part(self._data(), int(self.offsets[i]))
@@ -150,8 +166,7 @@ def _open_map(path):
     try:
         with open(path, 'rb') as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise RecordError(f'{path} is empty: write it again with '
-                                  'scripts/prepare_imagenet.py or im2rec')
+                raise RecordError(f'{path} is empty: write it again')
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise RecordError(f'cannot open the record file {path}: {error.strerror}') from error
@@ -235,9 +250,9 @@ def _split_header(data, start, stop):
     return struct.unpack_from(f'<{count}f', data, labels) if count else (label,), key, id2, image
 
 
-def _parse(record):
+def _parse(record, checked):
     labels, key, id2, start = _split_header(record, 0, len(record))
-    if id2 and id2 != _checksum(record):
+    if checked and id2 and id2 != _checksum(record):
         raise _Damaged('its checksum is wrong')
     return Record(labels, key, record[start:])
 
@@ -255,13 +270,13 @@ class RecordWriter:
     nothing changed. The `.rec` comes last, so where it exists its companions do.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
         if not self.path.endswith('.rec'):
             raise UserError(f'a record file\'s name ends in .rec, unlike {self.path}')
         self.count = 0
 
-    def __enter__(self):
+    def __enter__(self) -> RecordWriter:
         self._folder = tempfile.TemporaryDirectory(prefix='.records-',
                                                    dir=os.path.dirname(self.path) or '.')
         self._rec = self._create('rec', 'b')
@@ -273,7 +288,8 @@ class RecordWriter:
         return open(os.path.join(self._folder.name, name), 'w' + mode, encoding=encoding,
                     errors=errors)
 
-    def write(self, image, label, key=None, name=''):
+    def write(self, image: bytes, label: float | Sequence[float], key: int | None = None,
+              name: str = '') -> None:
         """Append the encoded `image` with its `label` (a number, or several).
 
         `key` is its number in the index (default: how many came before), `name` its path in the
@@ -293,7 +309,7 @@ class RecordWriter:
         self._lst.write(f'{key}\t{labels}\t{name}\n')
         self.count += 1
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
         with self._folder, self._rec, self._idx, self._lst:
             if kind is None:
                 self._publish()
@@ -308,11 +324,7 @@ class RecordWriter:
         for file in files:
             os.replace(file.name,
                        os.path.splitext(self.path)[0] + '.' + os.path.basename(file.name))
-        folder = os.open(os.path.dirname(self.path) or '.', os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(os.path.dirname(self.path) or '.')
 
 
 def _build(image, label, key):

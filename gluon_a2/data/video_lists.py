@@ -10,8 +10,8 @@ import os
 import numpy as np
 
 from ..errors import UserError
+from .classes import CLASSES_FILE, numbers, read_classes
 from .images import ImageError
-from .sources import CLASSES_FILE, read_classes
 from .video import FrameFolder, VideoError, open_video
 
 EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.flv', '.ts', '.mpg', '.mpeg', '.m4v',
@@ -28,6 +28,8 @@ class VideoSource:
     is not believed, since those who wrote it took it from a header that may lie. `split` is that of
     UCF-101, or None.
     """
+
+    named = True  # False where classes are only numbers; see sources.py
 
     def __init__(self, paths, labels, classes, frames=None, split=None, cache=None):
         self.paths, self.classes, self.split = list(paths), tuple(classes), split
@@ -187,9 +189,13 @@ def read_list(path, form, root='', classes=None):
                 frames.append(count)
     if not found:
         raise UserError(f'{path} lists no videos')
-    classes = classes or [str(label) for label in range(max(found.values()) + 1)]
-    return VideoSource(found, list(found.values()), classes,
-                       frames if form == 'path-frames-label' else None)
+    named = classes is not None
+    largest = max(found, key=found.get)
+    source = VideoSource(found, list(found.values()),
+                         classes if named else numbers(found[largest] + 1, largest),
+                         frames if form == 'path-frames-label' else None)
+    source.named = named
+    return source
 
 
 def _parse(line, form, where):

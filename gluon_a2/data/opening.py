@@ -1,0 +1,45 @@
+"""From what a user names to a source: a folder, record files, lists of videos, or an embedded
+set."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..errors import UserError
+from .digits import digits_folder
+from .moving_digits import moving_digits_folder
+from .sources import FolderSource, RecordSource
+from .video_lists import open_video_source
+
+# The small real sets that are made on this machine, by the name that runs and exports record.
+EMBEDDED = {'digits': digits_folder, 'moving digits': moving_digits_folder}
+
+
+def embedded_name(video: bool) -> str:
+    """The set that stands in where no data is named."""
+    return 'moving digits' if video else 'digits'
+
+
+def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = False,
+                rec: str | None = None, idx: str | None = None, **lists: Any) -> Any:
+    """The images or videos of `part`, such as 'train' or 'val'.
+
+    Images are those of the record file `rec` (with its index `idx`), or at `data_dir`: a `.rec`
+    file, or a folder that holds `<part>.rec` or a folder `<part>` of classes; where it holds both,
+    the records. For `video`, `lists` are the arguments of `video_lists.open_video_source`. Where
+    nothing is named, the source is the embedded set. UserError when there is none.
+    """
+    if data_dir is None and not rec and lists.get('video_list') is None:
+        data_dir = EMBEDDED[embedded_name(video)]()
+    if video:
+        return open_video_source(data_dir, part, **lists)
+    path = os.fspath(rec or data_dir or os.curdir)
+    if path.endswith('.rec') or rec:
+        return RecordSource(path, idx)
+    records, folder = os.path.join(path, part + '.rec'), os.path.join(path, part)
+    if os.path.exists(records):
+        return RecordSource(records)
+    if os.path.isdir(folder):
+        return FolderSource(folder)
+    raise UserError(f'no {part} data in {path}: neither the file {records} nor the folder {folder} '
+                    'with class folders exists; `data_dir` is the folder that holds them')

@@ -1,0 +1,125 @@
+"""Inputs that people really have, each a folder of tests/data/cases: what was answered wrongly once
+must stay right. Larger ones of the same names are read too where they lie beside the checkout."""
+import io
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from gluon_a2 import data
+from gluon_a2.data.listing import files_below
+from gluon_a2.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {'small': ROOT / 'tests' / 'data' / 'cases', 'shared': ROOT.parent / 'shared' / 'cases'}
+
+
+@pytest.fixture(params=FOLDERS)
+def case(request):
+    """case(name): the path of a case's folder; skips where it is absent."""
+    def find(name):
+        path = FOLDERS[request.param] / name
+        if not path.exists():
+            pytest.skip(f'{path} is not here')
+        return path
+    return find
+
+
+def test_01_classes_are_matched_by_name(case, caplog):
+    source = data.open_source(case('01-classes-by-number'), 'val')
+    folders = [Path(source.name(i)).parent.name for i in range(len(source))]
+    data.match_classes(source, [str(digit) for digit in range(10)])
+    assert [str(label) for label in source.labels] == folders
+    assert '1 of the 10 classes have no sample in this data: 3' in caplog.text
+
+
+def test_05_names_that_are_not_utf_8(tmp_path):
+    for name in (b'caf\xe9 0', b'caf\xe9 1'):
+        folder = bytes(tmp_path) + b'/' + name
+        Path(folder.decode('utf-8', 'surrogateescape')).mkdir()
+        Path((folder + b'/a.png').decode('utf-8', 'surrogateescape')).touch()
+    with pytest.raises(UserError, match=r"'caf\\xe9 0' is not UTF-8: rename") as caught:
+        data.FolderSource(tmp_path)
+    str(caught.value).encode()
+
+
+def test_06_hidden_files_are_no_samples(case):
+    folder = case('06-hidden-files')
+    assert (folder / 'val/0/._a.jpg').exists()
+    source = data.open_source(folder, 'val')
+    assert [Path(source.name(i)).name for i in range(len(source))] == ['a.jpg']
+    data.decode(source.read(0))
+
+
+def test_08_linked_folders_are_followed(case, tmp_path):
+    shutil.copytree(case('08-linked-folder'), tmp_path / 'case', symlinks=True)
+    link = tmp_path / 'case/photos/other'
+    link.unlink()
+    link.symlink_to('../other')
+    found = [Path(path).relative_to(tmp_path / 'case') for path in
+             files_below(str(tmp_path / 'case/photos'))]
+    assert list(map(str, found)) == ['photos/00009.jpg', 'photos/other/00019.jpg',
+                                     'photos/other/00069.jpg']
+    (tmp_path / 'case/photos/00009.jpg').unlink()
+    assert data.FolderSource(tmp_path / 'case/photos').classes == ('other',)
+
+
+@pytest.mark.parametrize('name', ['09-xmp-before-exif', '14-bmp'])
+def test_images_decode_as_pillow_decodes_them(case, name):
+    files = sorted(case(name).iterdir())
+    assert len(files) >= 2
+    for path in files:
+        expected = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+        np.testing.assert_array_equal(data.decode(path.read_bytes()), np.asarray(expected))
+
+
+def test_12_a_huge_label_is_one_sentence_at_once(case):
+    start = time.process_time()
+    with pytest.raises(UserError, match=r'val.rec#\d+ has the label 1500000000, and classes are '):
+        data.RecordSource(case('12-huge-label') / 'val.rec').classes  # noqa: B018
+    assert time.process_time() - start < 1
+
+
+def test_16_a_subset_of_imagenet(case):
+    folder = case('16-subset-of-imagenet')
+    with pytest.raises(UserError, match="has 3 classes and the network 1000, and 3 of the data's "
+                                        "are unknown to it, such as 'n01498041'"):
+        data.match_classes(data.open_source(folder, 'val'), list(map(str, range(1000))))
+    wnids = ['n03000684', 'n00000001', 'n02086240', 'n01498041']
+    source = data.open_source(folder, 'val')
+    data.match_classes(source, wnids)
+    assert [wnids[label] for label in source.labels] == [
+        Path(source.name(i)).parent.name for i in range(len(source))]
+
+
+def jpeg(size=(96, 64), **options):
+    file = io.BytesIO()
+    picture = np.random.default_rng(0).normal(128, 40, (*size[::-1], 3)).clip(0, 255)
+    Image.fromarray(picture.astype(np.uint8)).save(file, 'JPEG', **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('options', [
+    {}, {'subsampling': 0}, {'subsampling': 2}, {'optimize': True}, {'restart_marker_blocks': 4}])
+def test_a_jpeg_cut_in_half_whose_end_marker_was_put_back(options):
+    encoded = jpeg(**options)
+    data.decode(encoded)
+    for share in (0.4, 0.5, 0.75, 0.9):
+        with pytest.raises(data.ImageError, match='truncated'):
+            data.decode(encoded[:int(share * len(encoded))] + b'\xff\xd9')
+
+
+def test_a_progressive_jpeg_without_its_last_scans():
+    encoded = jpeg(progressive=True)
+    data.decode(encoded)
+    with pytest.raises(data.ImageError, match='truncated'):
+        data.decode(encoded[:encoded.rindex(b'\xff\xda')] + b'\xff\xd9')
+
+
+def test_a_grey_corner_is_no_cut():
+    file = io.BytesIO()
+    Image.new('RGB', (48, 32), (128, 128, 128)).save(file, 'JPEG')
+    assert (data.decode(file.getvalue()) == 128).all()
