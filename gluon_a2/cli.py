@@ -76,9 +76,8 @@ def entry(main: Callable) -> Callable:
             sentence, code = str(error) or 'interrupted', INTERRUPTED
         except UserError as error:
             sentence, code = _with_flags(str(error)), error.exit_code
-        except (OSError, ModuleNotFoundError) as error:
-            about = _about_module if isinstance(error, ModuleNotFoundError) else _about_file
-            sentence, code = about(error), 2
+        except (OSError, ModuleNotFoundError, RuntimeError) as error:
+            sentence, code = _explain(error), 2
             if not sentence:
                 raise
         with contextlib.suppress(OSError):  # stderr may be the pipe without a reader
@@ -126,9 +125,14 @@ def _with_flags(sentence: str) -> str:
     return re.sub('`([a-z][a-z0-9_]*)`', flag, sentence)
 
 
-def _about_file(error: Any) -> str:
-    """A sentence for an OSError that a file the user named or a limit of the machine has caused;
-    empty for others."""
+def _explain(error: Any) -> str:
+    """A sentence for an error that the surroundings have caused: a file the user named, a limit of
+    the machine, a missing package or home; empty for others."""
+    if isinstance(error, ModuleNotFoundError):
+        return _about_module(error)
+    if isinstance(error, RuntimeError):  # Matplotlib asks for a home
+        known = 'home directory' in str(error)
+        return 'this user has no home folder: set HOME to one' if known else ''
     if error.errno in LIMITS:
         if error.filename is None:
             _close_stdout()  # it may be what is full

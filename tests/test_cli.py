@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
     (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
      'error: no folder for temporary files can be written: set TMPDIR to one that can, and '
      'MPLCONFIGDIR for Matplotlib\n'),
+    (RuntimeError('Could not determine home directory.'),
+     'error: this user has no home folder: set HOME to one\n'),
     (OSError(errno.EFBIG, 'File too large', 'run/x'),
      'error: run/x is larger than this process may write: raise the limit (ulimit -f '
      'unlimited)\n')])
@@ -40,7 +42,8 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2(capsys, error, sentence):
     assert capsys.readouterr().err == sentence
 
 
-@pytest.mark.parametrize('error', [ValueError('ours'), OSError(errno.EPERM, 'other')])
+@pytest.mark.parametrize('error', [ValueError('ours'), OSError(errno.EPERM, 'other'),
+                                   RuntimeError('other'), NotImplementedError()])
 def test_our_own_defects_keep_their_traceback(error):
     @entry
     def main(argv):
