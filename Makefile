@@ -35,9 +35,8 @@ video: $(READY) ## train a small video network, score it, see what it saw
 test: $(if $(shell command -v c++),$(HOROVOD),$(READY)) ## run the tests (make test ARGS='-k attention')
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-lint: $(READY) ## check the style and the types
+lint: $(READY) ## check the style
 	$(PY) -m ruff check .
-	$(PY) -m mypy
 
 doctor: $(READY) ## tell what is installed, what ails it and what mends it
 	$(PY) -m gluon_a2.doctor
@@ -49,7 +48,7 @@ bench: $(READY) $(BENCH)/.ready ## measure beside PyTorch and ONNX Runtime, in a
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 

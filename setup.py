@@ -35,7 +35,8 @@ EXTRAS = {
     'cu112': ['mxnet-cu112==1.9.1', *CUDA],
     # Source only, and compiled against the installed MXNet: `make horovod` has the recipe.
     'distributed': ['horovod==0.28.1'],
-    'video': ['av>=12,<19'],
+    # 12.3 to 18 give the same pixels; earlier releases take the range of RGB wrong.
+    'video': ['av>=12.3,<19'],
     # MXNet's exporter imports onnx.mapping, which newer releases of onnx no longer have.
     'onnx': ['onnx==1.16.2', 'onnxruntime>=1.16,<2'],
     # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one

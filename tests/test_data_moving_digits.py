@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from gluon_a2.data import moving_digits
-from gluon_a2.data.moving_digits import CLASSES, COUNTS, FRAMES, SIDE, frames_of, moving_digits_folder, write_video
+from gluon_a2.data.moving_digits import (
+    CLASSES,
+    COUNTS,
+    FRAMES,
+    SIDE,
+    frames_of,
+    moving_digits_folder,
+    write_video,
+)
 from gluon_a2.errors import UserError
 
 
@@ -39,7 +47,8 @@ def steps(frames):
     return (np.diff(centres(frames), axis=0) + SIDE / 2) % SIDE - SIDE / 2
 
 
-@pytest.mark.parametrize('motion, way', [('left', (-1, 0)), ('right', (1, 0)), ('up', (0, -1)), ('down', (0, 1))])
+@pytest.mark.parametrize('motion, way', [('left', (-1, 0)), ('right', (1, 0)), ('up', (0, -1)),
+                                         ('down', (0, 1))])
 def test_straight_motions_go_where_they_say_at_one_speed(motion, way):
     for seed in range(5):
         moved = steps(frames_of(dot(), motion, np.random.default_rng(seed)))

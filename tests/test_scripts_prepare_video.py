@@ -1,5 +1,6 @@
 """prepare_video.py as a process, on files in the layouts of Kinetics and UCF-101."""
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,8 @@ def test_the_list_it_writes_is_read_again(kinetics, tmp_path):
 
 def test_videos_are_shrunk_and_keep_every_frame_and_its_time(kinetics, tmp_path):
     out, err = call('--data-dir', kinetics, '--transcode', tmp_path / 'small', '-j', '2', code=1)
-    assert f'5 videos are in {tmp_path}/small' in out and 'broken_000000_000010.mp4: it cannot be decoded' in err
+    assert f'5 videos are in {tmp_path}/small' in out
+    assert 'broken_000000_000010.mp4: it cannot be decoded' in err
     files = sorted(
         path.relative_to(tmp_path / 'small') for path in (tmp_path / 'small').rglob('*')
         if path.is_file())
@@ -95,6 +97,27 @@ def test_what_is_there_is_not_written_again(kinetics, tmp_path):
     assert (tmp_path / 'small' / 'val/running fast/c_000000_000010.mp4').exists()
 
 
+def test_any_name_is_transcoded_and_two_of_one_stem_are_not_taken_for_one(kinetics, tmp_path):
+    (tmp_path / 'val/zumba').mkdir(parents=True)
+    source = kinetics / 'val/zumba/d_000000_000010.webm'
+    for name in ('12:30:00.webm', os.fsdecode(b'caf\xe9.webm'), 'd.mkv', 'd.webm'):
+        shutil.copy(source, tmp_path / 'val/zumba' / name)
+    out, err = call('--data-dir', tmp_path, '--part', 'val', '--transcode', tmp_path / 'small',
+                    '-j', '1', code=1)
+    assert '3 videos are in' in out
+    assert f'{tmp_path}/val/zumba/d.webm: its name differs from {tmp_path}/val/zumba/d.mkv' in err
+    assert sorted(path.name for path in (tmp_path / 'small/val/zumba').iterdir()) == [
+        '12:30:00.mp4', os.fsdecode(b'caf\xe9.mp4'), 'd.mp4']
+
+
+def test_a_path_that_a_list_cannot_hold_is_refused(tmp_path):
+    (tmp_path / 'val/zumba').mkdir(parents=True)
+    (tmp_path / 'val/zumba/two\nlines.mp4').touch()
+    _, err = call('--data-dir', tmp_path, '--part', 'val', '--write-list', tmp_path / 'x.txt',
+                  code=2)
+    assert 'cannot stand in a list' in err and not (tmp_path / 'x.txt').exists()
+
+
 def test_ucf101_is_counted_against_the_official_splits(tmp_path):
     folder, lists = tmp_path / 'UCF-101', tmp_path / 'ucfTrainTestlist'
     clips = {'trainlist01': ['Archery/v_Archery_g08_c01.avi 1', 'YoYo/v_YoYo_g09_c01.avi 2'],
@@ -109,7 +132,8 @@ def test_ucf101_is_counted_against_the_official_splits(tmp_path):
     out, _ = call('--data-dir', tmp_path, '--split', '1', '-j', '1')
     assert [line.split()[:3] for line in out.splitlines()[2:4]] == [['train', '2', '0'],
                                                                     ['val', '1', '0']]
-    assert 'split 1 of UCF-101 has 2 training and 1 test clips here, and 9537 and 3783 officially' in out
+    assert ('split 1 of UCF-101 has 2 training and 1 test clips here, and 9537 and 3783 officially'
+            in out)
     assert official(
         3, (9624, 3696)) == 'split 3 of UCF-101 is whole: 9624 training and 3696 test clips'
 
@@ -127,7 +151,7 @@ def test_folders_of_frames_are_checked_and_left_as_they_are(tmp_path):
 
 @pytest.mark.parametrize('flags, sentence', [
     ([], '--data-dir is missing'), (['--data-dir', 'nowhere'], 'no train videos in nowhere'),
-    (['--data-dir', 'x', '--split', '7'], '--split must be 1, 2 or 3'),
+    (['--data-dir', 'x', '--split', '7'], '--split must be one of 1, 2, 3'),
     (['--data-dir', 'x', '--write-list', 'y'], '--write-list is for one part'),
     (['--data-dir', 'x', '--part', ','], '--part must be names')])
 def test_mistakes_are_one_sentence(flags, sentence):

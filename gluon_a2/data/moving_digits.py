@@ -1,11 +1,13 @@
 """Handwritten digits in motion, as video files in the folders of Kinetics: real video to try things
 out on.
 
-The class is the way a digit moves, not which digit it is. It starts anywhere and leaves on one side
-to come back on the other, so where it is in one frame says nothing: who sees single frames can only
-guess. Half of the videos are H.264 in MP4 and half MPEG-4 Part 2 in AVI, both with B-frames.
-Training and validation use different digits.
+The class is the way a digit moves, not which digit it is. It starts anywhere, and leaves on one
+side to come back on the other. Its position in one frame therefore says nothing about the class.
+Half of the videos are H.264 in MP4 and half MPEG-4 Part 2 in AVI, both with B-frames. Training and
+validation use different digits.
 """
+from __future__ import annotations
+
 import math
 import os
 
@@ -13,28 +15,24 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError, install_extra
 from .cache import made_once
 from .digits import load_digits, part_indices
 from .listing import files_below
+from .video import import_av, open_file
 
 # alphabetical, as folders are
 CLASSES = ('anticlockwise', 'clockwise', 'down', 'left', 'right', 'up')
 COUNTS = {'train': 960, 'val': 120}
 FRAMES, SIDE = 40, 32
 _DIGIT = 16  # pixels, of 32
-# A constant quantizer: what x264's rate control decides on pictures so small differs from run to
-# run.
+# A constant quantizer: x264's rate control decides differently from run to run on such pictures.
 FORMATS = (('.mp4', 'libx264', {'qp': '18', 'bf': '2', 'g': '16'}),
             ('.avi', 'mpeg4', {'qscale': '3', 'flags': '+qscale', 'bf': '2', 'g': '16'}))
 
 
-def moving_digits_folder(cache=None):
+def moving_digits_folder(cache: str | os.PathLike | None = None) -> str:
     """Path of a folder `train/<class>/*` and `val/<class>/*` of video files, which is written the
-    first time.
-
-    Raises `UserError` where PyAV is missing, or the folder is there but not whole.
-    """
+    first time; see `cache.made_once`. `UserError` where PyAV is missing."""
     return made_once('moving-digits', _write, cache, COUNTS, lambda folder, part: sum(
         1 for _ in files_below(os.path.join(folder, part))))
 
@@ -54,8 +52,8 @@ def _write(folder):
                 bar.update()
 
 
-def frames_of(digit, motion, rng):
-    """uint8 FRAMES×SIDE×SIDE×3 of a digit (8×8, values 0…16) in motion, from a random place at a
+def frames_of(digit: np.ndarray, motion: str, rng: np.random.Generator) -> np.ndarray:
+    """uint8 FRAMES×SIDE×SIDE×3 of a digit (8×8, values 0…16) in motion, from a random position at a
     random speed."""
     grey = cv2.resize(digit * (255 / 16), (_DIGIT, _DIGIT), interpolation=cv2.INTER_CUBIC).clip(
         0, 255)
@@ -81,20 +79,15 @@ def _way(motion, rng):
     return right * speed * time, down * speed * time
 
 
-def write_video(path, frames, codec, options=None, rate=25):
+def write_video(path: str, frames: np.ndarray, codec: str, options: dict[str, str] | None = None,
+                rate: int = 25) -> None:
     """Write uint8 T×H×W×3 RGB as a video file; the container follows the name. UserError where PyAV
     is missing."""
-    try:
-        import av
-    except ImportError as error:
-        raise UserError(f'videos need PyAV: {install_extra("video")}') from error
-    with av.open(path, 'w') as container:
+    av = import_av()
+    with open_file(path, 'w') as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = 'yuv420p'
-        stream.codec_context.thread_count = 1
+        stream.pix_fmt, stream.codec_context.thread_count = 'yuv420p', 1
         for frame in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        container.mux(stream.encode())

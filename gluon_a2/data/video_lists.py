@@ -4,15 +4,22 @@ UCF-101.
 Every reader gives a `VideoSource`. A video that a list names and the disk lacks stays in it, so
 that it counts: in training as damaged, in testing as wrong.
 """
+from __future__ import annotations
+
 import csv
+import logging
 import os
+from typing import Iterator, Sequence
 
 import numpy as np
 
 from ..errors import UserError
-from .classes import CLASSES_FILE, numbers, read_classes
+from .classes import CLASSES_FILE, check_names, numbers, read_classes
 from .images import ImageError
-from .video import FrameFolder, VideoError, open_video
+from .listing import class_folders, open_text, printable
+from .video import FrameFolder, VideoError, VideoFile, open_video
+
+_log = logging.getLogger(__name__)
 
 EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.flv', '.ts', '.mpg', '.mpeg', '.m4v',
               '.wmv', '.3gp')
@@ -26,47 +33,51 @@ class VideoSource:
 
     `frames` are counts that a list gives. A folder of frames must hold as many; of a file the count
     is not believed, since those who wrote it took it from a header that may lie. `split` is that of
-    UCF-101, or None.
+    UCF-101, or None. `named` is False where `classes` are only numbers.
     """
 
-    named = True  # False where classes are only numbers; see sources.py
-
-    def __init__(self, paths, labels, classes, frames=None, split=None, cache=None):
+    def __init__(self, paths: Sequence[str], labels: Sequence[int] | np.ndarray,
+                 classes: Sequence[str], frames: Sequence[int] | None = None,
+                 split: int | None = None, cache: str | os.PathLike | None = None,
+                 named: bool = True) -> None:
         self.paths, self.classes, self.split = list(paths), tuple(classes), split
-        self.labels = np.array(labels, np.int64)
+        self.labels, self.named = np.array(labels, np.int64), named
         self._frames, self._cache = frames, cache
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def name(self, i):
-        """Its path."""
-        return self.paths[i]
+    def name(self, i: int) -> str:
+        """Its path, as it can be printed."""
+        return printable(self.paths[i])
 
-    def read(self, i):
+    def read(self, i: int) -> bytes:
         """The encoded bytes of a file, or of the first frame of a folder; `ImageError` where there
         are none."""
         path = self.paths[i]
         try:
             if os.path.isdir(path):
-                path = os.path.join(path, min(os.listdir(path), default='img_00001.jpg'))
+                path = min(os.path.join(path, name) for name in ['img_00001.jpg', *os.listdir(path)]
+                           if not name.startswith('.'))
             with open(path, 'rb') as file:
                 return file.read()
         except OSError as error:
             raise ImageError(f'it cannot be read: {error.strerror}') from error
 
-    def video(self, i):
+    def video(self, i: int) -> FrameFolder | VideoFile:
         """The video, opened; `VideoError`."""
         if not os.path.exists(self.paths[i]):
             raise VideoError('it is missing')
         video = open_video(self.paths[i], self._cache)
-        if self._frames is not None and isinstance(video,
-                                                   FrameFolder) and len(video) != self._frames[i]:
+        if (self._frames is not None and isinstance(video, FrameFolder)
+                and len(video) != self._frames[i]):
             raise VideoError(f'it holds {len(video)} frames, and the list says {self._frames[i]}')
         return video
 
 
-def open_video_source(data_dir, part, split=None, splits=None, video_list=None, list_format=None):
+def open_video_source(data_dir: str | None, part: str, split: int | None = None,
+                      splits: str | None = None, video_list: str | None = None,
+                      list_format: str | None = None) -> VideoSource:
     """The 'train', 'val' or 'test' videos, by what is given: a list, a split of UCF-101, or the
     folders of Kinetics.
 
@@ -78,181 +89,163 @@ def open_video_source(data_dir, part, split=None, splits=None, video_list=None, 
             return kinetics_csv(video_list, data_dir or '', part)
         return read_list(video_list, list_format, data_dir or '')
     if list_format is not None:
-        raise UserError('--list-format needs a list of videos')
+        raise UserError('`list_format` needs a list of videos')
     if data_dir is None:
-        raise UserError('--data-dir is missing: the folder that holds the videos')
+        raise UserError('`data_dir` is missing: the folder that holds the videos')
     if split is not None:
         return ucf101(data_dir, splits, split, part)
     return kinetics_folder(data_dir, part)
 
 
-def kinetics_folder(data_dir, part):
-    """The videos in `<data_dir>/<part>/<class>/`, and folders of frames there; classes and files in
-    alphabetical order.
-
-    Other files and hidden folders are passed over; a class without a video is a UserError: it would
-    shift labels.
-    """
+def kinetics_folder(data_dir: str, part: str) -> VideoSource:
+    """The videos in `<data_dir>/<part>/<class>/`, and folders of frames there; see
+    `listing.class_folders` for their order, and for what is left out or refused."""
     folder = os.path.join(data_dir, part)
     if not os.path.isdir(folder):
         raise UserError(f'no {part} videos in {data_dir}: the folder {folder} with class folders '
-                        'does not exist; --data-dir is the folder that holds it')
-    classes = sorted(name for name in os.listdir(folder)
-                     if os.path.isdir(os.path.join(folder, name)) and not name.startswith('.'))
-    if not classes:
-        raise UserError(f'{folder} holds no class folders: videos belong into {folder}/<class>/')
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        found = [path for path in sorted(os.listdir(os.path.join(folder, name)))
-                 if not path.startswith('.') and _is_video(os.path.join(folder, name, path))]
-        if not found:
-            raise UserError(f'the class folder {folder}/{name} holds no videos: fill or remove it')
-        paths += [os.path.join(folder, name, path) for path in found]
-        labels += [label] * len(found)
-    return VideoSource(paths, labels, classes)
-
-
-def _is_video(path):
-    return path.lower().endswith(EXTENSIONS) or os.path.isdir(path)
-
-
-def kinetics_csv(path, root, part):
-    """The videos of `part` in the official CSV label,youtube_id,time_start,time_end,split; more
-    columns may follow.
-
-    Files are `<root>/<label>/<id>_<start>_<end>.mp4`, times of six digits, or the same in
-    `<root>/<part>/`. Classes are those of the whole file, in alphabetical order.
-    """
-    rows = _csv_rows(path)
-    classes = sorted({row['label'] for row in rows})
-    label = {name: i for i, name in enumerate(classes)}
-    chosen = [row for row in rows if row['split'] in _PARTS.get(part, (part,))]
-    if not chosen:
-        known = ', '.join(sorted({row['split'] for row in rows}))
-        raise UserError(f'{path} lists no {part} videos: its splits are {known}')
-    base = os.path.join(root, part) if os.path.isdir(os.path.join(root, part)) else root
-    paths = [
-        os.path.join(base, row['label'],
-                     f'{row["youtube_id"]}_{row["start"]:06d}_{row["end"]:06d}.mp4')
-        for row in chosen
-    ]
-    return VideoSource(paths, [label[row['label']] for row in chosen], classes)
+                        'does not exist; `data_dir` is the folder that holds it')
+    classes, videos = class_folders(
+        folder, lambda entry: entry.name.lower().endswith(EXTENSIONS) or entry.is_dir(), 'videos')
+    return VideoSource([os.path.join(folder, path) for paths in videos for path in paths],
+                       np.repeat(np.arange(len(classes)), list(map(len, videos))), classes)
 
 
 _COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end', 'split')
 _PARTS = {'val': ('val', 'validate', 'validation')}  # what the releases call it
 
 
-def _csv_rows(path):
-    with _open(path) as file:
+def kinetics_csv(path: str, root: str, part: str) -> VideoSource:
+    """The videos of `part` in the official CSV label,youtube_id,time_start,time_end,split; more
+    columns may follow.
+
+    Files are `<root>/<label>/<id>_<start>_<end>.mp4`, times of six digits, or the same in
+    `<root>/<part>/`. Classes are those of the whole file, in alphabetical order. A row that is
+    there twice counts once, and the log says so.
+    """
+    rows = list(_csv_rows(path))
+    classes = sorted({row['label'] for row in rows})
+    check_names(classes, path)
+    label = {name: i for i, name in enumerate(classes)}
+    base = os.path.join(root, part) if os.path.isdir(os.path.join(root, part)) else root
+    chosen = [row for row in rows if row['split'] in _PARTS.get(part, (part,))]
+    videos = {os.path.join(base, row['label'], row['file']): label[row['label']] for row in chosen}
+    if not videos:
+        known = ', '.join(sorted({row['split'] for row in rows}))
+        raise UserError(f'{path} lists no {part} videos: its splits are {known}')
+    if len(videos) < len(chosen):
+        _log.warning('%s lists %d of its %d %s videos more than once: each counts once', path,
+                     len(chosen) - len(videos), len(chosen), part)
+    return VideoSource(list(videos), list(videos.values()), classes)
+
+
+def _csv_rows(path: str) -> Iterator[dict[str, str]]:
+    with open_text(path) as file:
         reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f'{path} has no column {missing[0]}: the official CSV begins with '
-                            f'{",".join(_COLUMNS)}')
-        rows = []
-        for row in reader:
-            try:
-                rows.append({
-                    **row, 'start': int(float(row['time_start'])),
-                    'end': int(float(row['time_end']))
-                })
-            except (TypeError, ValueError):
-                raise UserError(f'{path}:{reader.line_num} has no times in whole seconds: '
-                                f'{row["time_start"]!r} and {row["time_end"]!r}') from None
-    return rows
+        try:
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(f'{path} has no column {missing[0]}: the official CSV begins with '
+                                f'{",".join(_COLUMNS)}')
+            for row in reader:
+                times = [_six_digits(row[name]) for name in ('time_start', 'time_end')]
+                if '' in times or None in (row[name] for name in _COLUMNS):
+                    raise UserError(
+                        f'{path}:{reader.line_num} has no times in whole seconds, or not all '
+                        f'columns: {row["time_start"]!r} and {row["time_end"]!r}')
+                yield {**row, 'file': f'{"_".join([row["youtube_id"], *times])}.mp4'}
+        except csv.Error as error:
+            raise UserError(f'{path}:{reader.line_num + 1} is not a line of CSV: {error}'
+                            ) from error
 
 
-def read_list(path, form, root='', classes=None):
+def _six_digits(text: str | None) -> str:
+    """A number of whole seconds as file names have it, or ''."""
+    try:
+        seconds = float(text or '')
+    except ValueError:
+        return ''
+    return f'{seconds:06.0f}' if seconds.is_integer() and 0 <= seconds < 1e6 else ''
+
+
+def read_list(path: str, form: str | None, root: str = '',
+              classes: Sequence[str] | None = None) -> VideoSource:
     """The videos of a list, one a line: 'path-label' (split from the right: paths have spaces),
     'path-frames-label' or 'id-label-path'. Blank lines are passed over.
 
     Paths start from `root`. Class names are the lines of `classes.txt` beside the list, or numbers.
     """
     if form not in FORMS[:3]:
-        raise UserError(f'--list-format must be one of {", ".join(FORMS)}, not {form!r}')
+        raise UserError(f'`list_format` must be one of {", ".join(FORMS)}, not {form!r}')
     names = os.path.join(os.path.dirname(path), CLASSES_FILE)
     if classes is None and os.path.exists(names):
         classes = read_classes(names)
-    found, frames, first = {}, [], {}
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                video, count, label = _parse(line.strip(), form, f'{path}:{number}')
-                if classes is not None and label >= len(classes):
-                    raise UserError(f'{path}:{number} has the label {label}, and there are '
-                                    f'{len(classes)} classes: labels are 0…{len(classes) - 1}')
-                if video in first:
-                    raise UserError(f'{path}:{number} lists {video} again, after line '
-                                    f'{first[video]}: remove one')
-                found[os.path.join(root, video)], first[video] = label, number
-                frames.append(count)
-    if not found:
+    labels: dict[str, int] = {}
+    first: dict[str, int] = {}
+    frames = []
+    for where, number, line in _lines(path):
+        video, count, label = _parse(line, form, where)
+        if classes is not None and label >= len(classes):
+            raise UserError(f'{where} has the label {label}, and there are {len(classes)} classes: '
+                            f'labels are 0…{len(classes) - 1}')
+        if video in first:
+            raise UserError(f'{where} lists {printable(video)} again, after line {first[video]}: '
+                            'remove one')
+        labels[os.path.join(root, video)], first[video] = label, number
+        frames.append(count)
+    if not labels:
         raise UserError(f'{path} lists no videos')
-    named = classes is not None
-    largest = max(found, key=found.get)
-    source = VideoSource(found, list(found.values()),
-                         classes if named else numbers(found[largest] + 1, largest),
-                         frames if form == 'path-frames-label' else None)
-    source.named = named
-    return source
+    largest = max(labels, key=labels.__getitem__)
+    return VideoSource(list(labels), list(labels.values()),
+                       numbers(labels[largest] + 1, largest) if classes is None else classes,
+                       frames if form == 'path-frames-label' else None, named=classes is not None)
 
 
-def _parse(line, form, where):
-    """(path, frames or None, label) of one line; `where` is file and line, for messages."""
+def _parse(line: str, form: str, where: str) -> tuple[str, int, int]:
+    """(path, frames or 1, label) of one line; `where` is file and line, for messages."""
     words = line.split(None, 2) if form == 'id-label-path' else line.rsplit(
         None, 1 if form == 'path-label' else 2)
     if len(words) < (2 if form == 'path-label' else 3):
         raise UserError(f'{where} is not "{form.replace("-", " ")}": {line!r}')
-    path, frames, label = {'path-label': lambda: (words[0], '1', words[1]),
-                           'path-frames-label': lambda: words,
-                           'id-label-path': lambda: (words[2], '1', words[1])}[form]()
+    path, frames, label = {'path-label': (words[0], '1', words[1]), 'path-frames-label': words,
+                           'id-label-path': (words[-1], '1', words[1])}[form]
     for number, what in ((frames, 'number of frames'), (label, 'label')):
-        if not (number.isascii() and number.isdigit()):
+        if not (number.isascii() and number.isdigit() and len(number) < 16):
             raise UserError(f'{where} has no whole number, 0 or more, as its {what}, but '
-                            f'{number!r}: {line!r}')
+                            f'{number[:40]!r}: {line[:200]!r}')
     return path, int(frames), int(label)
 
 
-def ucf101(data_dir, splits, split, part):
+def ucf101(data_dir: str, splits: str | None, split: int, part: str) -> VideoSource:
     """The training ('train') or test ('val', 'test') clips of a split, 1, 2 or 3, of UCF-101.
 
     The clips are in `<data_dir>/UCF-101/<Class>/`, or in `<data_dir>/<Class>/`; classInd.txt and
     the lists in `splits`, or in `ucfTrainTestlist` in or beside `data_dir`.
     """
     if split not in UCF101_COUNTS:
-        raise UserError(f'--split must be 1, 2 or 3, not {split}')
-    folder = _first_folder([os.path.join(data_dir, 'UCF-101'), data_dir], f'{data_dir} is no '
-                                                                          'folder')
-    near = [
-        os.path.join(data_dir, 'ucfTrainTestlist'),
-        os.path.join(data_dir, os.pardir, 'ucfTrainTestlist')
-    ]
-    splits = _first_folder(
-        [splits] if splits else near, f'no folder ucfTrainTestlist in {data_dir} or beside it: '
-        'give it as --splits' if not splits else f'--splits {splits} is no folder')
+        raise UserError(f'`split` must be 1, 2 or 3, not {split}')
+    folder = _first_folder([os.path.join(data_dir, 'UCF-101'), data_dir],
+                           f'{data_dir} is no folder')
+    near = [os.path.join(data_dir, *up, 'ucfTrainTestlist') for up in ((), (os.pardir,))]
+    splits = _first_folder([splits] if splits else near, f'`splits` {splits} is no folder' if splits
+                           else f'no folder ucfTrainTestlist in {data_dir} or beside it: give it '
+                                'as `splits`')
     classes = _ucf101_classes(os.path.join(splits, 'classInd.txt'))
     name = os.path.join(splits, f'{"train" if part == "train" else "test"}list0{split}.txt')
-    paths, labels = [], []
-    with _open(name) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                clip, label = _ucf101_line(line.strip(), classes, part == 'train',
-                                           f'{name}:{number}')
-                paths.append(os.path.join(folder, clip))
-                labels.append(label)
-    return VideoSource(paths, labels, classes, split=split)
+    clips = [_ucf101_line(line, classes, part == 'train', where) for where, _, line in _lines(name)]
+    if not clips:
+        raise UserError(f'{name} lists no videos')
+    return VideoSource([os.path.join(folder, clip) for clip, _ in clips],
+                       [label for _, label in clips], classes, split=split)
 
 
-def _ucf101_classes(path):
-    with _open(path) as file:
-        rows = [line.split() for line in file if line.strip()]
+def _ucf101_classes(path: str) -> list[str]:
+    rows = [line.split() for _, _, line in _lines(path)]
     if not rows or any(len(row) != 2 or row[0] != str(i) for i, row in enumerate(rows, 1)):
         raise UserError(f'{path} does not number the classes 1, 2, 3, …, a class a line')
     return [name for _, name in rows]
 
 
-def _ucf101_line(line, classes, labelled, where):
+def _ucf101_line(line: str, classes: list[str], labelled: bool, where: str) -> tuple[str, int]:
     clip, *label = line.rsplit(None, 1) if labelled else [line]
     name = clip.split('/')[0]
     if name not in classes or '/' not in clip:
@@ -263,15 +256,16 @@ def _ucf101_line(line, classes, labelled, where):
     return clip, classes.index(name)
 
 
-def _first_folder(candidates, sentence):
+def _first_folder(candidates: list[str], sentence: str) -> str:
     for path in candidates:
         if os.path.isdir(path):
             return path
     raise UserError(sentence)
 
 
-def _open(path):
-    try:
-        return open(path, encoding='utf-8', errors='surrogateescape', newline='')
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+def _lines(path: str) -> Iterator[tuple[str, int, str]]:
+    """(file and line for messages, line number, the line) of each that is not blank."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f'{path}:{number}', number, line.strip()
