@@ -53,7 +53,6 @@ LOCAL = {
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
     ('gluon_a2/train/command.py', 'gluon_a2.run.folder'),
     # optional: the `distributed` extra; one rank does without
-    ('gluon_a2/launch/launcher.py', 'horovod.runner'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.http.http_server'),
     ('gluon_a2/launch/process.py', 'horovod.runner.gloo_run'),

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from gluon_a2.errors import UserError
-from gluon_a2.launch import watchdog
+from gluon_a2.launch import heart as hearts
+from gluon_a2.launch import hub
+from gluon_a2.launch.heart import Heart
 
 TOY = Path(__file__).with_name('toy_rank.py')
 TIMEOUT, SLACK = 1.5, 15
@@ -90,7 +92,8 @@ def test_a_lost_rank_ends_all(tmp_path, fault, reason, at_rank):
 
 def test_ranks_that_wait_for_each_other(tmp_path):
     codes, said = finish(tmp_path, start(tmp_path, '--fault', 'hang'))
-    assert said == 'error: no rank advances: all of them have waited for each other for 1.5 s at step 3 (network?)\n'
+    assert said == ('error: no rank advances: all of them have waited for each other for 1.5 s at '
+                    'step 3 (network?)\n')
     assert codes == [-signal.SIGKILL] * 3
     assert json.loads((tmp_path / 'fault.json').read_text())['rank'] is None
 
@@ -134,7 +137,7 @@ def test_strangers_do_nothing(tmp_path):
     wait_for(tmp_path, 'step-2')
     address = json.loads(next(tmp_path.glob('meet-*/address')).read_text())
     where = address['host'], address['port']
-    strangers = [socket.create_connection(where, 5) for _ in range(watchdog.STRANGERS + 6)]
+    strangers = [socket.create_connection(where, 5) for _ in range(hub.STRANGERS + 6)]
     for stranger, line in zip(
             strangers, (b'{"token": "x", "rank": 1, "end": "dead"}\n', b'\0' * 70000, b'[]\n{}\n')):
         stranger.sendall(line)
@@ -143,18 +146,8 @@ def test_strangers_do_nothing(tmp_path):
         stranger.close()
 
 
-def test_a_single_run_may_be_suspended(tmp_path):
-    """Ctrl-Z: nobody waits for it, and it was started by no launcher."""
-    rank, = ranks = start(tmp_path, '--steps', 60, size=1)
-    wait_for(tmp_path, 'step-2')
-    rank.send_signal(signal.SIGSTOP)
-    time.sleep(2 * TIMEOUT)
-    rank.send_signal(signal.SIGCONT)
-    assert finish(tmp_path, ranks) == ([0], '')
-
-
 def test_an_unreachable_hub_is_told():
-    heart = watchdog.Heart(1, 2, 0.5)
+    heart = Heart(1, 2, 0.5)
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         port = closed.getsockname()[1]
@@ -163,9 +156,15 @@ def test_an_unreachable_hub_is_told():
     heart.done()
 
 
+def test_a_signal_to_the_whole_job_does_not_end_a_watchdog_that_starts():
+    with Heart(0, 1, 20) as heart:
+        heart._process.terminate()
+        heart.join(heart.address)
+
+
 def test_a_beat_is_cheap():
-    with watchdog.Heart(0, 1, 20) as heart:
-        heart.join(heart.serve())
+    with Heart(0, 1, 20) as heart:
+        heart.join(heart.address)
         begun = time.perf_counter()
         for step in range(1000):
             heart.beat(step, 'compute')
@@ -176,11 +175,11 @@ def test_a_beat_is_cheap():
 def test_a_burst_of_beats_does_not_silence_a_rank(capfd):
     """More than the socket holds, at once: the rest is dropped, what follows is heard, and the rank
     lives on."""
-    with watchdog.Heart(0, 2, 1) as heart:
+    with Heart(0, 2, 1) as heart:
         heart._process.send_signal(signal.SIGSTOP)
         for step in range(20000):
             heart.beat(step, 'compute')
-        assert len(heart._line.backlog) >= watchdog.BACKLOG
+        assert len(heart._line.backlog) >= hearts.BACKLOG
         heart._process.send_signal(signal.SIGCONT)
         until = time.monotonic() + 5
         while heart._line.backlog and time.monotonic() < until:

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.flags import REQUIRED, add_flags, from_args, option, to_args
+from gluon_a2.launch.heart import Heart
 from gluon_a2.launch.launcher import launch
 from gluon_a2.launch.options import Processes
-from gluon_a2.launch.watchdog import Heart
 from gluon_a2.machine import ranks
 
 
@@ -65,7 +65,7 @@ class Toy:
     def address(self, heart):
         path = self.meet / 'address'
         if self.rank == 0:
-            path.with_suffix('.part').write_text(json.dumps(heart.serve()))
+            path.with_suffix('.part').write_text(json.dumps(heart.address))
             path.with_suffix('.part').rename(path)
         while not path.exists():
             time.sleep(0.005)

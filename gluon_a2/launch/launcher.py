@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
 import uuid
 from pathlib import Path
-from types import FrameType
-from typing import Any, Iterator, Sequence
+from typing import Iterator, List, Sequence, Tuple
 
 from ..errors import Interrupted, UserError
-from ..machine.ranks import MISTAKE, PREEMPTED, TERMINATED
+from ..machine.ranks import LAUNCH, MISTAKE, PREEMPTED, TERMINATED
 from .options import SSH, Processes, is_local
-from .process import Rank, environment, remote_command, silence, slot_environment
+from .process import Rank, meeting, remote_command, silence
 
 PATIENCE = 5    # s for the other ranks after the first has ended badly; watchdogs are faster
 TELLING = 1.5   # s for the watchdogs to write fault.json after the last rank is gone
@@ -61,33 +61,27 @@ class Job:
             return False
 
 
-class Signals:
-    """While the block runs, SIGTERM and SIGINT are noted and do not end this process."""
+Signals = List[Tuple[int, float]]  # the number of each that came, and when
 
-    def __init__(self) -> None:
-        self.interrupted = False
-        self.stops: list[float] = []  # when SIGTERM came
 
-    def __enter__(self) -> Signals:
-        self._before = {number: signal.signal(number, self._note)
-                        for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
+@contextlib.contextmanager
+def _noted(*numbers: int) -> Iterator[Signals]:
+    """While the block runs, these signals are noted and do not end this process."""
+    signals: Signals = []
+    before = {number: signal.signal(number, lambda number, _: signals.append(
+        (number, time.monotonic()))) for number in numbers}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            self.interrupted = True
-        else:
-            self.stops.append(time.monotonic())
 
-    def at_once(self) -> int | None:
-        """The exit code of a launcher that is to end now, or None."""
-        if self.interrupted:
-            return Interrupted.exit_code
-        return TERMINATED if self.stops and self.stops[-1] - self.stops[0] > TOGETHER else None
+def _at_once(signals: Signals) -> int | None:
+    """The exit code of a launcher that is to end now, or None."""
+    if any(number == signal.SIGINT for number, _ in signals):
+        return Interrupted.exit_code
+    return TERMINATED if signals and signals[-1][1] - signals[0][1] > TOGETHER else None
 
 
 def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir: str | Path,
@@ -103,9 +97,7 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
     """
     job = Job(processes, script, arguments, save_dir, resume, overwrite)
     restarts, code = processes.max_restarts, 1
-    if processes.num_proc > 1:
-        _need_horovod()
-    with Signals() as signals:
+    with _noted(signal.SIGTERM, signal.SIGINT) as signals:
         for attempt in range(restarts + 1):
             if attempt:
                 how = ('going on from the last checkpoint' if job.resumable() else
@@ -114,7 +106,7 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
             with contextlib.suppress(FileNotFoundError):
                 (job.save_dir / 'fault.json').unlink()
             code = _attempt(job, job.command(attempt > 0), signals)
-            if code != 1 or signals.stops:
+            if code != 1 or signals:
                 break
     if code == Interrupted.exit_code:
         raise Interrupted(f'interrupted: `resume` with `save_dir` {job.save_dir} goes on from the '
@@ -126,14 +118,6 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def _need_horovod() -> None:
-    try:
-        import horovod.runner  # noqa: F401
-    except ImportError as error:
-        raise UserError('several processes need Horovod, which is not installed: run make '
-                        'horovod') from error
-
-
 def _attempt(job: Job, command: list[str], signals: Signals) -> int:
     """Exit code of one start of all ranks."""
     ranks: list[Rank] = []
@@ -143,7 +127,7 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
                 ranks.append(Rank(*start))
             first = _wait(ranks, signals)
         finally:
-            if signals.at_once():
+            if _at_once(signals):
                 silence(ranks)
             for rank in ranks:
                 rank.kill()
@@ -152,38 +136,33 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
 
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
-    given = job.processes
+    given, common = job.processes, {**os.environ, LAUNCH: job.id}
     if given.num_proc == 1:
-        return [(0, command, environment(job.id))]
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+        return [(0, command, common)]
+    try:
+        from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+        from horovod.runner.http.http_server import RendezvousServer
+    except ImportError as error:
+        raise UserError('several processes need Horovod, which is not installed: run make '
+                        'horovod') from error
     hosts = parse_hosts(','.join(f'{host}:{slots}' for host, slots in job.hosts))
     plan = get_host_assignments(hosts, given.num_proc, given.num_proc)
-    port, starts = stack.enter_context(_rendezvous(plan)), []
+    server, starts = RendezvousServer(), []  # where the ranks find each other
+    port = server.start()
+    stack.callback(server.stop)
+    server.init(plan)
     all_local = all(is_local(slot.hostname) for slot in plan)
     for slot in plan:
         local, line = is_local(slot.hostname), command
-        variables = slot_environment(job.id, slot, port, given.network_interface, all_local)
+        variables = {**common, **meeting(slot, port, given.network_interface, all_local)}
         if not local:
             line = remote_command(given.remote_shell or SSH, slot.hostname, command, variables)
         starts.append((slot.rank, line, variables, local))
     return starts
 
 
-@contextlib.contextmanager
-def _rendezvous(plan: list[Any]) -> Iterator[int]:
-    """Serve the list where ranks find each other; gives the port."""
-    from horovod.runner.http.http_server import RendezvousServer
-    server = RendezvousServer()
-    port = server.start()
-    server.init(plan)
-    try:
-        yield port
-    finally:
-        server.stop()
-
-
 def _first_bad(ranks: list[Rank]) -> Rank | None:
-    return next((rank for rank in ranks if rank.code() not in (None, 0, PREEMPTED)), None)
+    return next((rank for rank in ranks if rank.poll() not in (None, 0, PREEMPTED)), None)
 
 
 def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
@@ -191,11 +170,11 @@ def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
     did."""
     first = deadline = None
     asked = False
-    while any(rank.code() is None for rank in ranks) and not signals.at_once():
-        if signals.stops and not asked:
+    while any(rank.poll() is None for rank in ranks) and not _at_once(signals):
+        if signals and not asked:
             asked = True
             for rank in [rank for rank in ranks if rank.local] or ranks:
-                rank.ask_to_stop()
+                rank.terminate()
         first = first or _first_bad(ranks)
         if first:
             deadline = deadline or time.monotonic() + PATIENCE
@@ -207,14 +186,14 @@ def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
 
 def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) -> int:
     """Exit code of an attempt whose ranks are all gone; says a fault in one line."""
-    at_once, codes = signals.at_once(), [rank.code() for rank in ranks]
+    at_once, codes = _at_once(signals), [rank.returncode for rank in ranks]
     if at_once:
         return at_once
     if first is None:
         return PREEMPTED if PREEMPTED in codes else 0
     if MISTAKE in codes:
         return MISTAKE
-    if signals.stops and first.code() == -signal.SIGTERM:
+    if signals and first.returncode == -signal.SIGTERM:
         return TERMINATED  # asked to stop before the ranks were ready for it
     _say(_culprit(job, ranks, first).ending())
     return 1

@@ -50,15 +50,21 @@ class Processes:
 
     def read_hosts(self) -> List[Tuple[str, int]]:
         """[(host, slots)]; all ranks on this machine by default."""
+        pattern, form = r'([\w.-]+):(\d+)', '`hosts`: HOST:SLOTS,HOST:SLOTS'
         if self.hostfile:
+            texts, pattern = _lines(self.hostfile), r'([\w.-]+)\s+slots\s*=\s*(\d+)'
             form = f'{self.hostfile}: "HOST slots=SLOTS"'
-            found = [_host(line, r'([\w.-]+)\s+slots\s*=\s*(\d+)', form)
-                     for line in _lines(self.hostfile)]
         elif self.hosts:
-            found = [_host(item, r'([\w.-]+):(\d+)', '`hosts`: HOST:SLOTS,HOST:SLOTS')
-                     for item in self.hosts.split(',')]
+            texts = [item.strip() for item in self.hosts.split(',')]
         else:
-            found = [('localhost', self.num_proc)]
+            return [('localhost', self.num_proc)]
+        found = []
+        for text in texts:
+            match = re.fullmatch(pattern, text)
+            if not match or int(match.group(2)) < 1:
+                raise UserError(f'{text!r} is no host with its number of processes; {form} is '
+                                'expected')
+            found.append((match.group(1), int(match.group(2))))
         if len(dict(found)) < len(found):
             raise UserError('a host is named twice: give each host once, with all its slots')
         slots = sum(count for _, count in found)
@@ -76,14 +82,6 @@ def _lines(path: str) -> List[str]:
                         f'({getattr(error, "strerror", "not text")}): give a text file of lines '
                         '"HOST slots=SLOTS"') from error
     return [line for line in (line.partition('#')[0].strip() for line in lines) if line]
-
-
-def _host(text: str, pattern: str, form: str) -> Tuple[str, int]:
-    match = re.fullmatch(pattern, text.strip())
-    if not match or int(match.group(2)) < 1:
-        raise UserError(f'{text.strip()!r} is no host with its number of processes; {form} is '
-                        'expected')
-    return match.group(1), int(match.group(2))
 
 
 def is_local(host: str) -> bool:

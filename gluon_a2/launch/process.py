@@ -1,4 +1,4 @@
-"""One rank: its environment, its line of shell on another host, and its process."""
+"""One rank: how it finds the others, its line of shell on another host, and its process."""
 from __future__ import annotations
 
 import contextlib
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import UserError
-from ..machine.ranks import LAUNCH
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
@@ -22,22 +21,16 @@ EXPORTED = re.compile(
 PR_SET_PDEATHSIG = 1
 
 
-def environment(launch_id: str) -> dict[str, str]:
-    """The environment of a single rank."""
-    return {**os.environ, LAUNCH: launch_id}
-
-
-def slot_environment(launch_id: str, slot: Any, port: int, interface: str | None,
-                     local: bool) -> dict[str, str]:
-    """The environment of a rank of several.
+def meeting(slot: Any, port: int, interface: str | None, local: bool) -> dict[str, str]:
+    """The variables by which a rank of several finds the others.
 
     slot: Horovod's SlotInfo of the rank. port: of the rendezvous. interface: the network between
     the hosts. local: whether all ranks are on this machine.
     """
     from horovod.runner.gloo_run import create_slot_env_vars
     found = {
-        # the watchdog finds a lost rank sooner
-        'HOROVOD_GLOO_TIMEOUT_SECONDS': '300', **environment(launch_id),
+        # by default much, because the watchdog finds a lost rank sooner
+        'HOROVOD_GLOO_TIMEOUT_SECONDS': os.environ.get('HOROVOD_GLOO_TIMEOUT_SECONDS', '300'),
         **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
         'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
         'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)
@@ -94,7 +87,7 @@ def _die_with_parent() -> Callable[[], None] | None:
     return prepare
 
 
-class Rank:
+class Rank(subprocess.Popen):
     """A process that was started, here (`local`) or through a remote shell.
 
     It has a session of its own, so no signal to the launcher's process group reaches it.
@@ -104,53 +97,43 @@ class Rank:
                  local: bool = True) -> None:
         self.number, self.local = number, local
         try:
-            self.process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL,
-                                            start_new_session=True, preexec_fn=_die_with_parent())
+            super().__init__(command, env=variables, stdin=subprocess.DEVNULL,
+                             start_new_session=True, preexec_fn=_die_with_parent())
         except OSError as error:
             raise UserError(f'{command[0]} cannot be started: {error.strerror}; see '
                             '`remote_shell`') from error
 
-    def code(self) -> int | None:
-        """None while it runs, else its exit code, negative for a signal."""
-        return self.process.poll()
-
-    def ask_to_stop(self) -> None:
-        """Pass on a request to save and stop."""
-        if self.code() is None:
-            self.process.send_signal(signal.SIGTERM)
-
     def kill(self) -> None:
         """End it and its data workers, which share its process group."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
 
     def children(self) -> list[int]:
         """Its watchdog and data workers; none where the kernel does not list them."""
         with contextlib.suppress(OSError):
-            pid = self.process.pid
-            return [*map(int, Path(f'/proc/{pid}/task/{pid}/children').read_text().split())]
+            listed = Path(f'/proc/{self.pid}/task/{self.pid}/children').read_text()
+            return [int(number) for number in listed.split()]
         return []
 
     def ending(self) -> str:
         """How it has ended, as a sentence."""
-        code = self.process.returncode
-        if code >= 0:
-            return f'rank {self.number} ended with exit code {code}'
+        if self.returncode >= 0:
+            return f'rank {self.number} ended with exit code {self.returncode}'
         try:
-            name = signal.Signals(-code).name
+            name = signal.Signals(-self.returncode).name
         except ValueError:
-            name = f'signal {-code}'
+            name = f'signal {-self.returncode}'
         return f'rank {self.number} was killed by {name}'
 
 
 def silence(ranks: Sequence[Rank]) -> None:
     """Before ranks are killed on purpose: end their watchdogs, which would call that a fault.
 
-    Everybody is stopped first, so that nobody sees another one end.
+    All are stopped first, so that none sees another one end.
     """
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for rank in ranks:
-            for pid in [*rank.children(), rank.process.pid] if rank.code() is None else ():
+            for pid in [*rank.children(), rank.pid] if rank.poll() is None else ():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)

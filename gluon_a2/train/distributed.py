@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..machine.ranks import ranks
 
 if TYPE_CHECKING:
-    from ..launch.watchdog import Heart
+    from ..launch.heart import Heart
 
 
 class Disconnected(UserError):
@@ -32,7 +32,7 @@ class Disconnected(UserError):
 class Group:
     """All ranks of the job, seen from one of them.
 
-    `heart` (a `watchdog.Heart`, or None) hears where this rank is and when it waits for the others.
+    `heart` (a `heart.Heart`, or None) hears where this rank is and when it waits for the others.
     """
 
     def __init__(self) -> None:

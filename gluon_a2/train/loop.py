@@ -22,7 +22,7 @@ import gluon_a2.data as data
 from ..backend import device, mx, threads
 from ..deploy.bundle import write_bundle
 from ..errors import UserError
-from ..launch.watchdog import Heart
+from ..launch.heart import Heart
 from ..machine.ranks import PREEMPTED, launch_id
 from ..run import checkpoint
 from ..run import network
@@ -89,7 +89,7 @@ def watch(group, options, folder, stack):
         return
     heart = stack.enter_context(
         Heart(group.rank, group.size, options.rank_timeout, folder if group.first else None))
-    heart.join(group.broadcast(heart.serve() if group.first else None, 'watchdog'))
+    heart.join(group.broadcast(heart.address, 'watchdog'))
     group.heart = heart
 
 

@@ -1,0 +1,208 @@
+"""The rank's side of the watchdog: signs of life and of progress (see `protocol`)."""
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import UserError
+from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say
+
+WAITING = 'waiting for the others'
+BACKLOG = 4096  # bytes that a rank keeps for a watchdog that is behind
+
+
+class Heart:
+    """A rank's connection to its watchdog, which it starts.
+
+    timeout: seconds without a sign of life, or without progress while others wait, that make a
+    fault. folder: the run folder; where it exists, the hub writes fault.json into it.
+
+    A context manager: leaving the block in order is `done()`, by an exception `fail()`.
+    """
+
+    def __init__(self, rank: int, size: int, timeout: float,
+                 folder: str | Path | None = None) -> None:
+        self.rank, self.size, self.timeout = rank, size, timeout
+        self._pid, self._parent = os.getpid(), os.getppid()
+        self._at: tuple[int | None, str | None, bool] = None, None, False
+        self._beats, self._refused = 0, None
+        self._lock, self._ended = threading.RLock(), threading.Event()
+        self._answered = threading.Event()
+        listener, token = _listen() if rank == 0 else None, os.urandom(16).hex()
+        ours, theirs = socket.socketpair()
+        self._process = _start_watchdog(rank, theirs, listener)
+        theirs.close()
+        self._line = Channel(ours)
+        self._line.send({
+            'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid, 'token': token,
+            'folder': folder and str(Path(folder).resolve()),
+            'listener': listener and listener.fileno()
+        })
+        self.address: dict | None = None  # of the hub, on rank 0, to be given to all ranks' `join`
+        if listener:
+            self.address = {'host': _address(), 'port': listener.getsockname()[1], 'token': token}
+            listener.close()
+        self._thread = threading.Thread(target=self._pulse, name='heart', daemon=True)
+        self._thread.start()
+        atexit.register(self._at_exit)
+
+    def join(self, address: dict) -> None:
+        """Connect the watchdog to the hub at `address`; UserError where that fails for `timeout`
+        seconds."""
+        with self._lock:
+            self._line.send({'join': address})
+        answered = self._answered.wait(self.timeout + JOIN_SLACK)
+        if self._refused or not answered:
+            raise UserError(self._refused or f'the watchdog of rank {self.rank} does not answer: '
+                                             'start the run again')
+
+    def beat(self, step: int, phase: str, waiting: bool = False) -> None:
+        """Progress: `phase` of `step` goes on. About 20 µs where one of them changed, else 1 µs."""
+        at = step, phase, waiting
+        changed, self._at, self._beats = at != self._at, at, self._beats + 1
+        if changed:
+            self._send()
+
+    def waiting(self, step: int) -> None:
+        """From now until the next `beat` this rank waits for all others."""
+        self.beat(step, WAITING, True)
+
+    def fail(self, sentence: str, secondary: bool = False) -> None:
+        """This rank is about to end with an error; `secondary` if it has only lost the others."""
+        self._finish({'end': 'failed', 'sentence': sentence, 'secondary': secondary})
+
+    def done(self) -> None:
+        """This rank ends in order; what happens to it afterwards is no fault."""
+        self._finish({'end': 'done'})
+
+    def __enter__(self) -> Heart:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if error is None:
+            self.done()
+        elif kind is not SystemExit:  # which atexit reports, unless fail() or done() came first
+            self.fail(_sentence(error))
+
+    def _send(self) -> None:
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._line.flush()
+            if len(self._line.backlog) < BACKLOG:  # else a later pulse says it
+                step, phase, waiting = self._at
+                self._line.send({'step': step, 'phase': phase, 'waiting': waiting,
+                                 'beats': self._beats, 'orphan': os.getppid() != self._parent})
+
+    def _pulse(self) -> None:
+        interval, clock, heard = self.timeout / 20, Clock(self.timeout / 5), 0.0
+        while not self._ended.is_set():
+            ready = select.select([self._line], [], [], interval)[0]
+            clock.tick()
+            for message in self._line.receive() if ready else ():
+                heard = clock.now
+                if 'joined' in message or 'refused' in message:
+                    self._refused = message.get('refused')
+                    self._answered.set()
+            self._send()
+            if self._ended.is_set():
+                return
+            if self._line.closed or clock.now - heard > self.timeout:
+                how = ('has ended' if self._line.closed else
+                       f'gave no sign of life for {self.timeout:g} s')
+                say(f'the watchdog of rank {self.rank} {how}: ending this rank, since nothing '
+                    'watches it any more')
+                # No exception would reach the main thread in a collective that never returns.
+                os._exit(1)
+
+    def _finish(self, message: dict) -> None:
+        """Say the last word, once: what comes later is a consequence."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._ended.set()
+            self._line.socket.settimeout(1)  # this one should arrive, behind whatever is queued
+            with contextlib.suppress(OSError):  # without a watchdog there is nobody to tell
+                self._line.socket.sendall(self._line.backlog + json.dumps(message).encode() + b'\n')
+                self._line.socket.shutdown(socket.SHUT_WR)
+        atexit.unregister(self._at_exit)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(1)
+        self._line.close()
+        # the hub stays for the others
+        if message['end'] == 'done' and (self.rank or self.size == 1):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+
+    def _at_exit(self) -> None:
+        """The interpreter ends and neither `done` nor `fail` was called: sys.exit, or an exception
+        nobody caught."""
+        if os.getpid() != self._pid:  # a forked child has inherited this hook
+            return
+        error = getattr(sys, 'last_value', None)
+        if error is not None:
+            self.fail(_sentence(error))
+        self._finish({'end': 'early'})  # unless that was said
+
+
+def _sentence(error: BaseException) -> str:
+    known = isinstance(error, (UserError, OSError))
+    return str(error) if known else f'{type(error).__name__}: {error}'
+
+
+def _start_watchdog(rank: int, line: socket.socket,
+                    listener: socket.socket | None) -> subprocess.Popen:
+    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]),
+                                         os.environ.get('PYTHONPATH'))))
+    # It inherits what is blocked, so no signal ends it before it can ignore them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WATCHDOGS)
+    try:
+        return subprocess.Popen(
+            [sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{rank}'],
+            stdin=line.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, cwd='/',
+            env={**os.environ, 'PYTHONPATH': path},
+            pass_fds=[listener.fileno()] if listener else [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _one_machine() -> bool:
+    """Whether all ranks share this machine, as the launcher says; a process without a launcher is
+    alone."""
+    return os.environ.get('HOROVOD_SIZE') == os.environ.get('HOROVOD_LOCAL_SIZE')
+
+
+def _listen() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(('127.0.0.1' if _one_machine() else '', 0))
+    listener.listen(128)
+    return listener
+
+
+def _address() -> str:
+    """Where the other machines find this one."""
+    if _one_machine():
+        return '127.0.0.1'
+    named = os.environ.get('HOROVOD_HOSTNAME', '')
+    if named and named != 'localhost' and not named.startswith('127.'):
+        return named
+    with contextlib.suppress(OSError):
+        address = socket.gethostbyname(socket.gethostname())
+        if not address.startswith('127.'):
+            return address
+    # Debian maps the host's own name to a loopback address, so take the address that faces the
+    # launcher's machine.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:  # sends nothing
+        towards.connect((os.environ.get('HOROVOD_GLOO_RENDEZVOUS_ADDR', '127.0.0.1'), 9))
+        return towards.getsockname()[0]

@@ -1,0 +1,121 @@
+"""What a rank, its watchdog and the hub say to each other.
+
+Horovod notices a dead rank, but waits for a frozen or a slow one. So every rank starts a watchdog:
+a small process in a session of its own, which no signal to the rank reaches. The watchdog of rank 0
+is also the hub, a TCP server to which all watchdogs connect. JSON objects, one a line, go both
+ways:
+
+    rank → watchdog    {rank, size, timeout, pid, token, folder, listener}, once
+                       {step, phase, waiting, beats, orphan}, at each change and every timeout/20
+                       {join: address}, once
+                       {end: 'done' or 'failed', sentence, secondary}, the last word
+    watchdog → rank    {}, every timeout/20
+                       {joined: true} or {refused: sentence}
+    watchdog → hub     {token, rank, host, name, and a report}, once
+                       {step, phase, waiting, age, idle}, a report
+                       {end: one of ENDS or 'done', and a report}, the last word
+    hub → watchdog     {joined: true}, once
+                       {}, as a sign of life
+                       {verdict: sentence} or {bye: true}
+
+`age` is the time since the rank's last sign of life, `idle` the time since its last progress. Times
+are seconds. At a verdict the hub prints one line and writes fault.json, and each watchdog kills its
+rank, which works on a stopped process too. These modules import only the standard library, so that
+a watchdog starts in a few hundredths of a second.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import sys
+import time
+
+GRACE = 1          # s in which the first report of an end may be followed by its cause
+LINGER = 3         # s after a verdict, at most, until the hub leaves
+JOIN_SLACK = 3     # s beyond the timeout for all ranks to join
+LONGEST = 1 << 16  # bytes in a line
+
+# how a rank ends otherwise than in order
+ENDS = {
+    'dead': '{name} died {where} without a word: killed, crashed, or out of memory',
+    'early': '{name} ended early {where}, without finishing',
+    'failed': '{name}: {sentence}',
+    'orphan': '{name} was ended {where}: the launcher is gone',
+    'unreachable': '{name} cannot be reached: its watchdog, its machine or the network is gone',
+}
+
+# sent to all of a job, they are for the rank to act on
+NOT_FOR_WATCHDOGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+
+
+class Clock:
+    """Seconds that this process has lived through: one leap counts as `longest` at most.
+
+    So a laptop that wakes up, or a job that was suspended as a whole, finds nobody overdue.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self.now, self._longest, self._last = 0.0, longest, time.monotonic()
+
+    def tick(self) -> None:
+        """Advance `now`; to be called in every turn of a loop."""
+        last, self._last = self._last, time.monotonic()
+        self.now += min(self._last - last, self._longest)
+
+
+class Channel:
+    """JSON objects, one a line, over a socket that never blocks. `closed` once the other side has
+    gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket, self.closed = sock, False
+        self._in = self.backlog = b''
+
+    def fileno(self) -> int:
+        """For select."""
+        return self.socket.fileno()
+
+    def send(self, message: dict | None = None) -> None:
+        """Queue a message (an empty one is a sign of life) and write what the other side takes."""
+        self.backlog += json.dumps(message or {}).encode() + b'\n'
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the other side takes of the queue."""
+        try:
+            self.backlog = self.backlog[self.socket.send(self.backlog):]
+        except BlockingIOError:
+            pass  # whoever does not read is silent as well, and judged by that
+        except OSError:
+            # What the other side wrote before it left can still be read, so receive() finds out.
+            self.backlog = b''
+
+    def receive(self) -> list[dict]:
+        """The messages that have arrived."""
+        try:
+            content = self.socket.recv(LONGEST)
+        except BlockingIOError:
+            return []
+        except OSError:
+            content = b''
+        *lines, self._in = (self._in + content).split(b'\n')
+        self.closed = not content or len(self._in) > LONGEST
+        try:
+            messages = [json.loads(line) for line in lines]
+        except ValueError:
+            messages, self.closed = [], True
+        return [message for message in messages if isinstance(message, dict)]
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+        self.socket.close()
+
+
+def say(sentence: str) -> None:
+    """One line on stderr; whether anybody still reads it must not keep a watchdog from its work."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f'error: {sentence}', file=sys.stderr, flush=True)
