@@ -164,8 +164,9 @@ def test_no_message_advises_a_name_that_nobody_has_registered():
 def script(tmp_path, body):
     """A command that runs `body` as the main of a script."""
     path = tmp_path / 'script.py'
+    indented = [f'    {line}' for line in body.splitlines()]
     lines = [f'import sys; sys.path.insert(0, {str(ROOT)!r})', 'from gluon_a2 import cli',
-             '@cli.entry', 'def main(argv=None):', *(f'    {line}' for line in body.splitlines()), 'main()']
+             '@cli.entry', 'def main(argv=None):', *indented, 'main()']
     path.write_text('\n'.join(lines), encoding='utf-8')
     return f'exec {sys.executable} {path}'
 

@@ -68,7 +68,8 @@ def test_arrays_of_numpy_shapes_are_read(tmp_path):
     assert from_bytes((tmp_path / 'x').read_bytes(), 'x')['w'].tolist() == [[1, 1]] * 3
 
 
-@pytest.mark.parametrize('array', [np.float32(1), np.zeros((0, 3), np.float32), np.zeros(3, bool), np.zeros(3, '>f4')])
+@pytest.mark.parametrize('array', [np.float32(1), np.zeros((0, 3), np.float32), np.zeros(3, bool),
+                                   np.zeros(3, '>f4')])
 def test_what_no_file_can_hold_is_not_written(array):
     with pytest.raises(ValueError, match='w is of type .*, which a .params file cannot hold'):
         to_bytes({'w': np.asarray(array)})
