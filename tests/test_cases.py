@@ -1,5 +1,6 @@
 """Inputs that people really have, each a folder of tests/data/cases: what was answered wrongly once
 must stay right. Larger ones of the same names are read too where they lie beside the checkout."""
+import hashlib
 import io
 import shutil
 import time
@@ -15,6 +16,19 @@ from gluon_a2.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'small': ROOT / 'tests' / 'data' / 'cases', 'shared': ROOT.parent / 'shared' / 'cases'}
+# By the bytes of the file: frames, and the MD5 of all of them in RGB, as `ffmpeg -f rawvideo
+# -pix_fmt rgb24` writes them.
+FFMPEG = {
+    ('02-cut-by-copy/cut_nonkey.mp4', 6021): (39, 'f7717edd297cccab4941a7de85e277e0'),
+    ('03-mirrored-video/o_hflip.mp4', 2263): (5, '56c493534953883016fd62fc1372f6f5'),
+    ('03-mirrored-video/o_vflip.mp4', 2263): (5, '80ce67d4bda7e9722a49031d2f062f4b'),
+    ('03-mirrored-video/plain.mp4', 2263): (5, '6305db21344a4dfd5f4ea56ef0fe56ba'),
+    ('04-pyav-versions/val/a/tiny.mp4', 2759): (25, '39dbe7b75402619029fa34ae25d34446'),
+    ('02-cut-by-copy/cut_nonkey.mp4', 31767): (37, '548f84345b2e8125507168fc48dd67f1'),
+    ('03-mirrored-video/o_hflip.mp4', 41101): (50, 'f0c3336d12d2046526d87a7628bc76bf'),
+    ('03-mirrored-video/o_vflip.mp4', 41101): (50, '7768b09f52e1108c47de615d2023f6c4'),
+    ('03-mirrored-video/plain.mp4', 41101): (50, '2fb96670f192923263c1883eca025dcc'),
+}
 
 
 @pytest.fixture(params=FOLDERS)
@@ -36,6 +50,29 @@ def test_01_classes_are_matched_by_name(case, caplog):
     assert '1 of the 10 classes have no sample in this data: 3' in caplog.text
 
 
+def pictures(path, cache):
+    """uint8 T×H×W×3 of a whole video."""
+    pytest.importorskip('av')
+    video = data.open_video(path, cache)
+    return np.stack(list(video.read(range(len(video)))))
+
+
+@pytest.mark.parametrize('name', sorted({name for name, _ in FFMPEG}))
+def test_02_03_04_videos_have_the_pixels_that_ffmpeg_shows(case, tmp_path, name):
+    folder, _, file = name.partition('/')
+    path = case(folder) / file
+    found = pictures(path, tmp_path)
+    assert (len(found), hashlib.md5(found.tobytes()).hexdigest()) == FFMPEG[
+        name, path.stat().st_size]
+
+
+def test_03_mirrored_videos_are_shown_mirrored(case, tmp_path):
+    plain, across, down = (pictures(case('03-mirrored-video') / name, tmp_path)
+                           for name in ('plain.mp4', 'o_hflip.mp4', 'o_vflip.mp4'))
+    np.testing.assert_array_equal(across, plain[:, :, ::-1])
+    np.testing.assert_array_equal(down, plain[:, ::-1])
+
+
 def test_05_names_that_are_not_utf_8(tmp_path):
     for name in (b'caf\xe9 0', b'caf\xe9 1'):
         folder = bytes(tmp_path) + b'/' + name
@@ -52,6 +89,13 @@ def test_06_hidden_files_are_no_samples(case):
     source = data.open_source(folder, 'val')
     assert [Path(source.name(i)).name for i in range(len(source))] == ['a.jpg']
     data.decode(source.read(0))
+
+
+def test_07_a_name_with_colons_opens(case, tmp_path, monkeypatch):
+    """Git on Windows could not check out a small copy of such a name."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(case('04-pyav-versions') / 'val/a/tiny.mp4', '12:30:00.mp4')
+    assert len(pictures('12:30:00.mp4', tmp_path)) == 25
 
 
 def test_08_linked_folders_are_followed(case, tmp_path):
@@ -74,6 +118,16 @@ def test_images_decode_as_pillow_decodes_them(case, name):
     for path in files:
         expected = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
         np.testing.assert_array_equal(data.decode(path.read_bytes()), np.asarray(expected))
+
+
+def test_11_byte_order_marks_are_no_part_of_lists(case):
+    folder = case('11-bom')
+    listed = data.open_video_source(str(folder), 'train', video_list=str(folder / 'list.txt'),
+                                    list_format='path-label')
+    assert listed.paths == [str(folder / 'a.mp4'), str(folder / 'c.mp4')]
+    official = data.open_video_source(str(folder), 'train', video_list=str(folder / 'kinetics.csv'),
+                                      list_format='kinetics-csv')
+    assert official.classes == ('abseiling', 'petting animal (not cat)')
 
 
 def test_12_a_huge_label_is_one_sentence_at_once(case):
