@@ -111,10 +111,9 @@ class MXNet:
     def training(self, batch):
         """Forward, backward, update."""
         from gluon_a2.backend import mx
-        from gluon_a2.models import get_model
-        from gluon_a2.models.zoo import set_parameters
+        from gluon_a2.models import get_model, load_weights
         net = get_model(MODEL, classes=CLASSES)
-        set_parameters(net, read(self._folder)[0], 'the weights', mx.cpu())
+        load_weights(net, read(self._folder)[0])
         net.hybridize(static_alloc=True, static_shape=True)
         trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
                                    {'learning_rate': RATE, 'momentum': MOMENTUM})

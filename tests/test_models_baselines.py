@@ -2,7 +2,6 @@
 as ours."""
 import numpy as np
 import pytest
-from gluon_a2.paper.costs import BASELINES
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count, count_network
@@ -10,6 +9,7 @@ from gluon_a2.errors import UserError
 from gluon_a2.models import get_model, list_baselines, list_models
 from gluon_a2.models.table import BASELINE_ROWS
 from gluon_a2.nn import FoldedBatchNorm
+from gluon_a2.paper.costs import BASELINES
 
 SMALL = {
     'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),
@@ -24,7 +24,7 @@ def ready(name, size, classes=5):
     return net
 
 
-def test_these_are_all_the_rivals_of_tables_5_and_6():
+def test_these_are_all_the_baselines_of_tables_5_and_6():
     assert {baseline.model for baseline in BASELINES} == set(
         list_baselines()) and not set(list_baselines()) & set(list_models())
 
@@ -77,7 +77,7 @@ def test_the_lstm_reads_the_frames_in_order():
     assert np.abs(net(x).asnumpy() - net(mx.nd.flip(x, axis=2)).asnumpy()).max() > 1e-4
 
 
-def test_the_fence_of_the_batch_norms_changes_no_number():
+def test_folding_the_batch_norms_changes_no_number():
     gluoncv = pytest.importorskip('gluoncv')
     with mx.name.NameManager():
         plain = gluoncv.model_zoo.get_model('r2plus1d_resnet34_kinetics400', nclass=5,
@@ -135,9 +135,9 @@ def test_an_lstms_cost_by_hand(layers, ways):
 @pytest.mark.parametrize('name, options, sentence', [
     ('c3d', {'input_size': 64}, 'c3d takes inputs of 16×112×112 only, not 16×64×64'),
     ('res3d_resnet18', {'input_size': (8, 8, 8)}, 'its total stride is 8×16×16'),
-    ('res3d_resnet18', {'blocks': {'conv3': (1,)}}, 'res3d_resnet18 has no option blocks'),
-    ('convnet_lstm', {'dropout': 0.5}, 'convnet_lstm has no option dropout'),
-    ('convnet_lstm', {'association': 'auto'}, 'convnet_lstm has no option association')])
+    ('res3d_resnet18', {'blocks': {'conv3': (1,)}}, '^`blocks` has no effect on res3d_resnet18: '),
+    ('convnet_lstm', {'dropout': 0.5}, '^`dropout` has no effect on convnet_lstm: '),
+    ('convnet_lstm', {'association': 'auto'}, '^`association` has no effect on convnet_lstm: ')])
 def test_what_they_cannot_do_is_said(name, options, sentence):
     with pytest.raises(UserError, match=sentence):
         get_model(name, **options)

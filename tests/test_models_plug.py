@@ -40,7 +40,8 @@ def image(shape=(2, 3, 64, 64)):
 
 @pytest.mark.parametrize('name,kind,hybrid', [
     *((name, kind, True) for name in PLACES for kind in CLASSES), ('resnet50_v1b', 'a2', False),
-    ('resnet50_v2', 'se', False), ('mobilenetv2_1.0', 'nl', False), ('resnext50_32x4d', 'a2', False)])
+    ('resnet50_v2', 'se', False), ('mobilenetv2_1.0', 'nl', False),
+    ('resnext50_32x4d', 'a2', False)])
 def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
     net, x = ready(name, hybrid), image()
     before, names = net(x).asnumpy(), list(net.collect_params())
@@ -206,3 +207,14 @@ def test_one_place_as_a_string_is_understood_or_named():
         plug(net, 'a2', 'layer2.0', input_size=(64, 64))
     with pytest.raises(UserError, match='ratio'):
         plug(net, 'a2', ['layer2.0'], ratio=100000, input_size=(64, 64))
+
+
+@pytest.mark.parametrize('kind,option,value,whose', [
+    ('nl', 'association', 'right', 'a2 blocks'), ('se', 'association', 'auto', 'a2 blocks'),
+    ('se', 'ratio', 4, 'a2 and nl blocks')])
+def test_an_option_without_effect_is_refused(plain, kind, option, value, whose):
+    net, _ = plain
+    with pytest.raises(UserError) as caught:
+        plug(net, kind, ['layer2.0'], input_size=(64, 64), **{option: value})
+    assert str(caught.value) == (f'`{option}` has no effect on a block {kind}: leave it out (it is '
+                                 f'for {whose})')

@@ -16,17 +16,21 @@ from gluon_a2.models.table import ZOO
 # one, output.
 TABLE_1 = {
     'resnet26_3d': {
-        'input': (16, 112, 112), 'stem': ((3, 5, 5), 16, (16, 56, 56)), 'pool': None, 'last': (8, 7, 7),
+        'input': (16, 112, 112), 'stem': ((3, 5, 5), 16, (16, 56, 56)), 'pool': None,
+        'last': (8, 7, 7),
         'stages': [('conv2', 32, [3, 3], (8, 56, 56)), ('conv3', 64, [3, 3], (8, 28, 28)),
                    ('conv4', 128, [3, 3], (8, 14, 14)), ('conv5', 256, [3, 3], (8, 7, 7))]},
     'resnet29_3d': {
-        'input': (16, 112, 112), 'stem': ((3, 5, 5), 16, (16, 56, 56)), 'pool': None, 'last': (8, 7, 7),
+        'input': (16, 112, 112), 'stem': ((3, 5, 5), 16, (16, 56, 56)), 'pool': None,
+        'last': (8, 7, 7),
         'stages': [('conv2', 32, [3, 3], (8, 56, 56)), ('conv3', 64, [3, 3], (8, 28, 28)),
                    ('conv4', 128, [3, 3, 3], (8, 14, 14)), ('conv5', 256, [3, 3], (8, 7, 7))]},
     'resnet50_3d': {
-        'input': (8, 224, 224), 'stem': ((3, 5, 5), 32, (8, 112, 112)), 'pool': (8, 56, 56), 'last': (4, 7, 7),
+        'input': (8, 224, 224), 'stem': ((3, 5, 5), 32, (8, 112, 112)), 'pool': (8, 56, 56),
+        'last': (4, 7, 7),
         'stages': [('conv2', 64, [3, 3, 3], (8, 56, 56)), ('conv3', 128, [3, 1, 3, 1], (4, 28, 28)),
-                   ('conv4', 256, [3, 1, 3, 1, 3, 1], (4, 14, 14)), ('conv5', 512, [1, 3, 1], (4, 7, 7))]},
+                   ('conv4', 256, [3, 1, 3, 1, 3, 1], (4, 14, 14)),
+                   ('conv5', 512, [1, 3, 1], (4, 7, 7))]},
     # "the same ResNet-50 but without the temporal dimension" (Section 3.1)
     'resnet50': {
         'input': (224, 224), 'stem': ((5, 5), 32, (112, 112)), 'pool': (56, 56), 'last': (7, 7),
@@ -239,7 +243,8 @@ def stages_of_parameters(net):
 
 
 @pytest.mark.parametrize('blocks,expected', [
-    ({'conv2': (2,)}, {('conv2', 'unit2')}), ({'conv4': [1, 2]}, {('conv4', 'unit1'), ('conv4', 'unit2')}), ({}, set()),
+    ({'conv2': (2,)}, {('conv2', 'unit2')}), ({}, set()),
+    ({'conv4': [1, 2]}, {('conv4', 'unit1'), ('conv4', 'unit2')}),
     ({'conv5': (1,), 'conv3': ()}, {('conv5', 'unit1')})])
 def test_placement_can_be_overridden(blocks, expected):
     assert stages_of_parameters(get_model('a2_resnet26_3d', blocks=blocks)) == expected
@@ -276,7 +281,8 @@ def forward(name, x, p, training=False):
     *((f'{kind}resnet26{space}', size, True) for kind in ('', 'a2_', 'nl_', 'se_')
       for space, size in (('', (35, 43)), ('_3d', (3, 19, 35)))),
     ('a2_resnet26', (35, 43), False), ('a2_resnet26_3d', (3, 19, 35), False),
-    ('resnet29_3d', (3, 19, 35), True), ('a2_resnet50', (35, 33), True), ('a2_resnet50_3d', (3, 19, 17), True)])
+    ('resnet29_3d', (3, 19, 35), True), ('a2_resnet50', (35, 33), True),
+    ('a2_resnet50_3d', (3, 19, 17), True)])
 def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
     net = get_model(name, classes=7)
     net.initialize()
@@ -326,7 +332,8 @@ def test_video_networks_train_on_cpu(name, training, tolerance):
         assert max(errors.values()) < tolerance, max(errors.items(), key=lambda item: item[1])
 
 
-@pytest.mark.parametrize('name', ['resnet26', 'a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d'])
+@pytest.mark.parametrize('name', ['resnet26', 'a2_resnet26', 'nl_resnet26', 'se_resnet26',
+                                  'a2_resnet26_3d'])
 def test_last_gamma_starts_every_branch_at_zero_and_two_steps_move_everything(name):
     net = get_model(name, classes=5, last_gamma=True)
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2))

@@ -1,13 +1,12 @@
-"""get_model: names, defaults, weights from a file, and one clear sentence for each mistake."""
+"""get_model: names, defaults, options, and one clear sentence for each mistake."""
 import re
 
-import numpy as np
 import pytest
-from test_nn_oracle import randomize
 
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
-from gluon_a2.models import BACKBONES, ZOO, UnknownModel, get_model, list_baselines, list_models
+from gluon_a2.models import BACKBONES, ZOO, get_model, list_baselines, list_models
+from gluon_a2.models.table import BASELINE_ROWS
 from gluon_a2.nn import DoubleAttention
 
 NAMES = sorted(kind + base for kind in ('', 'a2_', 'nl_', 'se_') for base in (
@@ -36,9 +35,8 @@ def test_every_name_builds_in_any_case(name):
 
 @pytest.mark.parametrize('name', ['resnet51', '', 'a2 resnet50', 'RESNET50_V1'])
 def test_an_unknown_name_lists_all(name):
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UserError) as caught:
         get_model(name)
-    assert isinstance(caught.value, (ValueError, UserError))
     message = str(caught.value)
     assert message.startswith(f'unknown model {name!r}')
     assert message.endswith('choose one of ' + ', '.join([*NAMES, *list_baselines()]))
@@ -51,19 +49,17 @@ def test_a_near_name_is_suggested():
 
 
 @pytest.mark.parametrize('name,options,sentence', [
-    ('resnet26', {'classes': 0}, 'classes must be at least 1, not 0'),
-    ('resnet26', {'classes': -3}, 'classes must be at least 1, not -3'),
-    ('resnet26', {'dropout': 1}, 'dropout must lie in [0, 1), not 1'),
-    ('resnet26', {'dropout': -0.1}, 'dropout must lie in [0, 1), not -0.1'),
-    ('resnet26', {'dropout': float('nan')}, 'dropout must lie in [0, 1), not nan'),
+    ('resnet26', {'classes': 0}, '`classes` must be 1 or more, not 0'),
+    ('resnet26', {'classes': -3}, '`classes` must be 1 or more, not -3'),
+    ('resnet26', {'dropout': 1}, '`dropout` must be 0 or more and below 1, not 1'),
+    ('resnet26', {'dropout': -0.1}, '`dropout` must be 0 or more and below 1, not -0.1'),
+    ('resnet26', {'dropout': float('nan')}, '`dropout` must be 0 or more and below 1, not nan'),
     ('resnet26', {'pretrained': True},
-     'no weights of resnet26 are published: give the path of a .params file as pretrained'),
+     'no weights of resnet26 are published: give the path of a .params file as `pretrained`'),
     ('resnet26', {'pretrained': 'no/such.params'},
      'the weights no/such.params cannot be read: No such file or directory'),
-    ('resnet26', {'blocks': {'conv4': (1,)}},
-     'resnet26 has no blocks to place: put a2_, nl_ or se_ in front of its name'),
     ('a2_resnet26', {'blocks': {'conv6': (1,)}},
-     "unknown stage 'conv6' in blocks: choose from conv2, conv3, conv4, conv5"),
+     "unknown stage 'conv6' in `blocks`: choose from conv2, conv3, conv4, conv5"),
     ('a2_resnet26', {'blocks': {'conv4': (1, 3)}}, 'conv4 of a2_resnet26 has no unit 3: its units '
                                                    'are 1 to 2'),
     ('a2_resnet26', {'blocks': {'conv4': (0,)}}, 'conv4 of a2_resnet26 has no unit 0: its units '
@@ -89,8 +85,8 @@ def test_a_mistake_is_one_sentence(name, options, sentence):
     ('a2_resnet26', {'ratio': 0}, 'ratio'), ('a2_resnet26', {'ratio': -1}, 'ratio'),
     ('a2_resnet26', {'ratio': 1000}, 'ratio'),  # no channel would be left inside
     ('a2_resnet26', {'association': 'middle'}, 'association'),
-    ('nl_resnet26', {'association': 'middle'}, 'association'),
-    ('a2_resnet26', {'blocks': {'conv4': 2}}, 'conv4'), ('a2_resnet26', {'blocks': ['conv4']}, 'blocks'),
+    ('a2_resnet26', {'blocks': {'conv4': 2}}, 'conv4'),
+    ('a2_resnet26', {'blocks': ['conv4']}, 'blocks'),
     ('a2_resnet26', {'blocks': {'conv4': (1.5,)}}, 'conv4'),
     ('resnet26', {'input_size': 64.0}, 'input'), ('resnet26', {'input_size': '64'}, 'input'),
     ('resnet26', {'input_size': (64.5, 64)}, 'input')])
@@ -124,89 +120,40 @@ def test_auto_association_follows_the_input_size():
     assert chosen(88) == ['left'] * 2 + ['right'] * 2
 
 
-def small(name='resnet26', **options):
-    net = get_model(name, classes=5, **options)
-    net.initialize()
-    return net, randomize(net, 1)
+PLAIN = ['last_gamma', 'dropout']
+TAKEN = {'': PLAIN, 'a2_': [*PLAIN, 'blocks', 'ratio', 'association', 'identity'],
+         'nl_': [*PLAIN, 'blocks', 'ratio', 'identity'], 'se_': [*PLAIN, 'blocks', 'identity']}
+VALUES = {'blocks': {'conv4': (1,)}, 'ratio': 2, 'association': 'right', 'identity': True,
+          'last_gamma': True, 'dropout': 0.5}
+WHOSE = {'blocks': 'a2 and nl and se blocks', 'ratio': 'a2 and nl blocks',
+         'association': 'a2 blocks', 'identity': 'a2 and nl and se blocks',
+         'last_gamma': "the paper's networks", 'dropout': "the paper's networks"}
 
 
-def outputs(net, size=(32, 32)):
-    return net(mx.nd.array(np.random.RandomState(4).normal(size=(2, 3, *size)))).asnumpy()
+@pytest.mark.parametrize('name,taken', [
+    *((f'{kind}resnet26', taken) for kind, taken in TAKEN.items()), ('res3d_resnet18', [])])
+@pytest.mark.parametrize('option', VALUES)
+def test_an_option_without_effect_is_refused(name, taken, option):
+    """And one that is taken changes the network."""
+    if option in taken:
+        changed, plain = (get_model(name, classes=5, **options) for options in (
+            {option: VALUES[option]}, {}))
+        assert description(changed) != description(plain)
+    else:
+        with pytest.raises(UserError) as caught:
+            get_model(name, **{option: VALUES[option]})
+        assert str(caught.value) == (f'`{option}` has no effect on {name}: leave it out '
+                                     f'(it is for {WHOSE[option]})')
 
 
-def saved_by_export(net, path):
-    net.hybridize()
-    net(mx.nd.zeros((1, 3, 32, 32)))
-    net.export(str(path / 'net'))
-    return path / 'net-0000.params'
+def description(net):
+    """Its graph, and how each parameter starts."""
+    return net(mx.sym.var('data')).tojson(), [p.init for p in net.collect_params().values()]
 
 
-def saved_by_names(net, path):
-    net.collect_params().save(str(path / 'net.params'))
-    return path / 'net.params'
-
-
-def saved_by_structure(net, path):
-    net.save_parameters(str(path / 'net.params'))
-    return path / 'net.params'
-
-
-@pytest.mark.parametrize('save', [saved_by_export, saved_by_names, saved_by_structure])
-@pytest.mark.parametrize('kind', [str, 'path'])
-def test_pretrained_is_a_file_exported_or_saved_by_gluon(tmp_path, save, kind):
-    net, p = small('a2_resnet26')
-    path = save(net, tmp_path)
-    again = get_model('A2_ResNet26', pretrained=path if kind == 'path' else str(path), classes=5)
-    assert {name: value.data().asnumpy().tolist() for name, value in again.collect_params().items()
-            if 'bn' in name} == {name: value.tolist() for name, value in p.items() if 'bn' in name}
-    np.testing.assert_array_equal(outputs(again), outputs(small('a2_resnet26')[0]))
-    assert [value.list_ctx() for value in again.collect_params().values()] == [[mx.cpu()]] * len(p)
-
-
-def test_pretrained_goes_to_the_context_asked_for(tmp_path):
-    path = saved_by_names(small()[0], tmp_path)
-    net = get_model('resnet26', pretrained=path, classes=5, ctx=mx.cpu(1))
-    assert {context for value in net.collect_params().values()
-            for context in value.list_ctx()} == {mx.cpu(1)}
-
-
-@pytest.mark.parametrize('name,options,sentence', [
-    ('a2_resnet26', {'classes': 5}, 'holds weights of another network: it lacks conv3_unit1_a2_expand_bn_beta '
-                                    r'\(80 missing, 0 unknown of 215\)'),
-    ('resnet26', {'classes': 7}, r'holds weights of another network: fc_weight is \(5, 1024\), not \(7, 1024\)'),
-    ('resnet50', {'classes': 5}, 'holds weights of another network: it lacks conv2_unit3_bn_beta')])
-def test_weights_of_another_network_are_refused(tmp_path, name, options, sentence):
-    path = saved_by_names(small()[0], tmp_path)
-    with pytest.raises(UserError, match=f'^{re.escape(str(path))} {sentence}'):
-        get_model(name, pretrained=path, **options)
-
-
-def test_weights_with_too_much_are_refused(tmp_path):
-    path = saved_by_names(small('a2_resnet26')[0], tmp_path)
-    with pytest.raises(
-            UserError,
-            match=r'it has conv3_unit1_a2_expand_bn_beta, which the network lacks \(0 missing'):
-        get_model('resnet26', pretrained=path, classes=5)
-
-
-@pytest.mark.parametrize('content', [b'', b'<!DOCTYPE html><html><body>404 Not Found</body></html>' * 9, b'\x00' * 100],
-                         ids=['empty', 'html', 'zeros'])
-def test_a_file_that_is_no_weights_is_refused(tmp_path, content):
-    path = tmp_path / 'net.params'
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound .params file: it '
-                                        '.*export it again$'):
-        get_model('resnet26', pretrained=path)
-
-
-def test_arrays_without_names_are_refused(tmp_path):
-    path = tmp_path / 'net.params'
-    mx.nd.save(str(path), [mx.nd.ones((2, 3))])
-    with pytest.raises(UserError, match=f'^{re.escape(str(path))} '):
-        get_model('resnet26', pretrained=path)
-
-
-def test_a_folder_is_no_file_of_weights(tmp_path):
-    with pytest.raises(UserError, match=f'^the weights {re.escape(str(tmp_path))} cannot be read: '
-                                        'Is a directory$'):
-        get_model('resnet26', pretrained=tmp_path)
+def test_every_row_names_a_recipe_whose_frames_it_takes():
+    from gluon_a2.run.recipes import RECIPES
+    for row in {**ZOO, **BASELINE_ROWS}.values():
+        recipe = RECIPES[row.recipe]
+        assert bool(recipe.frames) == (row.dims == 3)
+        assert (row.recipe == 'kinetics_ablation') == (row.dims == 3 and row.input_size[0] == 16)

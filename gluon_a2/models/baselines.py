@@ -1,21 +1,22 @@
 """The other systems of Tables 5 and 6: three from the GluonCV zoo, and two that it lacks."""
+from __future__ import annotations
+
 from ..backend import mx
 from ..errors import UserError, install_extra
 from ..nn.preact import SPACES, FoldedBatchNorm, conv
 from .resnet import ResNet
-from .table import ZOO
+from .table import ZOO, BaselineRow
 
 
 class BasicBlock(mx.gluon.nn.HybridBlock):
-    """Two 3×3×3 convolutions, each with BN, ReLU after the first and after the sum (He et al.
-    2016)."""
+    """Two convolutions with BN; ReLU after the first and after the sum (He et al. 2016)."""
 
-    def __init__(self, in_channels, channels, stride, prefix=None, params=None):
+    def __init__(self, in_channels: int, channels: int, stride: int, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.body = mx.gluon.nn.HybridSequential(prefix='')
             self.body.add(
-                conv(in_channels, channels, (3, 3, 3), (stride, ) * 3, prefix='conv1_conv_'),
+                conv(in_channels, channels, (3, 3, 3), (stride,) * 3, prefix='conv1_conv_'),
                 FoldedBatchNorm(in_channels=channels, prefix='conv1_bn_'),
                 mx.gluon.nn.Activation('relu', prefix='conv1_relu_'),
                 conv(channels, channels, (3, 3, 3), prefix='conv2_conv_'),
@@ -24,7 +25,7 @@ class BasicBlock(mx.gluon.nn.HybridBlock):
             if stride != 1 or in_channels != channels:
                 self.shortcut = mx.gluon.nn.HybridSequential(prefix='')
                 self.shortcut.add(
-                    conv(in_channels, channels, (1, 1, 1), (stride, ) * 3, prefix='shortcut_conv_'),
+                    conv(in_channels, channels, (1, 1, 1), (stride,) * 3, prefix='shortcut_conv_'),
                     FoldedBatchNorm(in_channels=channels, prefix='shortcut_bn_'))
             self.relu = mx.gluon.nn.Activation('relu', prefix='relu_')
 
@@ -36,7 +37,7 @@ class BasicBlock(mx.gluon.nn.HybridBlock):
 class Res3D(mx.gluon.nn.HybridBlock):
     """3-D ResNet-18 of basic blocks (Tran et al. 2017, ref. [22]): N×3×8×112×112 → N×classes."""
 
-    def __init__(self, row, classes):
+    def __init__(self, row: BaselineRow, classes: int, size: tuple[int, ...]):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         with self.name_scope():
@@ -60,16 +61,15 @@ class Res3D(mx.gluon.nn.HybridBlock):
 
 
 class ConvNetLSTM(mx.gluon.nn.HybridBlock):
-    """ResNet-50 on every frame, then an LSTM whose last output is classified: N×3×T×H×W →
-    N×classes.
+    """ResNet-50 on every frame, then an LSTM: N×3×T×H×W → N×classes of its last output.
 
-    The baseline of Carreira and Zisserman (ref. [1]), with the paper's image backbone in the place
-    of Inception-V1.
+    The baseline of Carreira and Zisserman (ref. [1]), with the paper's image backbone instead of
+    Inception-V1.
     """
 
-    def __init__(self, row, classes, hidden=512):
+    def __init__(self, row: BaselineRow, classes: int, size: tuple[int, ...], hidden: int = 512):
         super().__init__(prefix='')
-        self.row, self.classes, self._frames = row, classes, row.input_size[0]
+        self.row, self.classes, self._frames = row, classes, size[0]
         with self.name_scope():
             image = ResNet(ZOO['resnet50'], classes)
             self.features, self.pool = image.features, image.pool
@@ -84,9 +84,8 @@ class ConvNetLSTM(mx.gluon.nn.HybridBlock):
         return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))
 
 
-def gluoncv_network(name, source, **options):
-    """The network `source` of the GluonCV zoo as it comes; UserError, calling it `name`, without
-    GluonCV."""
+def gluoncv_network(name: str, source: str, **options) -> mx.gluon.Block:
+    """The network `source` of the GluonCV zoo as it comes; UserError without GluonCV."""
     try:
         from gluoncv.model_zoo import get_model
     except ImportError as error:
@@ -95,12 +94,13 @@ def gluoncv_network(name, source, **options):
         return get_model(source, pretrained=False, **options)
 
 
-def from_gluoncv(row, classes):
-    """A network of the GluonCV zoo that can be trained on a CPU; UserError where GluonCV is not
-    installed."""
+def from_gluoncv(row: BaselineRow, classes: int,
+                 size: tuple[int, ...] | None = None) -> mx.gluon.Block:
+    """A network of the GluonCV zoo that can be trained on a CPU."""
+    assert row.source is not None
     net = gluoncv_network(row.name, row.source, nclass=classes, pretrained_base=False)
     net.apply(_fold)
-    # initialized by chance; `initialize` would leave it so
+    # GluonCV initializes some parameters; `initialize` would leave those as they are
     for parameter in net.collect_params().values():
         parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
     net.row, net.classes = row, classes
@@ -108,15 +108,6 @@ def from_gluoncv(row, classes):
 
 
 def _fold(block):
-    """The fence of `FoldedBatchNorm`, put around a layer that is there already: it keeps its
-    parameters."""
+    """Make a BatchNorm a `FoldedBatchNorm`, with the parameters it has."""
     if type(block) is mx.gluon.nn.BatchNorm:
         block.__class__ = FoldedBatchNorm
-
-
-BUILDERS = {'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluoncv': from_gluoncv}
-
-
-def build_baseline(row, classes):
-    """The network of a `BaselineRow`."""
-    return BUILDERS[row.kind](row, classes)

@@ -2,39 +2,46 @@
 
     net = gluoncv.model_zoo.get_model('resnet50_v1b', pretrained=True)
     plug(net, 'a2', ['layer2.0', 'layer2.2', 'layer3.0', 'layer3.2', 'layer3.4'])
-
-A place is the path of a child block, as `print(net)` shows it; the new block follows it.
 """
+from __future__ import annotations
+
 from ..backend import mx
 from ..errors import UserError
 from ..nn import BLOCKS, make_block
+from ..nn.blocks import refuse_options
 
 
 class After(mx.gluon.nn.HybridSequential):
-    """A child and the block that follows it, in the child's place."""
+    """A child and the block that follows it, as one child."""
 
     def __init__(self, child, block):
         super().__init__(prefix='')
         self.add(child, block)
 
 
-def plug(net, kind, places, ratio=4, identity=True, association='left', input_size=(224, 224)):
-    """Put a block `kind` (a2, nl or se) behind each of `places` in `net`, a HybridBlock; the new
-    blocks by place.
+def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | None = None,
+         identity: bool = True, association: str = 'left',
+         input_size: tuple[int, ...] = (224, 224)) -> dict:
+    """Put a block `kind` (a2, nl or se) behind each of `places` in `net`; the new blocks by place.
 
-    `net` must hold its weights already: its parameters keep their names, while the names of Gluon's
-    `save_parameters`, which follow the structure, change. With `identity` the outputs stay what
-    they were. The new blocks are initialized, and `ratio`, `identity`, `association` are as in
-    `get_model`. `input_size`, (h, w) or (d, h, w), is one the network can take: it is fed one blank
-    input of it, to learn the channels at each place, and association='auto' is decided for it.
+    A place is the path of a child block, as `print(net)` shows it. `net` must hold its weights
+    already: its parameters keep their names, while the names of Gluon's `save_parameters`, which
+    follow the structure, change. With `identity` the outputs stay what they were. The new blocks
+    are initialized, and `ratio` (by default 4), `identity` and `association` are as in `get_model`.
+    `input_size`, (h, w) or (d, h, w), is one the network can take: it is fed one blank input of
+    it, to learn the channels at each place, and association='auto' is decided for it.
 
     Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no
-    feature map or has such a block already, and a network without weights.
+    feature map or has such a block already, an option that has no effect, and a network without
+    weights.
     """
     if kind not in BLOCKS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCKS)}')
+    options = {'ratio': ratio, 'association': association}
+    refuse_options(f'a block {kind}', BLOCKS[kind].options,
+                   [name for name in options if options[name] not in (None, 'left')])
     if isinstance(places, str):
-        raise UserError(f'places must be a list of paths, such as [{places!r}], not a string')
+        raise UserError(f'`places` must be a list of paths, such as [{places!r}], not a string')
     if len(set(places)) != len(places):
         raise UserError(f'a place is named twice in {list(places)}')
     found = {place: find(net, place) for place in places}
@@ -44,7 +51,7 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
     for place in places:
         channels, size = shapes[place][1], shapes[place][2:]
         blocks[place] = make_block(kind, channels, size, f'{net.prefix}{place.replace(".", "_")}_',
-                                   ratio=ratio, association=association, identity=identity)
+                                   identity=identity, **options)
         if not names.isdisjoint(blocks[place].collect_params()):
             raise UserError(f'{place} already has a block {kind} behind it')
     first = next(iter(net.collect_params().values()))
@@ -53,14 +60,12 @@ def plug(net, kind, places, ratio=4, identity=True, association='left', input_si
                                  ctx=first.list_ctx())
         blocks[place].cast(first.dtype)
         replace_child(parent, name, After(children[place], blocks[place]))
-    net.apply(lambda block: block._clear_cached_op()
-              if isinstance(block, mx.gluon.HybridBlock) else None)
+    forget_graphs(net)
     return blocks
 
 
-def find(net, place):
-    """(parent, child's name) of the child at a dotted path; UserError naming the choices where it
-    breaks off."""
+def find(net: mx.gluon.Block, place: str) -> tuple:
+    """(parent, child's name) at a dotted path; UserError names the choices where it breaks off."""
     parent, names = net, place.split('.')
     for depth, name in enumerate(names):
         if name not in parent._children:
@@ -74,25 +79,26 @@ def find(net, place):
 
 def _output_shapes(net, children, input_size):
     """{place: shape of the child's output} for one blank input."""
-    lacking = [name for name, parameter in net.collect_params().items()
+    parameters = net.collect_params()
+    lacking = [name for name, parameter in parameters.items()
                if parameter._data is None and not parameter._deferred_init]
     if lacking:
         raise UserError(f'the network has no weights yet ({lacking[0]} has none): initialize or '
                         'load it before blocks are plugged in')
-    shapes, hooks = {}, []
-    for place, child in children.items():
-        hooks.append(
-            child.register_forward_hook(lambda block, inputs, output, place=place: shapes.
-                                        setdefault(place, getattr(output, 'shape', ()))))
-    active = {block for block in _blocks(net) if getattr(block, '_active', False)}
+    shapes, blocks = {}, []
+    hooks = [child.register_forward_hook(
+        lambda block, inputs, output, place=place: shapes.setdefault(
+            place, getattr(output, 'shape', ()))) for place, child in children.items()]
+    net.apply(blocks.append)
+    active = {block for block in blocks if getattr(block, '_active', False)}
     try:
         for block in active:  # a hybridized parent would call its children with symbols, once
             block._active = False
-        parameter = next(iter(net.collect_params().values()))
+        parameter = next(iter(parameters.values()))
         net(mx.nd.zeros((1, 3, *input_size), ctx=parameter.list_ctx()[0], dtype=parameter.dtype))
     except (ValueError, RuntimeError) as error:  # MXNetError is a RuntimeError
         raise UserError(f'the network cannot take an input of {"×".join(map(str, input_size))}: '
-                        'give one it can as input_size') from error
+                        'give one it can as `input_size`') from error
     finally:
         for hook in hooks:
             hook.detach()
@@ -105,16 +111,16 @@ def _output_shapes(net, children, input_size):
     return shapes
 
 
-def _blocks(block):
-    yield block
-    for child in block._children.values():
-        yield from _blocks(child)
-
-
-def replace_child(parent, name, block):
+def replace_child(parent: mx.gluon.Block, name: str, block: mx.gluon.Block) -> None:
     """Put `block` where the child `name` was, in the order of children and in attributes alike."""
     child = parent._children[name]
     parent._children[name] = block
     for attribute, value in list(vars(parent).items()):
         if value is child:
             object.__setattr__(parent, attribute, block)
+
+
+def forget_graphs(net: mx.gluon.Block) -> None:
+    """Make every block of `net` trace itself anew, after its children have changed."""
+    net.apply(lambda block: block._clear_cached_op()
+              if isinstance(block, mx.gluon.HybridBlock) else None)

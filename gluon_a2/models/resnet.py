@@ -1,24 +1,27 @@
 """The pre-activation ResNet of the paper, built from a row of `table`."""
+from __future__ import annotations
+
 import math
 
 from ..backend import mx
 from ..nn import BLOCKS, BNReLU, BNReLUConv, make_block
 from ..nn.blocks import ON_BRANCH
 from ..nn.preact import SPACES, conv
-from .table import STAGES, pool_stride
+from .table import STAGES, Row, Stage, Stem, pool_stride
 
 
 class Bottleneck(mx.gluon.nn.HybridBlock):
     """1×1, k×3×3, 1×1, each behind BN-ReLU; the stride is the middle one's.
 
-    The first BN-ReLU is shared with the projection shortcut, where there is one.
-    `branch_block` (squeeze-and-excitation) sits on the branch, before the sum.
-    `zero` starts the branch at zero. It zeroes the last convolution: a zero γ in front of a
-    ReLU, the post-activation habit, would never receive a gradient here.
+    The first BN-ReLU is shared with the projection shortcut, where there is one. `branch_block` is
+    a block on the branch, before the sum. `zero` starts the branch at zero. It zeroes the last
+    convolution: a zero γ in front of a ReLU, the post-activation habit, would never receive a
+    gradient here.
     """
 
-    def __init__(self, in_channels, width, kernel, stride, branch_block=None, zero=False,
-                 prefix=None, params=None):
+    def __init__(self, in_channels: int, width: int, kernel: tuple[int, ...],
+                 stride: tuple[int, ...], branch_block=None, zero: bool = False, prefix=None,
+                 params=None):
         super().__init__(prefix=prefix, params=params)
         channels, point = 4 * width, (1,) * len(kernel)
         with self.name_scope():
@@ -41,16 +44,16 @@ class Bottleneck(mx.gluon.nn.HybridBlock):
 
 
 class ResNet(mx.gluon.nn.HybridBlock):
-    """`features` (the last map, after its BN-ReLU), global average pool, dropout, `fc` to `classes`
-    logits.
+    """`features` (the last map, after its BN-ReLU), average pool, dropout, `fc` to the logits.
 
     Built by `gluon_a2.models.get_model`, which checks its arguments. Input N×3×H×W, or N×3×D×H×W
-    where the row's `dims` is 3; output N×classes. `input_size` is what association='auto' is
-    decided for. Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
+    where the row's `dims` is 3; output N×classes. `size` is what association='auto' is decided
+    for. Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
     """
 
-    def __init__(self, row, classes=1000, blocks=None, ratio=None, association='left',
-                 input_size=None, identity=False, last_gamma=False, dropout=0.0):
+    def __init__(self, row: Row, classes: int = 1000, size: tuple[int, ...] | None = None,
+                 blocks: dict | None = None, ratio: int | None = None, association: str = 'left',
+                 identity: bool = False, last_gamma: bool = False, dropout: float = 0.0):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         self.blocks = row.blocks if blocks is None else blocks
@@ -59,7 +62,7 @@ class ResNet(mx.gluon.nn.HybridBlock):
         self._last_gamma = last_gamma
         with self.name_scope():
             self.features = mx.gluon.nn.HybridSequential(prefix='')
-            channels, size = self._add_stem(row.table.stem, input_size or row.input_size)
+            channels, size = self._add_stem(row.table.stem, size or row.input_size)
             for stage in STAGES:
                 channels, size = self._add_stage(stage, getattr(row.table, stage), channels, size)
             self.features.add(BNReLU(channels, row.dims, prefix='final_'))
@@ -71,11 +74,11 @@ class ResNet(mx.gluon.nn.HybridBlock):
         """The numbers of a row that this network has: all three, or without time."""
         return tuple(numbers)[3 - self.row.dims:]
 
-    def _add_stem(self, stem, size):
+    def _add_stem(self, stem: Stem, size):
         stride = self._space(stem.stride)
         self.features.add(
-            conv(3, stem.channels, self._space(stem.kernel), stride, prefix='conv1_conv_'))
-        self.features.add(BNReLU(stem.channels, self.row.dims, prefix='conv1_'))
+            conv(3, stem.channels, self._space(stem.kernel), stride, prefix='conv1_conv_'),
+            BNReLU(stem.channels, self.row.dims, prefix='conv1_'))
         size = shrink(size, stride)
         if stem.pool:
             kernel, stride = self._space(stem.pool), self._space(pool_stride(stem.pool))
@@ -85,25 +88,21 @@ class ResNet(mx.gluon.nn.HybridBlock):
             size = shrink(size, stride)
         return stem.channels, size
 
-    def _add_stage(self, name, stage, channels, size):
-        stride = self._space(stage.stride)
+    def _add_stage(self, name: str, stage: Stage, channels: int, size):
+        kind, stride, out = self.row.kind, self._space(stage.stride), 4 * stage.width
         size = shrink(size, stride)
         for unit in range(1, stage.units + 1):
-            prefix, out = f'{name}_unit{unit}_', 4 * stage.width
-            block, branch = None, None
-            if unit in self.blocks.get(name, ()):
-                block = make_block(self.row.kind, out, size, prefix,
-                                   **self._block_options)
-                if BLOCKS[self.row.kind].unit == ON_BRANCH:
-                    block, branch = None, block
-            k = stage.k[(unit - 1) % len(stage.k)]
-            self.features.add(
-                Bottleneck(channels, stage.width, self._space(
-                    (k, 3, 3)), stride if unit == 1 else (1, ) * len(stride),
-                           branch_block=branch,
-                           zero=self._last_gamma, prefix=prefix))
-            if block is not None:
-                self.features.add(block)
+            prefix, on_sum, on_branch = f'{name}_unit{unit}_', None, None
+            if kind and unit in self.blocks.get(name, ()):
+                block = make_block(kind, out, size, prefix, **self._block_options)
+                on_branch, on_sum = ((block, None) if BLOCKS[kind].unit == ON_BRANCH
+                                     else (None, block))
+            kernel = self._space((stage.k[(unit - 1) % len(stage.k)], 3, 3))
+            self.features.add(Bottleneck(
+                channels, stage.width, kernel, stride if unit == 1 else (1,) * len(stride),
+                on_branch, self._last_gamma, prefix=prefix))
+            if on_sum is not None:
+                self.features.add(on_sum)
             channels = out
         return channels, size
 
@@ -113,6 +112,6 @@ class ResNet(mx.gluon.nn.HybridBlock):
         return self.fc(x if self.dropout is None else self.dropout(x))  # N×classes
 
 
-def shrink(size, stride):
+def shrink(size: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     """Positions left after a padded convolution or pool of this stride."""
     return tuple(-(-n // s) for n, s in zip(size, stride))

@@ -1,30 +1,27 @@
-"""The networks as rows of data: Table 1, the placement of blocks, and the names of the zoo.
+"""The networks as rows of data: Table 1, the placement of blocks, and the names of the zoo."""
+from __future__ import annotations
 
-Nothing here computes.
-"""
 import difflib
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..errors import UserError
 from ..nn import BLOCKS
 
 
 class Stem(NamedTuple):
-    """The first convolution: kernel (time, height, width), channels, stride; then, where there is
-    one, a max pool."""
-    kernel: Tuple[int, int, int]
+    """The first convolution: kernel (time, height, width), channels, stride; then a max pool."""
+    kernel: tuple[int, int, int]
     channels: int
-    stride: Tuple[int, int, int]
-    pool: Optional[Tuple[int, int, int]] = None  # kernel; its stride is 2 wherever the kernel is 3
+    stride: tuple[int, int, int]
+    pool: tuple[int, int, int] | None = None  # kernel; its stride is 2 wherever the kernel is 3
 
 
 class Stage(NamedTuple):
-    """`units` bottlenecks width → width → 4·width; unit u's middle kernel is k[u mod
-    len(k)]×3×3."""
+    """Bottlenecks width → width → 4·width; unit u's middle kernel is k[u mod len(k)]×3×3."""
     width: int
     units: int
-    k: Tuple[int, ...]
-    stride: Tuple[int, int, int]  # of the first unit's middle convolution
+    k: tuple[int, ...]
+    stride: tuple[int, int, int]  # of the first unit's middle convolution
 
 
 class Backbone(NamedTuple):
@@ -37,9 +34,10 @@ class Backbone(NamedTuple):
     frames: int
     size: int
     # where A² and non-local blocks go: after these units, counted from 1
-    blocks: Dict[str, Tuple[int, ...]]
+    blocks: dict[str, tuple[int, ...]]
     ratio: int  # their inner widths are the stage's channels over this
-    dims: Tuple[int, ...] = (2, 3)  # which of image (2) and video (3) are in the zoo
+    dims: tuple[int, ...] = (2, 3)  # which of image (2) and video (3) are in the zoo
+    video_recipe: str = 'kinetics_a2_resnet50'  # whose preprocessing a video network takes
 
 
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
@@ -54,14 +52,16 @@ BACKBONES = {
         Stage(64, 2, (3,), (1, 2, 2)),
         Stage(128, 2, (3,), (1, 2, 2)),
         Stage(256, 2, (3,), (1, 2, 2)),
-        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4),
+        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4,
+        video_recipe='kinetics_ablation'),
     'resnet29': Backbone(
         Stem((3, 5, 5), 16, (1, 2, 2)),
         Stage(32, 2, (3,), (2, 1, 1)),
         Stage(64, 2, (3,), (1, 2, 2)),
         Stage(128, 3, (3,), (1, 2, 2)),
         Stage(256, 2, (3,), (1, 2, 2)),
-        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4, dims=(3,)),
+        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4, dims=(3,),
+        video_recipe='kinetics_ablation'),
     'resnet50': Backbone(
         Stem((3, 5, 5), 32, (1, 2, 2), pool=(1, 3, 3)),
         Stage(64, 3, (3,), (1, 1, 1)),
@@ -79,34 +79,45 @@ BACKBONES = {
 }
 
 class Row(NamedTuple):
-    """One network of the zoo: which backbone, on images (2) or video (3), with which blocks,
-    where."""
+    """One network of the paper: a backbone, on images (2) or video (3), with blocks."""
     name: str
     backbone: str
     dims: int
-    kind: Optional[str]
-    blocks: Dict[str, Tuple[int, ...]]
+    kind: str | None  # of the blocks, a key of `nn.BLOCKS`
+    blocks: dict[str, tuple[int, ...]]
     classifier: str = 'fc_'  # what the names of the last layer's parameters begin with
+    builder: str = 'resnet'  # a key of `zoo.BUILDERS`
+    fixed: bool = False  # whether it takes no other size
 
     @property
-    def table(self):
-        """The `Backbone` this network is built from."""
+    def table(self) -> Backbone:
+        """The column of Table 1 that this network is built from."""
         return BACKBONES[self.backbone]
 
     @property
-    def input_size(self):
+    def input_size(self) -> tuple[int, ...]:
         """(height, width) or (frames, height, width) the paper feeds it."""
         return (self.table.frames, self.table.size, self.table.size)[3 - self.dims:]
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """Of the data set the paper trains it on: ImageNet-1k or Kinetics-400."""
         return {2: 1000, 3: 400}[self.dims]
 
     @property
-    def stride(self):
-        """Input pixels (and frames) to one position of the last feature map, an entry for each
-        space axis."""
+    def recipe(self) -> str:
+        """The recipe (`run.recipes`) whose preprocessing it takes."""
+        return {2: 'imagenet_a2_resnet50', 3: self.table.video_recipe}[self.dims]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `get_model` that have an effect on it."""
+        blocks = ('blocks', *BLOCKS[self.kind].options) if self.kind else ()
+        return (*blocks, 'last_gamma', 'dropout')
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Input (frames,) rows and columns to one position of the last feature map."""
         total = [1, 1, 1]
         for stride in (self.table.stem.stride, pool_stride(self.table.stem.pool),
                        *(getattr(self.table, stage).stride for stage in STAGES)):
@@ -114,77 +125,78 @@ class Row(NamedTuple):
         return tuple(total[3 - self.dims:])
 
 
-def pool_stride(kernel):
+def pool_stride(kernel: tuple[int, ...] | None) -> tuple[int, ...]:
     """A pool halves the axes it spans."""
     return tuple(2 if k > 1 else 1 for k in kernel or (1, 1, 1))
 
 
-def every_unit(table):
-    """Placement after (for `se`: in) every unit of every stage."""
-    return {stage: tuple(range(1, getattr(table, stage).units + 1)) for stage in STAGES}
+def usual_blocks(kind: str | None, table: Backbone) -> dict[str, tuple[int, ...]]:
+    """Where the blocks of a kind go, unless the user places them."""
+    if kind is None:
+        return {}
+    if BLOCKS[kind].everywhere:
+        return {stage: tuple(range(1, getattr(table, stage).units + 1)) for stage in STAGES}
+    return table.blocks
 
 
 def _zoo():
     for name, table in BACKBONES.items():
         for dims in table.dims:
             for kind in (None, *BLOCKS):
-                blocks = {} if kind is None else (
-                    every_unit(table) if BLOCKS[kind].everywhere else table.blocks)
                 full = (f'{kind}_' if kind else '') + name + ('_3d' if dims == 3 else '')
-                yield Row(full, name, dims, kind, blocks)
+                yield Row(full, name, dims, kind, usual_blocks(kind, table))
 
 
 ZOO = {row.name: row for row in _zoo()}
 
 
 class BaselineRow(NamedTuple):
-    """Another system of Tables 5 and 6, trained and counted by the same scripts."""
+    """Another system of Tables 5 and 6, trained and counted by the same scripts.
+
+    It has what a `Row` has, but no column of Table 1 and no options.
+    """
     name: str
-    kind: str  # who builds it: see baselines.py
-    input_size: Tuple[int, int, int]
-    stride: Tuple[int, int, int]  # the smallest input; C3D takes its own size only
-    classifier: str  # what the names of its last layer's parameters begin with
-    source: Optional[str] = None  # its name in the GluonCV zoo
+    builder: str
+    input_size: tuple[int, int, int]
+    stride: tuple[int, int, int]  # the smallest input; C3D takes its own size only
+    classifier: str
+    source: str | None = None  # its name in the GluonCV zoo
+    fixed: bool = False
+    recipe: str = 'kinetics_a2_resnet50'
     dims: int = 3
     classes: int = 400
-    fixed: bool = False  # whether it takes no other size
+    table: None = None
+    kind: None = None
+    options: tuple[str, ...] = ()
 
 
-BASELINE_ROWS = {
-    row.name: row
-    for row in (BaselineRow('c3d', 'gluoncv', (16, 112, 112), (
-        16, 112, 112), 'c3d0_dense2_', 'c3d_kinetics400', fixed=True),
-                BaselineRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (
-                    8, 32, 32), 'i3d_inceptionv10_dense0_', 'i3d_inceptionv1_kinetics400'),
-                BaselineRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (
-                    8, 16, 16), 'r2plus1d0_dense0_', 'r2plus1d_resnet34_kinetics400'),
-                BaselineRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
-                BaselineRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))
-}
+BASELINE_ROWS = {row.name: row for row in (
+    BaselineRow('c3d', 'gluoncv', (16, 112, 112), (16, 112, 112), 'c3d0_dense2_',
+                'c3d_kinetics400', fixed=True, recipe='kinetics_ablation'),
+    BaselineRow('i3d_inceptionv1', 'gluoncv', (64, 224, 224), (8, 32, 32),
+                'i3d_inceptionv10_dense0_', 'i3d_inceptionv1_kinetics400'),
+    BaselineRow('r2plus1d_resnet34', 'gluoncv', (32, 112, 112), (8, 16, 16), 'r2plus1d0_dense0_',
+                'r2plus1d_resnet34_kinetics400'),
+    BaselineRow('res3d_resnet18', 'res3d', (8, 112, 112), (8, 16, 16), 'fc_'),
+    BaselineRow('convnet_lstm', 'convnet_lstm', (25, 224, 224), (1, 32, 32), 'fc_'))}
 
 
-class UnknownModel(UserError, ValueError):
-    """A name that is not in the zoo."""
-
-
-def list_models():
-    """The names of the paper's networks, sorted; `get_model` also takes those of
-    `list_baselines`."""
+def list_models() -> list[str]:
+    """The names of the paper's networks, sorted."""
     return sorted(ZOO)
 
 
-def list_baselines():
+def list_baselines() -> list[str]:
     """The names of the other systems of Tables 5 and 6, sorted."""
     return sorted(BASELINE_ROWS)
 
 
-def find_row(name):
-    """The `Row` of a zoo network, or a `BaselineRow`, its name in any case; `UnknownModel` lists
-    all names."""
-    row = ZOO.get(name.lower()) or BASELINE_ROWS.get(name.lower())
-    if row is None:
-        near = difflib.get_close_matches(name.lower(), [*ZOO, *BASELINE_ROWS], n=1)
+def find_row(name: str) -> Row | BaselineRow:
+    """The row of a name in any case; UserError lists all names."""
+    rows = {**ZOO, **BASELINE_ROWS}
+    if name.lower() not in rows:
+        near = difflib.get_close_matches(name.lower(), rows, n=1)
         hint = f' (did you mean {near[0]}?)' if near else ''
-        raise UnknownModel(f'unknown model {name!r}{hint}: choose one of '
-                           f'{", ".join(list_models())}, {", ".join(list_baselines())}')
-    return row
+        raise UserError(f'unknown model {name!r}{hint}: choose one of '
+                        f'{", ".join(list_models())}, {", ".join(list_baselines())}')
+    return rows[name.lower()]

@@ -18,6 +18,7 @@ import re
 from typing import NamedTuple
 
 from ..backend import mx
+from ..errors import UserError
 from .attention import DoubleAttention
 from .non_local import NonLocal
 from .squeeze_excite import SqueezeExcite
@@ -77,6 +78,15 @@ def make_block(kind: str, channels: int, size: tuple[int, ...], prefix: str,
     row, options = BLOCKS[kind], {**options, 'input_size': size}
     given = {name: options[name] for name in row.options if options.get(name) is not None}
     return row.cls(channels, dims=len(size), prefix=f'{prefix}{kind}_', **given)
+
+
+def refuse_options(what: str, taken: tuple[str, ...], given: list[str]) -> None:
+    """UserError for the first option `given` that is not `taken` by `what`: it has no effect."""
+    for option in given:
+        if option not in taken:
+            kinds = [kind for kind, row in BLOCKS.items() if option in ('blocks', *row.options)]
+            whose = f'{" and ".join(kinds)} blocks' if kinds else "the paper's networks"
+            raise UserError(f'`{option}` has no effect on {what}: leave it out (it is for {whose})')
 
 
 def block_of(name: str) -> str | None:

@@ -5,11 +5,11 @@ import logging
 from ..backend import mx
 from ..deploy.gluon import from_gluon
 from ..errors import UserError
-from ..models import get_model
-from ..models.inflate import adopt
+from ..models import get_model, load_weights
 from ..models.resnet import ResNet
 from ..models.table import find_row
-from ..models.zoo import check_input_size, load_parameters, read_parameters, set_parameters
+from ..models.weights import NEW
+from ..models.zoo import check_input_size
 from .recipes import RECIPES, from_json
 
 log = logging.getLogger(__name__)
@@ -19,19 +19,20 @@ LAST_OF_BRANCH = '.*_(conv3|expand)_conv_weight'
 START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 
-def build(recipe, ctx=None):
-    """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`."""
+def build(recipe, ctx=None, new=NEW):
+    """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`.
+
+    A video network may lack there what `new` names (see `load_weights`).
+    """
     ctx = ctx or mx.cpu()
     net = create(recipe)
     mx.random.seed(recipe.seed)
     # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
-    if recipe.pretrained and recipe.frames:
-        left = adopt(net, read_parameters(net, recipe.pretrained), recipe.pretrained)
+    if recipe.pretrained:
+        left = load_weights(net, recipe.pretrained, new=new if recipe.frames else ())
         log.info('%s: all arrays taken but %d, which start at random%s', recipe.pretrained,
                  len(left), f' ({", ".join(left[:3])}, …)' if left else '')
-    elif recipe.pretrained:
-        load_parameters(net, recipe.pretrained, ctx)
     if recipe.dtype != 'float32':
         net.cast(recipe.dtype)
     return net
@@ -68,16 +69,13 @@ def from_zoo(name, pretrained=None, class_names=None, input_size=None):
     `input_size` is the side of its input, the paper's where not given.
     """
     row = find_row(name)
-    kind = 'imagenet_a2_resnet50'
-    if row.dims == 3:
-        kind = 'kinetics_ablation' if row.input_size[0] == 16 else 'kinetics_a2_resnet50'
     side = row.input_size[-1] if input_size is None else input_size
     check_input_size(row, (*row.input_size[:-2], side, side))
-    recipe = dataclasses.replace(RECIPES[kind], model=row.name, blocks=None, input_size=side,
+    recipe = dataclasses.replace(RECIPES[row.recipe], model=row.name, blocks=None, input_size=side,
                                  frames=row.input_size[0] if row.dims == 3 else 0,
                                  classes=row.classes if class_names is None else len(class_names),
                                  pretrained=pretrained, starts_from='random')
-    net = build(recipe)
+    net = build(recipe, new=())
     if pretrained is None:
         for parameter in net.collect_params(LAST_OF_BRANCH).values():
             parameter.set_data(parameter.data() / 4)
@@ -90,12 +88,14 @@ def restored(found):
     """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is
     scored."""
     recipe = from_json(found.state['recipe'])
-    net = create(dataclasses.replace(recipe, last_gamma=False, dropout=0.0))
+    # Older runs may name an association where it has no effect, which `get_model` now refuses.
+    kept = recipe.association if 'association' in find_row(recipe.model).options else 'left'
+    net = create(dataclasses.replace(recipe, association=kept, last_gamma=False, dropout=0.0))
     values = {
         name.split('/', 1)[1]: value for name, value in found.tensors.items()
         if name.startswith('param/')
     }
-    set_parameters(net, values, found.path, mx.cpu())
+    load_weights(net, values, source=str(found.path))
     return bundle(
         net, recipe, found.state['classes'], {
             'data': found.state['data'], 'recipe': found.state['recipe'],
@@ -109,7 +109,6 @@ def bundle(net, recipe, classes, training):
     clips = {name: getattr(recipe, name)
              for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}
     return from_gluon(net, net.row.name, classes, (3, *recipe.space),
-                      crop_ratio=recipe.crop_ratio, training=training, **clips, fixed=getattr(
-                          net.row, 'fixed',
-                          False), features=FEATURES if isinstance(net, ResNet) else None,
+                      crop_ratio=recipe.crop_ratio, training=training, **clips, fixed=net.row.fixed,
+                      features=FEATURES if isinstance(net, ResNet) else None,
                       classifier=CLASSIFIER, stride=list(net.row.stride))
