@@ -119,7 +119,8 @@ def test_shift_against_plain_loops():
                                   cv2.cvtColor(hls.astype(np.uint8), cv2.COLOR_HLS2RGB))
 
 
-@pytest.mark.parametrize(('hue', 'colour'), [(60, (0, 255, 0)), (-60, (0, 0, 255)), (-30, (255, 0, 255))])
+@pytest.mark.parametrize(('hue', 'colour'), [
+    (60, (0, 255, 0)), (-60, (0, 0, 255)), (-30, (255, 0, 255))])
 def test_hue_counts_two_degrees_and_wraps(hue, colour):
     """From red: +60 steps are 120°, green; −60 steps go round to blue. Python's colorsys agrees."""
     red = np.full((3, 3, 3), (255, 0, 0), np.uint8)

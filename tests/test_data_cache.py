@@ -39,6 +39,15 @@ def test_who_is_second_takes_what_the_first_made(tmp_path):
                                 tmp_path)) == ['file'] and os.listdir(tmp_path) == ['thing']
 
 
+def test_what_is_not_whole_is_refused(tmp_path):
+    def count(folder, part):
+        return len(os.listdir(folder)) if part == 'train' else 0
+
+    made_once('thing', write, tmp_path, {'train': 1, 'val': 0}, count)
+    with pytest.raises(UserError, match='thing holds 1 instead of 2 train samples: remove it'):
+        made_once('thing', write, tmp_path, {'train': 2}, count)
+
+
 def test_where_it_is(monkeypatch):
     monkeypatch.setenv('GLUON_A2_CACHE', '/somewhere')
     assert cache_folder() == '/somewhere'

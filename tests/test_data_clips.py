@@ -145,8 +145,9 @@ def test_all_frames_of_a_clip_are_augmented_alike():
     assert len({clip.tobytes() for clip in clips}) == 20
 
 
-@pytest.mark.parametrize('choice', [{'max_scale': 1.5}, {'max_aspect': 1.5}, {'mirror': True}, {'hue': 9},
-                                    {'saturation': 9}, {'lightness': 9}])
+@pytest.mark.parametrize('choice', [
+    {'max_scale': 1.5}, {'max_aspect': 1.5}, {'mirror': True}, {'hue': 9}, {'saturation': 9},
+    {'lightness': 9}])
 def test_each_augmentation_does_something(choice):
     films = Films(Film(noise(4)))
     plain, changed = ([
@@ -166,8 +167,8 @@ def test_colours_are_shifted_as_those_of_images_frame_by_frame():
     drawn = SimpleNamespace(integers=lambda low, high: shifts)
     for t in range(3):
         small = cv2.resize(film.frames[t], (13, 13), interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_array_equal(clip[t],
-                                      shift_colours(small, TrainTransform(Preprocessing(13), **shift), drawn))
+        limits = TrainTransform(Preprocessing(13), **shift)
+        np.testing.assert_array_equal(clip[t], shift_colours(small, limits, drawn))
 
 
 @settings(deadline=None, max_examples=60)
@@ -237,15 +238,15 @@ def test_the_loader_makes_the_same_clips_whoever_does(workers):
 
 
 @pytest.mark.parametrize('make, sentence', [
-    (lambda: train_clip(0, 4, 1), '`size` must be a whole number, 1 or more, not 0'),
-    (lambda: train_clip(8, 0, 1), '`frames` must be a whole number, 1 or more, not 0'),
-    (lambda: train_clip(8, 4, -1), '`frame_stride` must be a whole number, 0 or more'),
+    (lambda: train_clip(0, 4, 1), '`size` must be 1 or more, not 0'),
+    (lambda: train_clip(8, 0, 1), '`frames` must be 1 or more, not 0'),
+    (lambda: train_clip(8, 4, -1), '`frame_stride` must be 0 or more, not -1'),
     (lambda: train_clip(8, 4, 1, max_scale=0.9), '`max_scale` must be 1 or more, not 0.9'),
-    (lambda: train_clip(8, 4, 1, min_aspect=2.0), 'aspect'),
-    (lambda: train_clip(8, 4, 1, hue=91), '`hue` must be a whole number, from 0 to 90, not 91'),
+    (lambda: train_clip(8, 4, 1, min_aspect=2.0), '`min_aspect` must be at most `max_aspect`'),
+    (lambda: train_clip(8, 4, 1, hue=91), '`hue` must be 0 to 90, not 91'),
     (lambda: eval_clip(8, 4, 1, 1.1), '`crop_ratio` must be above 0 and at most 1, not 1.1'),
-    (lambda: eval_clip(8, 4, 1, views=0), '`views` must be'),
-    (lambda: eval_clip(8, 4, 1, crops=0), '`crops` must be')])
+    (lambda: eval_clip(8, 4, 1, views=0), '`views` must be 1 or more'),
+    (lambda: eval_clip(8, 4, 1, crops=0), '`crops` must be 1 or more')])
 def test_bad_settings_are_named(make, sentence):
     with pytest.raises(UserError, match=sentence):
         make()

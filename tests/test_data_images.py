@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gluon_a2.data import ImageError, decode, images
 
@@ -35,7 +35,7 @@ def smooth(height=64, width=48):
     return np.stack([y * 255 / height, x * 255 / width, 128 + 0 * x], -1).astype(np.uint8)
 
 
-@pytest.mark.parametrize('kind', ['PNG', 'BMP', 'WEBP'])
+@pytest.mark.parametrize('kind', ['PNG', 'BMP', 'WEBP', 'TIFF', 'PPM'])
 def test_lossless_colour(kind):
     image = noise()
     options = {'lossless': True} if kind == 'WEBP' else {}
@@ -84,6 +84,56 @@ def test_palette_png():
     np.testing.assert_array_equal(decode(pillow(image, 'PNG')), np.asarray(image.convert('RGB')))
 
 
+def upright(encoded):
+    """As Pillow shows it."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert('RGB'))
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_every_orientation_of_every_format(kind, orientation):
+    exif, image = Image.Exif(), Image.fromarray(noise(9, 16))
+    exif[0x0112] = orientation
+    options = {'WEBP': {'lossless': True}, 'JPEG': {'subsampling': 0}}.get(kind, {})
+    encoded = pillow(image, kind, exif=exif, **options)
+    np.testing.assert_array_equal(decode(encoded), upright(encoded))
+
+
+@pytest.mark.parametrize('first', [
+    b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>', b'Exif\0\0II*\0\x08\0\0\0\0\0',
+    b'Exif\0\0damaged'])
+def test_exif_that_is_not_the_first_segment(first):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = pillow(Image.fromarray(noise(9, 16)), 'JPEG', exif=exif, subsampling=0)
+    at = encoded.index(b'\xff\xe1')
+    segment = b'\xff\xe1' + struct.pack('>H', len(first) + 2) + first
+    np.testing.assert_array_equal(decode(encoded[:at] + segment + encoded[at:]), decode(encoded))
+
+
+@pytest.mark.parametrize('bits', [1, 4, 8, 24])
+def test_bmp_of_os_2_and_of_windows(bits):
+    image = Image.fromarray(smooth(5, 7))
+    image = {1: lambda: image.convert('1'), 4: lambda: image.convert('L').quantize(16),
+             8: lambda: image.convert('L'), 24: lambda: image}[bits]()
+    windows = pillow(image, 'BMP')
+    np.testing.assert_array_equal(decode(windows), upright(windows))
+    if bits == 24:  # of OS/2: a header of 12 bytes, with sizes of 16 bits
+        os2 = (b'BM' + struct.pack('<IHHIIHHHH', 0, 0, 0, 26, 12, 7, 5, 1, 24) + windows[54:])
+        np.testing.assert_array_equal(decode(os2), upright(windows))
+
+
+@pytest.mark.parametrize('kind', [b'P1 3 2\n1 0 1\n0 1 0\n', b'P4\n3 2\n\xa0\x40',
+                                  b'P5 # a comment\n3\n2 255\n\0\1\2\3\4\5',
+                                  b'P6 1 2 65535\n' + bytes(range(12))])
+def test_forms_of_pnm(kind):
+    image = decode(kind)
+    assert image.shape == ((2, 1, 3) if kind[:2] == b'P6' else (2, 3, 3))
+    if kind[:2] in (b'P4', b'P6'):
+        with pytest.raises(ImageError, match='truncated'):
+            decode(kind[:-1])
+
+
 def test_exif_orientation_6_turns_clockwise():
     """The stored left edge becomes the top: stored (y, x) is shown at (x, height−1−y)."""
     exif = Image.Exif()
@@ -101,14 +151,16 @@ def test_one_pixel(kind):
     assert image.shape == (1, 1, 3) and abs(image.astype(int) - 77).max() <= 3
 
 
-@pytest.mark.parametrize('encoded', [b'', b'\0', b'<html>404</html>', b'GIF89a' + bytes(50), b'\xff\xd8\xff',
-                                     b'\x89PNG\r\n\x1a\n', b'BM', b'RIFF\0\0\0\0WEBP', b'\xff\xd8\xff\xd9' + bytes(40)])
+@pytest.mark.parametrize('encoded', [
+    b'', b'\0', b'<html>404</html>', b'GIF89a' + bytes(50), b'\xff\xd8\xff', b'BM', b'II*\0',
+    b'\x89PNG\r\n\x1a\n', b'RIFF\0\0\0\0WEBP', b'RIFF\0\0\0\0WAVE', b'P6 ', b'P6 9',
+    b'\xff\xd8\xff\xd9' + bytes(40), b'MM\0*\0\0\0\x08' + b'\xff' * 50])
 def test_not_an_image(encoded):
     with pytest.raises(ImageError):
         decode(encoded)
 
 
-@pytest.mark.parametrize('kind', ['.png', '.jpg', '.bmp', '.webp'])
+@pytest.mark.parametrize('kind', ['.png', '.jpg', '.bmp', '.webp', '.tiff', '.ppm'])
 def test_every_truncation_is_refused(kind):
     encoded = encode(noise(), kind)
     decode(encoded)
@@ -167,7 +219,16 @@ def huge_bmp(side):
     return bytes(encoded)
 
 
-@pytest.mark.parametrize('make', [huge_png, huge_jpeg, huge_bmp])
+def huge_ppm(side):
+    return b'P6 %d %d 255\n' % (side, side)
+
+
+def huge_tiff(side):
+    entries = [struct.pack('<HHII', tag, 4, 1, side) for tag in (256, 257)]
+    return b'II*\0' + struct.pack('<IH', 8, 2) + b''.join(entries) + bytes(4)
+
+
+@pytest.mark.parametrize('make', [huge_png, huge_jpeg, huge_bmp, huge_ppm, huge_tiff])
 def test_decompression_bomb(make):
     side = int(images.MAX_PIXELS ** 0.5) + 1
     with pytest.raises(ImageError, match='more than'):
@@ -178,8 +239,8 @@ def test_decompression_bomb(make):
 @given(st.data())
 def test_damage_raises_image_error_or_nothing(data):
     """No other exception escapes, whatever bytes are changed."""
-    encoded = bytearray(
-        encode(noise(), data.draw(st.sampled_from(['.png', '.jpg', '.bmp', '.webp']))))
+    kinds = ['.png', '.jpg', '.bmp', '.webp', '.tiff', '.ppm']
+    encoded = bytearray(encode(noise(), data.draw(st.sampled_from(kinds))))
     for _ in range(data.draw(st.integers(1, 4))):
         encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -91,9 +91,8 @@ def loaded(loader, index_batches, epoch):
     for indices, batch in zip(index_batches, loader.load(index_batches, epoch)):
         assert batch.images.dtype == np.float32 and batch.images.shape == (len(indices), 3, SIZE,
                                                                            SIZE)
-        assert batch.indices.tolist() == list(indices) and batch.labels.tolist() == [
-            i % 3 for i in indices
-        ]
+        assert batch.indices.tolist() == list(indices)
+        assert batch.labels.tolist() == [i % 3 for i in indices]
         assert batch.labels.dtype == batch.indices.dtype == np.int64 and batch.damaged == []
         found.update(zip(batch.indices.tolist(), batch.images.copy()))
     return found
@@ -146,8 +145,8 @@ def test_evaluation_and_batches_of_any_kind(workers):
         empty, twice = [(batch.images.copy(), batch.labels)
                         for batch in loader.load([[], [8, 8]], 0)]
         assert empty[0].shape == (0, 3, SIZE, SIZE) and empty[1].tolist() == []
-        np.testing.assert_array_equal(twice[0],
-                                      [transform.normalise(transform(decode(Pictures().read(8))))] * 2)
+        pixels = transform.normalise(transform(decode(Pictures().read(8))))
+        np.testing.assert_array_equal(twice[0], [pixels, pixels])
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -191,6 +190,13 @@ def test_damage_log(caplog):
         log.add([('z', 'bad')])
     with pytest.raises(UserError):
         DamageLog(total=10 ** 6, cap=0).add([('x', 'bad')])
+
+
+def test_one_bad_sample_of_a_few_is_allowed():
+    log = DamageLog(total=7)
+    log.add([('x', 'bad')])
+    with pytest.raises(UserError, match='2 damaged samples, .* more than the 1 allowed'):
+        log.add([('y', 'bad')])
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -269,11 +275,9 @@ def test_all_workers_killed_between_batches():
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-@pytest.mark.parametrize(('error', 'kind', 'message'), [(UserError('mend the file'), UserError, '^mend '
-                                                                                                'the '
-                                                                                                'file$'),
-                                                        (ValueError('a defect'), Exception, 'a '
-                                                                                            'defect')])
+@pytest.mark.parametrize(('error', 'kind', 'message'), [
+    (UserError('mend the file'), UserError, '^mend the file$'),
+    (ValueError('a defect'), Exception, 'a defect')])
 def test_errors_in_workers_arrive(workers, error, kind, message):
     with Loader(Spoilt(error), TRAIN, workers, SEED) as loader:
         with pytest.raises(kind, match=message):
@@ -281,9 +285,11 @@ def test_errors_in_workers_arrive(workers, error, kind, message):
         assert len(list(loader.load([[1, 2], [3]], 0))) == 2  # and it goes on
 
 
-@pytest.mark.parametrize(('workers', 'prefetch'), [(-1, 2), (1, 0)])
-def test_bad_arguments(workers, prefetch):
-    with pytest.raises(UserError):
+@pytest.mark.parametrize(('workers', 'prefetch', 'message'), [
+    (-1, 2, '`num_data_workers` must be 0 to .*, not -1'), (1, 0, '`prefetch` must be 1 or more'),
+    (1000, 2, '`num_data_workers` must be 0 to .*, not 1000: each is a process')])
+def test_bad_arguments(workers, prefetch, message):
+    with pytest.raises(UserError, match=message):
         Loader(Pictures(), TRAIN, workers, prefetch=prefetch)
 
 
@@ -319,8 +325,10 @@ def start_script(tmp_path, then):
 
 @pytest.mark.parametrize(('then', 'send', 'code'), [
     ('', None, 0), ('sys.exit(3)', None, 3), ('1 / 0', None, 1),
-    ('[0 for _ in running]', signal.SIGINT, -signal.SIGINT), ('time.sleep(99)', signal.SIGTERM, -signal.SIGTERM),
-    ('time.sleep(99)', signal.SIGKILL, -signal.SIGKILL), ('[0 for _ in running]', signal.SIGKILL, -signal.SIGKILL),
+    ('[0 for _ in running]', signal.SIGINT, -signal.SIGINT),
+    ('time.sleep(99)', signal.SIGTERM, -signal.SIGTERM),
+    ('time.sleep(99)', signal.SIGKILL, -signal.SIGKILL),
+    ('[0 for _ in running]', signal.SIGKILL, -signal.SIGKILL),
 ])
 def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
     """Signals of the keyboard go to the whole group, as from a terminal; the others to the parent
@@ -343,3 +351,22 @@ def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
     assert wait_for(lambda: shared_memory() <= memory)
     assert 'leaked' not in errors and errors.count('Traceback') == (send == signal.SIGINT
                                                                     or code == 1)
+
+
+def test_sigterm_to_the_whole_group_reaches_the_parent_alone(tmp_path):
+    """As schedulers send it: the parent goes on to the next batch and ends as it wants to."""
+    script = start_script(tmp_path, then=textwrap.dedent('''
+        import signal
+            told = []
+            signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+            print('set', flush=True)
+            for _ in running:
+                if told:
+                    after = sum(1 for _, batch in zip(range(5), running))
+                    sys.exit(75 if after == 5 else 1)
+    ''').strip())
+    assert script.stdout.readline() == 'set\n'
+    os.killpg(script.pid, signal.SIGTERM)
+    _, errors = script.communicate(timeout=20)
+    assert script.returncode == 75, errors
+    assert errors == ''

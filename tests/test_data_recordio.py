@@ -71,6 +71,16 @@ def test_we_read_both(tmp_path, write, with_index):
     RecordReader(path).check_complete()
 
 
+def test_another_writer_may_put_anything_into_id2(tmp_path):
+    path = str(tmp_path / 'a.rec')
+    writer = mx.recordio.MXIndexedRecordIO(path[:-4] + '.idx', path, 'w')
+    for key, (payload, label) in enumerate(LABELLED):
+        writer.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(0, label, key, 7 + key),
+                                               payload))
+    writer.close()
+    assert contents(path) == [((label,), i, payload) for i, (payload, label) in enumerate(LABELLED)]
+
+
 @pytest.mark.parametrize('write', [write_ours, write_theirs])
 def test_several_labels(tmp_path, write):
     labels = [1., -2.5, 3e7]
@@ -242,11 +252,11 @@ def test_damage_of_foreign_files_is_bounded(tmp_path):
 
 
 @pytest.mark.parametrize(('index', 'message'), [
-    ('', 'is empty'), ('0\t0\n', 'the last record'), ('0\t0\n1\t999999\n', 'points to offset '
-                                                                           '999999'),
-    ('nonsense\n', 'is no record index'), ('0\t0\t0\n', 'is no record index'), ('0\t-8\n', 'damaged'),
-    ('0\t99999999999999999999999\n', 'is no record index'), ('0\t0\n1\t0\n', 'damaged'), ('0\t4\n', 'damaged'),
-])
+    ('', 'is empty'), ('0\t0\n', 'the last record'),
+    ('0\t0\n1\t999999\n', 'points to offset 999999'), ('nonsense\n', 'is no record index'),
+    ('0\t0\t0\n', 'is no record index'), ('0\t-8\n', 'damaged'),
+    ('0\t99999999999999999999999\n', 'is no record index'), ('0\t0\n1\t0\n', 'damaged'),
+    ('0\t4\n', 'damaged')])
 def test_bad_index(tmp_path, index, message):
     path = small(tmp_path)
     (tmp_path / 'a.idx').write_text(index)

@@ -101,7 +101,7 @@ def test_save_frequency_and_the_best(tmp_path, images):
 @pytest.mark.parametrize('changes, sentence', [
     ({'model': 'a2_resnet27'}, 'unknown model'), ({'dtype': 'float16'}, 'needs a GPU'),
     ({'input_size': 8}, 'cannot take an input'), ({'pretrained': 'no.params'}, 'cannot be read'),
-    ({'min_area': 0.9, 'max_area': 0.1}, 'share of the area'), ({'crop_ratio': 3.0}, 'crop.ratio')])
+    ({'min_area': 0.9, 'max_area': 0.1}, 'min_area'), ({'crop_ratio': 3.0}, 'crop.ratio')])
 def test_a_mistake_with_overwrite_loses_nothing(tmp_path, images, changes, sentence):
     folder = train(tmp_path, images)
     before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}

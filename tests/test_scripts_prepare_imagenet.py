@@ -1,12 +1,14 @@
 """prepare_imagenet.py from folders to record files and back, with the mistakes people make."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 
 from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
 from scripts import prepare_imagenet
@@ -143,8 +145,8 @@ def test_splits_with_different_classes(folder, capsys):
 
 
 @pytest.mark.parametrize(('flags', 'message'), [
-    (['--split', 'test'], 'cannot list the folder .*test'), (['--split', 'val,'], '--split must '
-                                                                                  'be'),
+    (['--split', 'test'], 'cannot list the folder .*test'),
+    (['--split', 'val,'], '--split must be'), (['--quality', '0'], '--quality must be 1 to 100'),
     (['--resize', '-1'], '--resize'), (['-j', '0'], '--num-data-workers'),
 ])
 def test_bad_flags(folder, capsys, flags, message):
@@ -153,6 +155,61 @@ def test_bad_flags(folder, capsys, flags, message):
 
 def test_data_dir_is_missing(tmp_path, capsys):
     fails(capsys, lambda: prepare_imagenet.main(['--out', str(tmp_path)]), '--data-dir is missing')
+
+
+@pytest.fixture
+def flat(folder):
+    """The validation images of `folder` in one folder, as ImageNet has them; their classes."""
+    shutil.rmtree(folder / 'images/val')
+    (folder / 'images/val').mkdir()
+    classes = ['ü', 'n02', 'n01 tench', 'n02']
+    for i in range(4):
+        (folder / f'images/val/ILSVRC2012_val_{i + 1:08d}.JPEG').write_bytes(picture(i))
+    return classes
+
+
+def write_meta(path):
+    """meta.mat of the development kit: its numbers are not in alphabetical order."""
+    kinds = [('ILSVRC2012_ID', 'O'), ('WNID', 'O'), ('words', 'O'), ('num_children', 'O')]
+    rows = [(1, 'ü', 'a', 0), (2, 'n02', 'b', 0), (3, 'n01 tench', 'c', 0), (9, 'n09', 'all', 3)]
+    scipy.io.savemat(path, {'synsets': np.array(rows, kinds)})
+
+
+@pytest.mark.parametrize('form', ['names', 'csv', 'lines', 'numbers'])
+def test_the_flat_validation_folder_of_imagenet(folder, flat, form):
+    names = [f'ILSVRC2012_val_{i + 1:08d}' for i in range(4)]
+    if form == 'csv':  # Kaggle's, of wnids without blanks
+        for split in ('train', 'val'):
+            if split == 'train':
+                os.rename(folder / 'images/train/n01 tench', folder / 'images/train/n01')
+        flat = [name.split()[0] for name in flat]
+    rows = {'names': [f'{name}.JPEG {label}' for name, label in reversed([*zip(names, flat)])],
+            'csv': ['ImageId,PredictionString',
+                    *(f'{name},{label} 1 2 3 4' for name, label in zip(names, flat))],
+            'lines': flat, 'numbers': ['1', '2', '3', '2']}[form]
+    (folder / 'labels.txt').write_text('\n'.join(rows) + '\n', 'utf-8')
+    write_meta(folder / 'meta.mat')
+    assert run(folder, '--val-labels', str(folder / 'labels.txt')) == 0
+    records = RecordSource(folder / 'out' / 'val.rec')
+    assert [records.classes[label] for label in records.labels] == flat
+    assert [records.read(i) for i in range(4)] == [picture(i) for i in range(4)]
+
+
+@pytest.mark.parametrize(('rows', 'message'), [
+    (['n02', 'n02'], 'labels.txt has 2 labels, and there are 4 images'),
+    (['ILSVRC2012_val_00000002.JPEG n02'],
+     'lists 1 of the 4 images only; ILSVRC2012_val_00000001.JPEG is not among'),
+    (['n02', 'n03', 'n02', 'n02'], '1 classes without a folder in train, such as n03'),
+    (['1', '2', '3', '2'], 'class numbers, which only meta.mat .* translates: put it beside')])
+def test_lists_of_labels_that_do_not_fit(folder, flat, capsys, rows, message):
+    (folder / 'labels.txt').write_text('\n'.join(rows) + '\n', 'utf-8')
+    fails(capsys, lambda: run(folder, '--val-labels', str(folder / 'labels.txt')), message)
+    assert not (folder / 'out').exists()
+
+
+def test_a_flat_folder_without_a_list(folder, flat, capsys):
+    fails(capsys, lambda: run(folder), 'holds no class folders, but 4 images without a class: '
+                                       '.*--val-labels')
 
 
 def damage(path, at):
@@ -185,12 +242,11 @@ def cut_classes(out):
 
 
 @pytest.mark.parametrize(('spoil', 'message'), [
-    (damage_image, 'val.rec#2: its checksum is wrong'), (damage_structure, 'does not start with '
-                                                                           'the magic word'),
+    (damage_image, 'val.rec#2: its checksum is wrong'),
+    (damage_structure, 'does not start with the magic word'),
     (cut_file, 'val.rec is cut short'), (cut_index, 'holds 7 records, its index lists 6'),
-    (cut_classes, '2 of 7 labels are outside 0…1'), (lambda out: os.remove(out / 'val.rec'), 'cannot '
-                                                                                             'open'),
-])
+    (cut_classes, '2 of 7 labels are outside 0…1'),
+    (lambda out: os.remove(out / 'val.rec'), 'cannot open')])
 def test_verify_finds(folder, capsys, spoil, message):
     assert run(folder, '--split', 'val') == 0
     spoil(folder / 'out')

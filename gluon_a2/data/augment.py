@@ -12,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .. import flags
 from ..errors import UserError
+from ..flags import option
 from .clips import random_clip, read_clip
 from .images import decode
-from .preprocess import ClipPreprocessing, Preprocessing, check_bounds
+from .preprocess import ClipPreprocessing, Preprocessing
 
 _ATTEMPTS = 10  # random crops drawn before a small or narrow image gets its centre crop
 
@@ -33,20 +35,19 @@ class TrainTransform:
     Lightness and saturation are clipped. Hue wraps around, where ImageRecordIter clips it.
     """
     preprocessing: Preprocessing
-    min_area: float = 0.08
-    max_area: float = 1.0
-    min_aspect: float = 3 / 4
-    max_aspect: float = 4 / 3
-    mirror: bool = True
-    hue: int = 20
-    saturation: int = 40
-    lightness: int = 50
+    min_area: float = option(0.08, 'share of the area, at least', above=0, high=1)
+    max_area: float = option(1.0, 'share of the area, at most', above=0, high=1)
+    min_aspect: float = option(3 / 4, 'width over height, at least', above=0)
+    max_aspect: float = option(4 / 3, 'width over height, at most', above=0)
+    mirror: bool = option(True, 'mirror half of the images')
+    hue: int = option(20, 'largest shift, in steps of 2°', low=0, high=90)
+    saturation: int = option(40, 'largest shift, of 255', low=0, high=255)
+    lightness: int = option(50, 'largest shift, of 255', low=0, high=255)
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_area <= self.max_area <= 1:
-            raise UserError('a crop\'s share of the area must satisfy 0 < `min_area` <= `max_area` '
-                            f'<= 1, not {self.min_area} and {self.max_area}')
-        _check(self)
+        flags.check(self)
+        _check_order(self, 'area')
+        _check_order(self, 'aspect')
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,18 +97,17 @@ class TrainClip:
     shifted in colour as `TrainTransform` shifts an image. Interpolation is bilinear, as there.
     """
     preprocessing: ClipPreprocessing
-    max_scale: float = 288 / 224
-    min_aspect: float = 0.64
-    max_aspect: float = 1.5625
-    mirror: bool = True
-    hue: int = 15
-    saturation: int = 25
-    lightness: int = 35
+    max_scale: float = option(288 / 224, 'short side over the crop\'s side, at most', low=1)
+    min_aspect: float = option(0.64, 'width over height, at least', above=0)
+    max_aspect: float = option(1.5625, 'width over height, at most', above=0)
+    mirror: bool = option(True, 'mirror half of the clips')
+    hue: int = option(15, 'largest shift, in steps of 2°', low=0, high=90)
+    saturation: int = option(25, 'largest shift, of 255', low=0, high=255)
+    lightness: int = option(35, 'largest shift, of 255', low=0, high=255)
 
     def __post_init__(self) -> None:
-        _check(self)
-        if not 1 <= self.max_scale < math.inf:
-            raise UserError(f'`max_scale` must be 1 or more, not {self.max_scale}')
+        flags.check(self)
+        _check_order(self, 'aspect')
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -167,9 +167,7 @@ def shift_colours(image: np.ndarray, limits: Any, rng: np.random.Generator) -> n
     return cv2.cvtColor(cv2.LUT(hls, table.astype(np.uint8)[None]), cv2.COLOR_HLS2RGB)
 
 
-def _check(transform):
-    """UserError unless aspects are a range, and colour shifts are ones that bytes can take."""
-    if not 0 < transform.min_aspect <= transform.max_aspect < math.inf:
-        raise UserError('a crop\'s aspect must satisfy 0 < `min_aspect` <= `max_aspect`, not '
-                        f'{transform.min_aspect} and {transform.max_aspect}')
-    check_bounds(transform, hue=(0, 90), saturation=(0, 255), lightness=(0, 255))
+def _check_order(transform, name):
+    low, high = getattr(transform, f'min_{name}'), getattr(transform, f'max_{name}')
+    if low > high:
+        raise UserError(f'`min_{name}` must be at most `max_{name}`, not {low} and {high}')

@@ -161,7 +161,7 @@ def _pnm(encoded):
     kind, width, height = map(int, found.groups())
     needed = 0  # of those written as text, which OpenCV checks
     if kind == 4:
-        needed = (width + 7) // 8 * height
+        needed = 1 + (width + 7) // 8 * height
     elif kind > 4:
         depth = _PNM_DEPTH.match(encoded, found.end())
         if not depth:

@@ -59,9 +59,11 @@ def class_folders(folder: str, is_sample: Callable[[os.DirEntry], bool],
         elif is_sample(entry):
             left.append(entry.path)
     if not samples:
-        raise UserError(f'{printable(folder)} holds no class folders'
-                        f'{f", but {len(left)} {what} without a class" if left else ""}: {what} '
-                        f'belong into {printable(folder)}/<class>/')
+        flat = f', but {len(left)} {what} without a class' if left else ''
+        more = (', and those of ImageNet\'s validation set are sorted by its list, `val_labels`'
+                if left and what == 'images' else '')
+        raise UserError(f'{printable(folder)} holds no class folders{flat}: {what} belong into '
+                        f'{printable(folder)}/<class>/{more}')
     check_names(samples, f'the class folders in {printable(folder)}')
     for name, found in samples.items():
         if not found:

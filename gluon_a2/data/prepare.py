@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from typing import Sequence
 
 import cv2
@@ -111,18 +110,20 @@ def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
     UserError unless it has a label for each.
     """
     with open_text(path) as file:
-        rows = [re.split(r'[,\s]+', line.strip())[:2] for line in file if line.strip()]
-    if rows and len(rows[0]) == 2:
-        listed = {os.path.splitext(name)[0]: label for name, label in rows}
-        missing = [name for name in names if os.path.splitext(name)[0] not in listed]
-        if missing:
-            raise UserError(f'{path} lists {len(names) - len(missing)} of the {len(names)} images '
-                            f'only; {missing[0]} is not among them')
-        return [listed[os.path.splitext(name)[0]] for name in names]
+        rows = [line.strip() for line in file if line.strip()]
+    stems, listed = [os.path.splitext(name)[0] for name in names], {}
+    for row in rows:
+        name, _, label = row.partition(',') if ',' in row else row.partition(' ')
+        listed[os.path.splitext(name)[0]] = label.split()[0] if ',' in row else label
+    missing = [name for name, stem in zip(names, stems) if not listed.get(stem)]
+    if not missing:
+        return [listed[stem] for stem in stems]
+    if len(missing) < len(names):
+        raise UserError(f'{path} lists {len(names) - len(missing)} of the {len(names)} images '
+                        f'only; {missing[0]} is not among them')
     if len(rows) != len(names):
         raise UserError(f'{path} has {len(rows)} labels, and there are {len(names)} images')
-    labels = [label for label, in rows]
-    return _wnids(path, labels) if all(map(str.isdecimal, labels)) else labels
+    return _wnids(path, rows) if all(map(str.isdecimal, rows)) else rows
 
 
 def _wnids(path, numbers):

@@ -3,17 +3,16 @@
 Training, evaluation, prediction, calibration and visualization all normalise with it, and an
 exported network's metadata holds its entries.
 """
-from __future__ import annotations
-
 import dataclasses
 import functools
-import math
-from typing import Any, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import cv2
 import numpy as np
 
+from .. import flags
 from ..errors import UserError
+from ..flags import REQUIRED, option
 from .clips import read_clip, view_clip
 from .images import decode
 
@@ -32,28 +31,25 @@ class Preprocessing:
     pixels are (x − mean) · scale, one `mean` on the scale 0…255 and one `scale` a channel, R, G, B;
     a single scale stands for all three. Raises `UserError` for a field out of its bounds.
     """
-    size: int
-    crop_ratio: float = 0.875
-    mean: tuple[float, float, float] = MEAN
-    scale: tuple[float, float, float] = (SCALE,) * 3
-    interpolation: str = 'bicubic'
+    size: int = option(REQUIRED, 'side of the crop', low=1)
+    crop_ratio: float = option(0.875, 'side of the crop over the resized short side', above=0,
+                               high=1)
+    mean: Tuple[float, float, float] = option(MEAN, 'subtracted from R, G, B')
+    scale: Tuple[float, float, float] = option((SCALE,) * 3, 'multiplies what is left')
+    interpolation: str = option('bicubic', 'of the resizing', choices=tuple(INTERPOLATIONS))
 
     def __post_init__(self) -> None:
-        scale = self.scale if isinstance(self.scale, (list, tuple)) else (self.scale,) * 3
-        for name, values in (('mean', self.mean), ('scale', scale)):
-            if len(values) != 3 or not all(map(math.isfinite, values)):
-                raise UserError(f'`{name}` must be three finite numbers, for R, G and B, not '
-                                f'{values}')
-            object.__setattr__(self, name, tuple(map(float, values)))
-        check_bounds(self, size=(1, math.inf))
-        if not 0 < self.crop_ratio <= 1:
-            raise UserError(f'`crop_ratio` must be above 0 and at most 1, not {self.crop_ratio}')
-        if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f'`interpolation` must be {" or ".join(INTERPOLATIONS)}, not '
-                            f'{self.interpolation!r}')
+        if not isinstance(self.scale, (list, tuple)):
+            object.__setattr__(self, 'scale', (self.scale,) * 3)
+        flags.check(self)
+        for name in ('mean', 'scale'):
+            values = tuple(map(float, getattr(self, name)))
+            if len(values) != 3:
+                raise UserError(f'`{name}` must be three numbers, for R, G and B, not {values}')
+            object.__setattr__(self, name, values)
 
     @staticmethod
-    def from_meta(meta: Mapping[str, Any]) -> Preprocessing:
+    def from_meta(meta: Mapping[str, Any]) -> 'Preprocessing':
         """What the metadata of an exported network says: `ClipPreprocessing` of a video network."""
         _, *frames, _, size = meta['input_shape']
         common = {'size': size, 'crop_ratio': meta['crop_ratio'], 'mean': meta['mean'],
@@ -63,19 +59,19 @@ class Preprocessing:
         return ClipPreprocessing(**common, frames=frames[0], frame_stride=meta['frame_stride'],
                                  views=meta['views'], crops=meta['crops'])
 
-    def to_meta(self) -> dict[str, Any]:
+    def to_meta(self) -> Dict[str, Any]:
         """The entries of the metadata from which `from_meta` makes this again."""
         return {'input_shape': list(self.input_shape), 'mean': list(self.mean),
                 'scale': list(self.scale), 'crop_ratio': self.crop_ratio,
                 'resize': self.interpolation}
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Tuple[int, ...]:
         """Of one input of the network: (3, size, size)."""
         return 3, self.size, self.size
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Tuple[int, ...]:
         """Of a sample in the loader: `input_shape`."""
         return self.input_shape
 
@@ -103,7 +99,7 @@ class Preprocessing:
             return image
         return cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[self.interpolation])
 
-    def normalise(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def normalise(self, image: np.ndarray, out: Optional[np.ndarray] = None) -> np.ndarray:
         """(x − mean) · scale of uint8 H×W×3, as float32 3×H×W; written into `out` if given."""
         shape = (3, *image.shape[:2])
         if out is None:
@@ -130,28 +126,23 @@ class ClipPreprocessing(Preprocessing):
     crop, and a sample is crops×3×frames×size×size. With `views` above 1, the loader's source is a
     `clips.Views` of as many.
     """
-    frames: int = 1
-    frame_stride: int = 1
-    views: int = 1
-    crops: int = 1
+    frames: int = option(1, 'of a clip', low=1)
+    frame_stride: int = option(1, 'from one frame of a clip to the next', low=0)
+    views: int = option(1, 'clips of a video, spread evenly', low=1)
+    crops: int = option(1, 'windows of a clip, spread along the long side', low=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bounds(self, frames=(1, math.inf), frame_stride=(0, math.inf), views=(1, math.inf),
-                     crops=(1, math.inf))
-
-    def to_meta(self) -> dict[str, Any]:
+    def to_meta(self) -> Dict[str, Any]:
         """The entries of the metadata from which `from_meta` makes this again."""
         return {**super().to_meta(), 'frame_stride': self.frame_stride, 'views': self.views,
                 'crops': self.crops}
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Tuple[int, ...]:
         """Of one input of the network: (3, frames, size, size)."""
         return 3, self.frames, self.size, self.size
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Tuple[int, ...]:
         """Of a sample in the loader: `input_shape`, with `crops` in front if there are several."""
         return (self.crops,) * (self.crops > 1) + self.input_shape
 
@@ -182,15 +173,6 @@ class ClipPreprocessing(Preprocessing):
         for share in [0.5] if self.crops == 1 else np.linspace(0, 1, self.crops):
             y, x = (room * np.where(along, share, 0.5)).astype(int)
             yield frame[y:y + self.size, x:x + self.size]
-
-
-def check_bounds(instance: Any, **bounds: tuple[float, float]) -> None:
-    """UserError unless each of these fields is a whole number from low to high."""
-    for name, (low, high) in bounds.items():
-        value = getattr(instance, name)
-        if not low <= value <= high or value % 1:
-            span = f'{low} or more' if high == math.inf else f'from {low} to {high}'
-            raise UserError(f'`{name}` must be a whole number, {span}, not {value}')
 
 
 def _trim(image):
