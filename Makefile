@@ -35,8 +35,9 @@ video: $(READY) ## train a small video network, score it, see what it saw
 test: $(if $(shell command -v c++),$(HOROVOD),$(READY)) ## run the tests (make test ARGS='-k attention')
 	$(PY) -m pytest -n 2 -q $(ARGS)
 
-lint: $(READY) ## check the style
+lint: $(READY) ## check the style and the types
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 doctor: $(READY) ## tell what is installed, what ails it and what mends it
 	$(PY) -m gluon_a2.doctor
@@ -48,7 +49,7 @@ bench: $(READY) $(BENCH)/.ready ## measure beside PyTorch and ONNX Runtime, in a
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 

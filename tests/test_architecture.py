@@ -1,5 +1,6 @@
 """Which module may import which: read off the sources, so that a reversed arrow fails."""
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,9 +173,11 @@ def test_a_process_that_computes_does_import_it():
     assert 'mxnet' in imported('import gluon_a2.nn')
 
 
-# The rooms and modules whose public functions are annotated: at the end of the redesign, all.
-TYPED = ('backend.py', 'cli.py', 'doctor.py', 'errors.py', 'files.py', 'formats',
-         'machine')
+# What is not annotated yet, or whose messages still name flags; at the end of the redesign, nothing.
+UNTYPED = ('cost.py', 'data', 'deploy', 'flags.py', 'launch', 'models', 'nn', 'paper', 'run',
+           'scoring', 'train', 'visualization')
+NAMING_FLAGS = ('data', 'deploy', 'paper', 'run', 'scoring', 'train', 'visualization')
+FOREIGN_FLAGS = {'--force-reinstall', '--no-deps'}  # pip's
 
 
 def unannotated(tree):
@@ -193,9 +196,24 @@ def unannotated(tree):
                     yield node.name
 
 
-@pytest.mark.parametrize('name', TYPED)
-def test_public_functions_are_annotated(name):
-    path = PACKAGE / name
-    for source in [path] if path.suffix else sorted(path.rglob('*.py')):
-        tree = ast.parse(source.read_text(encoding='utf-8'))
-        assert list(unannotated(tree)) == [], source.relative_to(ROOT)
+def room(path):
+    """The room of a source, or the name of a module without one."""
+    return path.relative_to(PACKAGE).parts[0]
+
+
+@pytest.mark.parametrize('path', [path for path in SOURCES if room(path) not in UNTYPED],
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_functions_are_annotated(path):
+    assert list(unannotated(ast.parse(path.read_text(encoding='utf-8')))) == []
+
+
+@pytest.mark.parametrize('path', [path for path in SOURCES if room(path) not in NAMING_FLAGS],
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_messages_of_the_library_name_no_flag_and_no_script(path):
+    """They name options as Python spells them, in backticks, and `cli.entry` makes them flags."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Raise):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    named = set(re.findall(r'(?<![\w-])--[a-z][a-z-]+|scripts/\w+', part.value))
+                    assert named <= FOREIGN_FLAGS, f'line {node.lineno}: {part.value}'

@@ -145,6 +145,27 @@ def test_a_missing_package_is_named_with_the_interpreter_that_lacks_it(capsys):
     assert said.startswith(f'error: no_such_package is not installed for {sys.executable}: run ')
 
 
+def without_packages(script, *args):
+    """Run a script by an interpreter that has nothing installed."""
+    return subprocess.run([sys.executable, '-S', str(script), *args], capture_output=True,
+                          text=True, timeout=60, env={})
+
+
+@pytest.mark.parametrize('script', sorted((ROOT / 'scripts').glob('*.py')), ids=lambda x: x.name)
+def test_help_needs_no_package(script):
+    done = without_packages(script, '--help')
+    assert (done.returncode, done.stderr) == (0, '') and 'usage: ' in done.stdout
+
+
+@pytest.mark.parametrize('script, args', [
+    ('score.py', ['x']), ('prepare_imagenet.py', ['--data-dir', 'x', '--out', 'y']),
+    ('train_imagenet.py', ['--save-dir', 'x'])])
+def test_a_script_run_by_another_interpreter_says_so(script, args):
+    done = without_packages(ROOT / 'scripts' / script, *args)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert ' is not installed for ' in done.stderr
+
+
 def test_a_missing_module_of_ours_is_a_defect():
     @entry
     def main(argv):

@@ -51,7 +51,7 @@ def test_extras(packaging):
     assert 'onnx==1.16.2' in extras['onnx']
     assert 'gluoncv==0.10.5.post0' in extras['zoo']
     assert {re.match('[a-z-]+', line).group() for line in extras['dev']} >= {
-        'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pillow'}
+        'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'pillow'}
 
 
 def test_the_cuda_packages_are_those_the_backend_loads(packaging):
@@ -98,6 +98,7 @@ mkdir -p "$folder/bin" && cp "$BIN/python3.11" "$folder/bin/python"
 '''
 TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash',
          'dirname', 'make')
+LINT = ['-m ruff check .', '-m mypy']
 RESOLVE = '-m pip install -e .[{},zoo,onnx,video,dev]'
 HEADLESS = '-m pip install -q --force-reinstall --no-deps opencv-python-headless==4.11.0.86'
 
@@ -154,11 +155,7 @@ def test_set_up_resolves_in_one_call_and_only_once(machine):
 def test_another_device_or_setup_py_sets_up_anew(machine):
     machine.run('make', 'DEVICE=cpu', 'lint')
     assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [
-        RESOLVE.format('cu112'), HEADLESS, '-m '
-        'ruff '
-        'check '
-        '.'
-    ]
+        RESOLVE.format('cu112'), HEADLESS, *LINT]
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
     os.utime(machine.checkout / 'setup.py', (2**32, 2**32))
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
@@ -171,11 +168,7 @@ def test_an_interrupted_set_up_is_done_again(machine, step):
     assert 'Error 9' in error
     (machine.checkout / '.venv' / 'half-written').touch()
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [
-        RESOLVE.format('cpu'), HEADLESS, '-m '
-        'ruff '
-        'check '
-        '.'
-    ]
+        RESOLVE.format('cpu'), HEADLESS, *LINT]
     assert not (machine.checkout / '.venv' / 'half-written').exists()
 
 
@@ -267,8 +260,9 @@ def test_make_alone_lists_the_targets(machine):
         'help', 'demo', 'video', 'test', 'lint', 'doctor', 'horovod', 'bench', 'clean']
 
 
-@pytest.mark.parametrize('failing, status', [('ruff', '1'), ('pytest', '1'), ('pytest', '5')])
-def test_ci_fails_with_the_style_the_tests_and_with_no_tests(machine, failing, status):
+@pytest.mark.parametrize('failing, status', [('ruff', '1'), ('mypy', '1'), ('pytest', '1'),
+                                             ('pytest', '5')])
+def test_ci_fails_with_style_types_tests_and_with_no_tests(machine, failing, status):
     command = ('bash', '.ci/run')
     assert machine.run(*command, DEVICE='cpu')[0] == 0
     assert machine.run(*command, DEVICE='cpu', BREAK=failing, STATUS=status)[0] != 0
