@@ -3,12 +3,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_launch_watchdog import assert_all_gone, of_job
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
 from gluon_a2.machine.ranks import PREEMPTED
@@ -164,15 +167,40 @@ def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, al
 def test_another_global_batch_is_refused(tmp_path, images, alone):
     shutil.copytree(alone / 'nag', tmp_path / 'run')
     _, err = run(tmp_path / 'run', images, 2, '--resume', code=2)
-    assert 'was trained with a global batch of 12, not 6: choose --batch-size and --accumulate' in err
+    assert ('was trained with a global batch of 12, not 6: choose --batch-size and '
+            '--accumulate') in err
+
+
+@pytest.mark.parametrize('number, code, said', [
+    (signal.SIGTERM, PREEMPTED, r'stopped on request at step \d+; .*--resume'),
+    (signal.SIGINT, 130, 'interrupted: --resume with --save-dir .* goes on'),
+])
+def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, code, said):
+    """A scheduler's SIGTERM comes to every process of the job, data workers included; Ctrl-C in a
+    terminal only to the launcher, since the ranks have sessions of their own."""
+    folder, environment = tmp_path / 'run', {**os.environ, 'TOY_JOB': str(tmp_path)}
+    command = [*RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, '-np', 2, '-j', 1,
+               '--num-epochs', 1000]
+    with subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, encoding='utf-8') as job:
+        until = time.monotonic() + 120
+        while not list(folder.glob('checkpoints/step-00000002')) and time.monotonic() < until:
+            time.sleep(0.1)
+        for pid in of_job(tmp_path) if number == signal.SIGTERM else [job.pid]:
+            os.kill(pid, number)
+        err = job.communicate(timeout=120)[1]
+    assert_all_gone(tmp_path)
+    assert job.returncode == code, err
+    assert re.search(said, err) and 'Traceback' not in err and 'error' not in err, err
+    assert newest(folder).state['at']['step'] >= 2
 
 
 # ---- faults
 
 @pytest.mark.parametrize('rank', [0, 1])
 @pytest.mark.parametrize('kind, reason', [
-    ('SIGKILL', 'died'), ('SIGSTOP', 'is frozen'), ('sleep', 'keeps the others waiting'), ('raise', 'a defect'),
-    ('exit', 'ended early')])
+    ('SIGKILL', 'died'), ('SIGSTOP', 'is frozen'), ('sleep', 'keeps the others waiting'),
+    ('raise', 'a defect'), ('exit', 'ended early')])
 def test_a_rank_that_fails_takes_the_job_down_and_is_named(tmp_path, images, rank, kind, reason):
     _, err = run(tmp_path / 'run', images, 2, '--rank-timeout', 4, fault=f'{rank} 3 {kind}', code=1)
     assert re.search(rf'^error: .*rank {rank}\b.*{reason}', err, re.MULTILINE), err

@@ -6,10 +6,10 @@
 The ranks are started directly and not with horovodrun, which loses their exit codes and kills them
 5 s after SIGTERM.
 
-SIGTERM is a request to save and stop. It goes on to the ranks on this machine, because the ranks
-agree on it. Where all are elsewhere it goes to the remote shells: srun passes it on, whereas with
-ssh the remote ranks end without saving (let the scheduler signal them). A later SIGTERM ends
-everything at once, and so does SIGINT.
+SIGTERM and Ctrl-C are requests to save and stop. They go as SIGTERM to the ranks on this machine,
+because the ranks agree on it. Where all are elsewhere it goes to the remote shells: srun passes it
+on, whereas with ssh the remote ranks end without saving (let the scheduler signal them). A later
+signal ends everything at once.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .process import Rank, meeting, remote_command, silence
 
 PATIENCE = 5    # s for the other ranks after the first has ended badly; watchdogs are faster
 TELLING = 1.5   # s for the watchdogs to write fault.json after the last rank is gone
-TOGETHER = 1    # s in which SIGTERM may come twice: timeout signals a process and then its group
+TOGETHER = 0.5  # s in which a signal may come twice: timeout signals a process and then its group
 POLL = 0.05     # s
 
 
@@ -77,11 +77,9 @@ def _noted(*numbers: int) -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
-def _at_once(signals: Signals) -> int | None:
-    """The exit code of a launcher that is to end now, or None."""
-    if any(number == signal.SIGINT for number, _ in signals):
-        return Interrupted.exit_code
-    return TERMINATED if signals and signals[-1][1] - signals[0][1] > TOGETHER else None
+def _at_once(signals: Signals) -> bool:
+    """Whether the launcher is not to wait any more."""
+    return bool(signals) and signals[-1][1] - signals[0][1] > TOGETHER
 
 
 def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir: str | Path,
@@ -108,9 +106,9 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
             code = _attempt(job, job.command(attempt > 0), signals)
             if code != 1 or signals:
                 break
-    if code == Interrupted.exit_code:
-        raise Interrupted(f'interrupted: `resume` with `save_dir` {job.save_dir} goes on from the '
-                          'last checkpoint' if job.resumable() else 'interrupted')
+    if code in (PREEMPTED, TERMINATED) and any(number == signal.SIGINT for number, _ in signals):
+        raise Interrupted(f'interrupted: `resume` with `save_dir` {job.save_dir} goes on'
+                          if job.resumable() else 'interrupted')
     return code
 
 
@@ -173,6 +171,8 @@ def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
     while any(rank.poll() is None for rank in ranks) and not _at_once(signals):
         if signals and not asked:
             asked = True
+            if signals[0][0] == signal.SIGINT:
+                _say('interrupted: saving at the next step; another Ctrl-C ends at once')
             for rank in [rank for rank in ranks if rank.local] or ranks:
                 rank.terminate()
         first = first or _first_bad(ranks)
@@ -186,9 +186,9 @@ def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
 
 def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) -> int:
     """Exit code of an attempt whose ranks are all gone; says a fault in one line."""
-    at_once, codes = _at_once(signals), [rank.returncode for rank in ranks]
-    if at_once:
-        return at_once
+    codes = [rank.returncode for rank in ranks]
+    if _at_once(signals):
+        return TERMINATED
     if first is None:
         return PREEMPTED if PREEMPTED in codes else 0
     if MISTAKE in codes:
