@@ -73,7 +73,7 @@ def entry(main: Callable) -> Callable:
             _close_stdout()
             sys.exit(BROKEN_PIPE)
         except KeyboardInterrupt as error:
-            sentence, code = str(error) or 'interrupted', INTERRUPTED
+            sentence, code = _with_flags(str(error) or 'interrupted'), INTERRUPTED
         except UserError as error:
             sentence, code = _with_flags(str(error)), error.exit_code
         except (OSError, ModuleNotFoundError, RuntimeError) as error:

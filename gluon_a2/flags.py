@@ -20,12 +20,12 @@ import os
 import shutil
 import textwrap
 import typing
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from .errors import UserError
 
 REQUIRED = dataclasses.MISSING
-COLUMN, WIDTH = 33, 100  # where the texts of the help begin, and end
+WIDTH = 100  # of the help, at most
 KINDS: Dict[type, tuple] = {
     bool: (bool, 'True or False'), int: (numbers.Integral, 'a whole number'),
     float: (numbers.Real, 'a number'), str: ((str, os.PathLike), 'text'),
@@ -58,6 +58,13 @@ def options(cls: type, only: Optional[Iterable[str]] = None,
     wanted, unwanted = None if only is None else set(only), set(skip)
     return [field for field in dataclasses.fields(cls) if 'flag' in field.metadata
             and field.name not in unwanted and (wanted is None or field.name in wanted)]
+
+
+def of_other_kinds(cls: type, **tags: Any) -> List[str]:
+    """The options whose metadata has other values than `tags`; those without them are of every
+    kind."""
+    return [field.name for field in options(cls)
+            if any(field.metadata.get(key, value) != value for key, value in tags.items())]
 
 
 def _types(cls: type) -> Dict[str, tuple]:
@@ -98,6 +105,8 @@ def _broken_rule(rules: Mapping, kind: type, value: Any) -> Optional[str]:
     abstract, words = KINDS[kind]
     if not isinstance(value, abstract) or (isinstance(value, bool) and kind is not bool):
         return words
+    if value == '':
+        return 'text of one letter or more'
     if rules['choices'] and value not in rules['choices']:
         return f'one of {", ".join(map(str, rules["choices"]))}'
     if kind in (int, float):
@@ -154,8 +163,11 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, *, only: Optional[Iter
             continue
         _add_flag(parser, field, kind, several)
         groups.setdefault(rules['group'] or title or 'flags', []).append(field)
-    for name, fields in groups.items():
-        parser.add_argument_group(name, _describe(cls, fields, shown))
+    described = {name: _rows(cls, fields, shown) for name, fields in groups.items()}
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) - 2
+    longest = max((len(row[0]) for rows in described.values() for row in rows), default=0)
+    for name, rows in described.items():
+        parser.add_argument_group(name, _describe(rows, min(longest + 3, width // 2), width))
     parser.usage = ' '.join(usage)
 
 
@@ -182,25 +194,29 @@ def _parse_several(kind, text):
             f'must be {KINDS[kind][1][2:]}s separated by commas, not {text!r}') from None
 
 
-def _describe(cls, fields, shown) -> str:
-    """The lines of help of one group, at most `WIDTH` columns wide."""
+def _describe(rows: List[list], column: int, width: int) -> str:
+    """The lines of help of one group: [flags, text] of each, the texts beginning at `column`."""
+    lines = []
+    for left, text in rows:
+        if len(left) > column - 2:
+            lines.append(left)
+            left = ''
+        lines += textwrap.wrap(text, width, initial_indent=left.ljust(column),
+                               subsequent_indent=' ' * column)
+    return '\n'.join(lines)
+
+
+def _rows(cls, fields, shown) -> List[list]:
     rows: List[list] = []
     for field in fields:
         default = field.default if shown is None else getattr(shown, field.name)
         left, text = _invocation(field, default), field.metadata['help']
+        choices = field.metadata['choices']
         if text is None:
             rows[-1][0] += ' ' + left
-            continue
-        choices = field.metadata['choices']
-        rows.append([left, f'{text}: {"|".join(map(str, choices))}' if choices else text])
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) - 4
-    lines = []
-    for left, text in rows:
-        first = f'{left:<{COLUMN - 2}}' if len(left) < COLUMN - 2 else left + '\n'
-        indent = ' ' * (COLUMN - 2)
-        body = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
-        lines.append(first + (body[len(indent):] if first[-1] != '\n' else body))
-    return '\n'.join(lines)
+        else:
+            rows.append([left, f'{text}: {"|".join(map(str, choices))}' if choices else text])
+    return rows
 
 
 def _invocation(field, default) -> str:
@@ -218,11 +234,11 @@ def _invocation(field, default) -> str:
     return f'{short}{name} {value}' if rules['const'] is None else f'{short}{name} [{value}]'
 
 
-def from_args(cls: type, namespace: argparse.Namespace) -> Any:
+def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -> Any:
     """The dataclass of a parser's result, other options at their defaults; UserError from its
     checks."""
-    given = {field.name: getattr(namespace, field.name) for field in options(cls)
-             if hasattr(namespace, field.name)}
+    values = parsed if isinstance(parsed, Mapping) else vars(parsed)
+    given = {field.name: values[field.name] for field in options(cls) if field.name in values}
     return cls(**{name: tuple(value) if isinstance(value, list) else value
                   for name, value in given.items()})
 

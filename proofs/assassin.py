@@ -148,18 +148,19 @@ def _watched(name, call, assassin):
 
 
 def _hook_opening(assassin, run_class, loop_class):
-    """A new run writes into its folder where `Run` begins, a resumed one where `Loop` does."""
-    open_run, open_loop = run_class.__init__, loop_class.__init__
+    """A new run writes into its folder where `Run` begins, a resumed one where a `Loop` is
+    entered."""
+    open_run, enter_loop = run_class.__init__, loop_class.__enter__
 
     def run_init(self, folder, recipe, options):
         with assassin.during('opening', assassin.aims_at('opening') and not options.resume):
             open_run(self, folder, recipe, options)
 
-    def loop_init(self, recipe, options, *args, **kwargs):
-        with assassin.during('opening', assassin.aims_at('opening') and options.resume):
-            open_loop(self, recipe, options, *args, **kwargs)
+    def loop_enter(self):
+        with assassin.during('opening', assassin.aims_at('opening') and self.options.resume):
+            return enter_loop(self)
 
-    run_class.__init__, loop_class.__init__ = run_init, loop_init
+    run_class.__init__, loop_class.__enter__ = run_init, loop_enter
 
 
 def _hook_training(assassin, loop):

@@ -1,64 +1,34 @@
 #!/usr/bin/env python
-"""Train an image network.
+"""Train an image network, score it on the validation images, and export it.
 
-With no arguments: a small A²-ResNet on scikit-learn's handwritten digits, on the CPU, then export
-it.
-
-    python scripts/train_imagenet.py
-
-With --data-dir: ImageNet as the paper trained it (Section 3.3), from <dir>/train.rec and val.rec or
-from class folders <dir>/train and <dir>/val. On one device, --accumulate 64 is the paper's batch of
-2048.
-
+    python scripts/train_imagenet.py          an A²-ResNet on scikit-learn's handwritten digits
+    python scripts/train_imagenet.py -np 2    the same on two processes (ranks), or by horovodrun
     python scripts/train_imagenet.py --data-dir ~/imagenet --num-gpus 1 --accumulate 64 -j 16
-
-On several, each driven by a process of its own (a rank): -np here, or the same script under
-horovodrun.
-
-    python scripts/train_imagenet.py -np 2
+                                              the paper's ImageNet (Section 3.3): batch 2048
 """
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gluon_a2.cli import entry, parser
+from gluon_a2.cli import entry
 from gluon_a2.train import command
 
 
-def arguments(argv):
-    """(recipe, run options, flags of the launcher) of a command line."""
-    flags = parser(__doc__)
-    run = command.add_run_flags(flags, 2, 'digits, or with data imagenet_a2_resnet50,')
-    run.add_argument('--data-dir', help='folder with train.rec and val.rec, or with class folders '
-                                        'in train and val')
-    for name in ('rec-train', 'rec-train-idx', 'rec-val', 'rec-val-idx'):
-        run.add_argument('--' + name, metavar='FILE', help='RecordIO file or its index, instead of '
-                                                           '--data-dir')
-    return command.parse(flags, argv, 2, choose_recipe)
-
-
-def choose_recipe(given):
-    """The recipe where none is named."""
-    has_data = given['data_dir'] or given['rec_train'] or given['rec_val'] or given[
-        'synthetic_data'] is not None
-    return 'imagenet_a2_resnet50' if has_data else 'digits'
-
-
-def train_network(recipe, given):
+def train_network(recipe, options):
     """Train, and say how it ended and where the results are."""
-    from gluon_a2.run.folder import Options
+    from gluon_a2.scoring.metrics import top5_text
     from gluon_a2.train.loop import train
-    folder, validation = train(recipe, Options(**given))
-    return (f'{100 * validation.accuracy:.2f} % top-1, {100 * validation.top5_accuracy:.2f} % '
-            f'top-5 on {validation.images} held-out images; curve: {folder}/curve.png; network: '
-            f'{folder}/export/{recipe.model}')
+    folder, validation = train(recipe, options)
+    return (f'{100 * validation.accuracy:.2f} % top-1, '
+            f'{top5_text(validation.top5_accuracy, recipe.classes)} on {validation.images} '
+            f'held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
 
 
 @entry
 def main(argv=None):
     """Parse, train, say where the results are."""
-    command.run(argv, *arguments(argv), train_network)
+    command.run(command.parse(__doc__, argv, 2), train_network)
 
 
 if __name__ == '__main__':

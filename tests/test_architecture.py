@@ -25,7 +25,7 @@ ALLOWED = {
                              'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine',
                              'models', 'visualization'
                          }, 'launch': {'backend', 'errors', 'files', 'flags', 'machine'}, 'train': {
-                             'backend', 'cost', 'data', 'deploy', 'errors', 'files', 'flags',
+                             'backend', 'cli', 'cost', 'data', 'deploy', 'errors', 'files', 'flags',
                              'launch', 'machine', 'models', 'run', 'scoring', 'visualization'
                          },
 }
@@ -52,7 +52,6 @@ LOCAL = {
     ('gluon_a2/run/load.py', 'gluon_a2.run.network'),
     ('gluon_a2/run/load.py', 'gluon_a2.backend'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
-    ('gluon_a2/train/command.py', 'gluon_a2.run.folder'),
     # optional: the `distributed` extra; one rank does without
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/launch/launcher.py', 'horovod.runner.http.http_server'),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gluon_a2.errors import UserError
 from gluon_a2.flags import REQUIRED, add_flags, check, from_args, option, to_args
 
-WORDS = st.text(st.characters(blacklist_categories=('Cs', 'Cc')))
+WORDS = st.text(st.characters(blacklist_categories=('Cs', 'Cc')), min_size=1)
 NUMBERS = {'allow_nan': False, 'allow_infinity': False}
 
 
@@ -72,7 +72,8 @@ def test_every_flag_round_trips(values):
     ('mode', ['poly'], ['linear'], 'one of step, poly'),
     ('rate', [1], [math.nan, math.inf], 'a finite number'), ('rate', [1], ['1', True], 'a number'),
     ('size', [1], [1.0, None, False], 'a whole number'), ('mirror', [False], [1], 'True or False'),
-    ('folder', ['x'], [3], 'text'), ('epochs', [()], [3.0], 'several values')])
+    ('folder', ['x'], [3], 'text'), ('folder', ['x'], [''], 'text of one letter or more'),
+    ('epochs', [()], [3.0], 'several values')])
 def test_every_bound_refuses_just_outside(name, good, bad, rule):
     for value in good:
         assert getattr(Sample(**{name: value}), name) == value
@@ -82,9 +83,8 @@ def test_every_bound_refuses_just_outside(name, good, bad, rule):
 
 
 def test_the_sentence_shows_the_value():
-    for value, shown in (('linear', "'linear'"), ('', "''")):
-        with pytest.raises(UserError, match=f'^`mode` must be one of step, poly, not {shown}$'):
-            Sample(mode=value)
+    with pytest.raises(UserError, match="^`mode` must be one of step, poly, not 'linear'$"):
+        Sample(mode='linear')
     with pytest.raises(UserError, match='^`epochs` must be 0 or more, not -2$'):
         Sample(epochs=(1, -2))
 
@@ -118,21 +118,21 @@ def test_the_help_has_a_line_for_each_option(monkeypatch):
     assert said.startswith('usage: x [flags]\n') and 'ranks' not in said and 'folder' not in said
     assert said[said.index('data:'):] == """\
 data:
-  --size 32                      side in pixels
-  --device 0                     the CPU or a GPU
+  --size 32                   side in pixels
+  --device 0                  the CPU or a GPU
 
 steps:
-  --rate 0.1                     learning rate
-  --share [SHARE] --scale 1      share of the target
-  --limit LIMIT                  at most so many
-  -m, --mode step                how it falls: step|poly
+  --rate 0.1                  learning rate
+  --share [SHARE] --scale 1   share of the target
+  --limit LIMIT               at most so many
+  -m, --mode step             how it falls: step|poly
 
 other:
-  --[no-]mirror                  mirror half of the images
-  --mixup                        mix pairs
-  --no-wd                        no weight decay
-  --epochs 40.0,60.0             when it falls
-  --input-size SIZE              as 16,112,112
+  --[no-]mirror               mirror half of the images
+  --mixup                     mix pairs
+  --no-wd                     no weight decay
+  --epochs 40.0,60.0          when it falls
+  --input-size SIZE           as 16,112,112
 """
 
 

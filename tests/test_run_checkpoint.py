@@ -98,15 +98,16 @@ def entry(shape, start, stop, dtype='F32'):
 
 
 @pytest.mark.parametrize('content', [
-    tensor_file({'a': entry([3], 0, 12), 'b': entry([3], 8, 20)}, bytes(20)),      # overlap
+    tensor_file({'a': entry([3], 0, 12), 'b': entry([3], 8, 20)}, bytes(20)),  # overlap
     tensor_file({'a': entry([3], 0, 12), 'b': entry([3], 16, 28)}, bytes(28)),     # a hole
-    tensor_file({'a': entry([3], 0, 12)}),                                         # bytes that belong to nothing
-    tensor_file({'a': entry([6], 0, 240)}),                                        # beyond the end
-    tensor_file({'a': entry([7], 0, 24)}),                                         # shape and bytes disagree
-    tensor_file({'a': entry([2 ** 62, 2 ** 62], 0, 24)}),                          # a size that overflows
+    tensor_file({'a': entry([3], 0, 12)}),                    # bytes that belong to nothing
+    tensor_file({'a': entry([6], 0, 240)}),                   # beyond the end
+    tensor_file({'a': entry([7], 0, 24)}),                    # shape and bytes disagree
+    tensor_file({'a': entry([2 ** 62, 2 ** 62], 0, 24)}),     # a size that overflows
     tensor_file({'a': entry([6], 24, 0)}), tensor_file({'a': entry([-6], 0, 24)}),
     tensor_file({'a': entry([6], 0, 24, 'OBJECT')}), tensor_file({'a': entry([12], 0, 24, 'BF16')}),
-    tensor_file([]), tensor_file({}, length=2 ** 63), tensor_file({}, b'', length=10 ** 12), b'', bytes(7)])
+    tensor_file([]), tensor_file({}, length=2 ** 63), tensor_file({}, b'', length=10 ** 12), b'',
+    bytes(7)])
 def test_tensors_that_lie_about_themselves_are_refused(tmp_path, content):
     path = checkpoint.save(tmp_path, 5, TENSORS, STATE)
     seal(path, tensor_file({'a': entry([6], 0, 24)}))
@@ -116,7 +117,8 @@ def test_tensors_that_lie_about_themselves_are_refused(tmp_path, content):
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize('changes', [{'format': 'gluon_a2 checkpoint 1'}, {'state': None}, {'more': 1}])
+@pytest.mark.parametrize('changes', [
+    {'format': 'gluon_a2 checkpoint 1'}, {'state': None}, {'more': 1}])
 def test_a_manifest_of_another_format_is_refused(tmp_path, changes):
     path = checkpoint.save(tmp_path, 5, TENSORS, STATE)
     seal(path, **changes)
@@ -227,7 +229,7 @@ def test_a_replacement_that_was_cut_half_way_is_mended_or_left_where_it_is(tmp_p
     assert checkpoint.find(tmp_path, 'best').state == {'try': 2}
 
 
-def test_no_valid_one_goes_before_its_replacement_is_in_place_even_if_it_cannot_be_read_for_a_moment(
+def test_no_valid_one_goes_before_its_replacement_even_if_it_cannot_be_read_for_a_moment(
         tmp_path, monkeypatch):
     path = checkpoint.save(tmp_path, 1, TENSORS, {'try': 1})
     original = os.replace
@@ -278,7 +280,7 @@ def test_a_process_that_ends_waits_for_its_checkpoint(tmp_path):
     code = """if True:
         import os, sys, time
         import numpy as np
-        from gluon_a2.train import checkpoint
+        from gluon_a2.run import checkpoint
         original = os.fsync
         os.fsync = lambda handle: (time.sleep(0.2), original(handle))
         checkpoint.Writer(sys.argv[1]).save(1, {'w': np.zeros(3)}, {})"""

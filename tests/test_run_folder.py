@@ -5,7 +5,8 @@ import pytest
 import tiny
 
 from gluon_a2.errors import UserError
-from gluon_a2.run.folder import Options, Run, log
+from gluon_a2.run.folder import Run, log
+from gluon_a2.run.options import Options
 
 
 def open_run(folder, **options):
@@ -13,19 +14,21 @@ def open_run(folder, **options):
 
 
 @pytest.mark.parametrize('options, sentence', [
-    ({'num_gpus': 2}, '--num-gpus must be 0 or 1, not 2: one process drives one device'),
-    ({'num_data_workers': -1}, '--num-data-workers must be 0 or more, not -1'),
-    ({'save_frequency': 0}, '--save-frequency must be 1 or more, not 0'),
-    ({'log_interval': 0}, '--log-interval must be 1 or more, not 0'),
-    ({'max_damaged': -5}, '--max-damaged must be 0 or more, not -5'),
-    ({'rec_val': 'v.rec'}, '--rec-train is missing: give both record files, or --data-dir'),
+    ({'num_gpus': 2}, '`num_gpus` must be 0 or 1, not 2'),
+    ({'num_data_workers': -1}, '`num_data_workers` must be 0 or more, not -1'),
+    ({'save_frequency': 0}, '`save_frequency` must be 1 or more, not 0'),
+    ({'log_interval': 0}, '`log_interval` must be 1 or more, not 0'),
+    ({'max_damaged': -5}, '`max_damaged` must be 0 or more, not -5'),
+    ({'rec_val': 'v.rec'}, '`rec_train` is missing: give both record files, or `data_dir`'),
     ({'rec_train': 't.rec', 'rec_val': 'v.rec', 'data_dir': 'x'},
-     '--data-dir and --rec-train exclude each other: give one of them'),
-    ({'rec_train_idx': 't.idx'}, '--rec-train-idx and --rec-val-idx need --rec-train and '
-                                 '--rec-val'),
-    ({'resume': True}, '--resume needs the --save-dir of the run to go on with'),
+     '`data_dir` and `rec_train` exclude each other: give one of them'),
+    ({'rec_train_idx': 't.idx'}, '`rec_train_idx` and `rec_val_idx` need `rec_train` and '
+                                 '`rec_val`'),
+    ({'resume': True}, '`resume` needs the `save_dir` of the run to go on with'),
+    ({'data_dir': ''}, "`data_dir` must be text of one letter or more, not ''"),
+    ({'rank_timeout': 0.5}, '`rank_timeout` must be 1 or more, not 0.5'),
     ({'resume': True, 'overwrite': True, 'save_dir': 'x'},
-     '--resume and --overwrite exclude each other: go on with the run, or delete it')])
+     '`resume` and `overwrite` exclude each other: go on with the run, or delete it')])
 def test_options_that_cannot_be(options, sentence):
     with pytest.raises(UserError) as error:
         Options(**options)
@@ -45,8 +48,8 @@ def test_a_run_says_how_it_was_made(tmp_path):
 def test_a_run_is_never_overwritten_by_accident(tmp_path):
     with open_run(tmp_path / 'run'):
         (tmp_path / 'run' / 'result').write_text('precious')
-    with pytest.raises(UserError, match='already holds a run: --resume to go on with it, '
-                                        '--overwrite to delete it'):
+    with pytest.raises(UserError, match='already holds a run: `resume` to go on with it, '
+                                        '`overwrite` to delete it'):
         open_run(tmp_path / 'run')
     assert (tmp_path / 'run' / 'result').read_text() == 'precious'
     with open_run(tmp_path / 'run', overwrite=True):
@@ -68,6 +71,22 @@ def test_two_processes_never_share_a_run(tmp_path, options):
         assert (tmp_path / 'run' / 'run.json').exists()
     with open_run(tmp_path / 'run', **options):
         pass
+
+
+def test_a_folder_far_from_any_that_exists_is_a_typing_error(tmp_path):
+    with open_run(tmp_path / 'runs' / 'first'):
+        pass
+    with pytest.raises(UserError, match=f'there is no folder {tmp_path}/rnus; make it, or correct'):
+        open_run(tmp_path / 'rnus' / 'image' / 'second')
+
+
+@pytest.mark.parametrize('content', ['', '{"recipe": {', '{}', '[]', '{"recipe": {}}'])
+def test_resume_refuses_a_damaged_record(tmp_path, content):
+    with open_run(tmp_path / 'run'):
+        pass
+    (tmp_path / 'run' / 'run.json').write_text(content)
+    with pytest.raises(UserError, match='run.json is damaged: start another run'):
+        open_run(tmp_path / 'run', resume=True)
 
 
 def test_resume_needs_a_run(tmp_path):

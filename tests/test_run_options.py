@@ -10,7 +10,8 @@ import tiny
 from gluon_a2 import data
 from gluon_a2.errors import UserError
 from gluon_a2.run import checkpoint
-from gluon_a2.run.folder import Options
+from gluon_a2.run.options import Options
+from gluon_a2.train.datasets import open_sources
 
 PLAIN = dataclasses.replace(tiny.RECIPE, accumulate=1, dropout=0.0, mixup=False, num_epochs=1,
                             batch_size=20)
@@ -30,10 +31,11 @@ def train(tmp_path, images, changes=(), **options):
 
 
 @pytest.mark.parametrize('changes', [
-    {'optimizer': 'sgd'}, {'association': 'right'}, {'association': 'auto'}, {'last_gamma': True}, {'no_wd': True},
-    {'label_smoothing': 0.0}, {'mixup': True, 'mixup_alpha': 1.0}, {'dropout': 0.5}, {'crop_ratio': 0.5},
-    {'wd': 0.1}, {'momentum': 0.0}, {'seed': 7}, {'min_area': 0.1}, {'max_area': 0.7}, {'mirror': False},
-    {'min_aspect': 0.5}, {'max_aspect': 2.0}, {'hue': 30}, {'saturation': 60}, {'lightness': 60}, {'lr': 0.1}])
+    {'optimizer': 'sgd'}, {'association': 'right'}, {'association': 'auto'}, {'last_gamma': True},
+    {'no_wd': True}, {'label_smoothing': 0.0}, {'mixup': True, 'mixup_alpha': 1.0},
+    {'dropout': 0.5}, {'crop_ratio': 0.5}, {'wd': 0.1}, {'momentum': 0.0}, {'seed': 7},
+    {'min_area': 0.1}, {'max_area': 0.7}, {'mirror': False}, {'min_aspect': 0.5},
+    {'max_aspect': 2.0}, {'hue': 30}, {'saturation': 60}, {'lightness': 60}, {'lr': 0.1}])
 def test_each_choice_of_a_recipe_changes_what_is_trained(tmp_path, images, plain, changes):
     folder = train(tmp_path, images, changes)
     tensors, _ = tiny.final_tensors(folder)
@@ -72,7 +74,8 @@ def test_plateau_lowers_the_rate_and_ends_the_run(tmp_path, images):
 @pytest.mark.parametrize('mode, rates', [
     ({'lr_mode': 'step', 'lr_decay_epoch': (1,), 'lr_decay': 0.5}, [0.1, 0.1, 0.05, 0.05]),
     ({'lr_mode': 'poly'}, [0.1, 0.05625, 0.025, 0.00625]),
-    ({'lr_mode': 'cosine', 'warmup_epochs': 1, 'warmup_lr': 0.02, 'target_lr': 0.04}, [0.02, 0.06, 0.1, 0.07])])
+    ({'lr_mode': 'cosine', 'warmup_epochs': 1, 'warmup_lr': 0.02, 'target_lr': 0.04},
+     [0.02, 0.06, 0.1, 0.07])])
 def test_the_rate_in_the_log_is_the_schedules(tmp_path, images, mode, rates):
     folder = train(tmp_path, images, {'warmup_epochs': 0, 'lr': 0.1, 'num_epochs': 2, **mode})
     assert [line['lr'] for line in lines(folder, 'lr')] == pytest.approx(rates)
@@ -144,9 +147,32 @@ def test_named_classes_must_be_as_many_as_the_network_has(tmp_path):
         for name in ('cat', 'dog'):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / '1.jpg').write_bytes(source.read(1))
-    with pytest.raises(UserError, match='the data has 2 classes and the network 10: give --classes '
+    with pytest.raises(UserError, match='the data has 2 classes and the network 10: give `classes` '
                                         '2'):
         train(tmp_path, tmp_path)
+
+
+def test_one_class_is_nothing_to_learn(tmp_path):
+    source = data.open_source(data.digits_folder(), 'train')
+    for split in ('train', 'val'):
+        (tmp_path / split / 'cat').mkdir(parents=True)
+        (tmp_path / split / 'cat' / '1.jpg').write_bytes(source.read(1))
+    with pytest.raises(UserError, match='all the training data is of one class, cat: there is '
+                                        'nothing to tell apart, so add'):
+        train(tmp_path / 'runs', tmp_path)
+
+
+def test_class_folders_that_are_numbers_are_names_too_and_records_without_are_warned_of(
+        tmp_path, images, caplog):
+    source = data.open_source(data.digits_folder(), 'train')
+    for split in ('train', 'val'):
+        for name in ('0', '1'):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / '1.jpg').write_bytes(source.read(1))
+    with pytest.raises(UserError, match='2 classes and the network 10: give `classes` 2'):
+        train(tmp_path / 'runs', tmp_path)
+    open_sources(dataclasses.replace(PLAIN, classes=12), Options(data_dir=str(images)))
+    assert 'the data has labels up to 9 and names no classes; the network has 12' in caplog.text
 
 
 def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
@@ -163,8 +189,8 @@ def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
 
 
 @pytest.mark.parametrize('options, sentence', [
-    ({'synthetic_data': 0}, '--synthetic-data must be 1 step an epoch or more, not 0'),
-    ({'synthetic_data': 5, 'data_dir': 'x'}, '--synthetic-data takes the place of --data-dir')])
+    ({'synthetic_data': 0}, '`synthetic_data` must be 1 or more, not 0'),
+    ({'synthetic_data': 5, 'data_dir': 'x'}, '`synthetic_data` takes the place of x: give one')])
 def test_synthetic_data_excludes_other_data(options, sentence):
     with pytest.raises(UserError, match=sentence):
         Options(**options)

@@ -1,11 +1,14 @@
 import argparse
 import dataclasses
+import inspect
 import json
 import math
+import re
 
 import pytest
 
 from gluon_a2.errors import UserError
+from gluon_a2.flags import flag_name
 from gluon_a2.models.table import find_row
 from gluon_a2.run import recipes
 from gluon_a2.run.recipes import RECIPES, Recipe, choose, environment
@@ -71,11 +74,9 @@ def test_the_authors_video_augmentation():
 
 
 def test_a_recipe_of_the_other_script_is_refused_with_its_name():
-    with pytest.raises(UserError, match='ucf101 is a recipe of scripts/train_video.py: choose one '
-                                        'of digits, imagenet'):
+    with pytest.raises(UserError, match='ucf101 is a recipe of videos: choose one of digits, '):
         choose('ucf101', {}, 2)
-    with pytest.raises(UserError, match='digits is a recipe of scripts/train_imagenet.py: choose '
-                                        'one of moving_digits'):
+    with pytest.raises(UserError, match='digits is a recipe of images: choose one of moving'):
         choose('digits', {}, 3)
 
 
@@ -84,8 +85,8 @@ def test_placements():
         'conv3': (1, 2), 'conv4': (2, )
     }
     assert choose('kinetics_ablation', {}).placement is None
-    for wrong in ('conv4', 'conv4:', 'conv4:a', 'conv3:1;', ''):
-        with pytest.raises(UserError, match='--blocks must be like conv3:1,2;conv4:2'):
+    for wrong in ('conv4', 'conv4:', 'conv4:a', 'conv3:1;', ';'):
+        with pytest.raises(UserError, match='`blocks` must be like conv3:1,2;conv4:2'):
             choose('kinetics_ablation', {'blocks': wrong})
 
 
@@ -113,8 +114,8 @@ def test_every_field_is_a_flag_and_absent_when_not_given():
         if field.name == 'ranks':  # the launcher's
             continue
         text = texts[type(field.default)]
-        given = parse(recipes.flag_name(field), *([text] if text else []),
-                      dims=field.metadata['dims'] or 2)
+        given = parse(flag_name(field.name), *([text] if text else []),
+                      dims=field.metadata.get('dims', 2))
         assert list(given) == [field.name]
         assert field.default is None or type(given[field.name]) in (type(field.default), float)
 
@@ -128,25 +129,44 @@ def test_flags_that_are_more_than_a_number():
 
 
 @pytest.mark.parametrize('field, value, sentence', [
-    ('lr_mode', 'linear', "--lr-mode must be one of plateau, step, cosine, poly, not 'linear'"),
-    ('optimizer', 'adam', "--optimizer must be one of nag, sgd, not 'adam'"),
-    ('dtype', 'float64', "--dtype must be one of float32, float16, not 'float64'"),
-    ('association', 'middle', "--association must be one of left, right, auto, not 'middle'"),
-    ('lr', -1.0, '--lr must be above 0, not -1.0'),
-    ('lr', math.nan, '--lr must be a finite number, not nan'),
-    ('wd', math.inf, '--wd must be a finite number, not inf'),
-    ('batch_size', 0, '--batch-size must be 1 or more, not 0'),
-    ('accumulate', 0, '--accumulate must be 1 or more, not 0'),
-    ('num_epochs', -3, '--num-epochs must be 1 or more, not -3'),
-    ('label_smoothing', 1.0, '--label-smoothing must be 0 or more and below 1, not 1.0'),
-    ('dropout', -0.1, '--dropout must be 0 or more and below 1, not -0.1'),
-    ('mixup_alpha', 0.0, '--mixup-alpha must be above 0, not 0.0'),
-    ('warmup_epochs', -1, '--warmup-epochs must be 0 or more, not -1'),
-    ('seed', -1, '--seed must be 0 or more, not -1')])
+    ('lr_mode', 'linear', "`lr_mode` must be one of plateau, step, cosine, poly, not 'linear'"),
+    ('optimizer', 'adam', "`optimizer` must be one of nag, sgd, not 'adam'"),
+    ('dtype', 'float64', "`dtype` must be one of float32, float16, not 'float64'"),
+    ('association', 'middle', "`association` must be one of left, right, auto, not 'middle'"),
+    ('lr', -1.0, '`lr` must be above 0, not -1.0'),
+    ('lr', math.nan, '`lr` must be a finite number, not nan'),
+    ('wd', math.inf, '`wd` must be a finite number, not inf'),
+    ('batch_size', 0, '`batch_size` must be 1 or more, not 0'),
+    ('accumulate', 0, '`accumulate` must be 1 or more, not 0'),
+    ('num_epochs', -3, '`num_epochs` must be 1 or more, not -3'),
+    ('label_smoothing', 1.0, '`label_smoothing` must be 0 or more and below 1, not 1.0'),
+    ('dropout', -0.1, '`dropout` must be 0 or more and below 1, not -0.1'),
+    ('mixup_alpha', 0.0, '`mixup_alpha` must be above 0, not 0.0'),
+    ('warmup_epochs', -1, '`warmup_epochs` must be 0 or more, not -1'),
+    ('seed', -1, '`seed` must be 0 to 2147483647, not -1'),
+    ('seed', 99999999999999999999, '`seed` must be 0 to 2147483647, not 99999999999999999999'),
+    ('momentum', 2.0, '`momentum` must be 0 or more and below 1, not 2.0'),
+    ('classes', 1, '`classes` must be 2 or more, not 1'),
+    ('lr_decay_epoch', (60.0, 40.0), '`lr_decay_epoch` must rise, not be 60,40'),
+    ('lr_decay_step', (30.0, 20.0, 40.0), '`lr_decay_step` must rise, not be 30,20,40')])
 def test_bad_values_are_named_with_their_flag(field, value, sentence):
     with pytest.raises(UserError) as error:
         choose('digits', {field: value})
     assert str(error.value) == sentence
+
+
+def test_the_papers_recipe_is_written_out_in_full():
+    """Where it says √0.1 and the batch that is for, a reader finds the rest, too."""
+    source = inspect.getsource(recipes)
+    row = source[source.index('IMAGENET = '):source.index('\n# What the video recipes share')]
+    said = set(re.findall(r'(\w+)=', row))
+    assert {field.name for field in dataclasses.fields(Recipe)} - said == {
+        'association', 'blocks', 'last_gamma', 'pretrained', 'starts_from', 'frames',
+        'frame_stride', 'views', 'crops', 'max_scale', 'accumulate', 'ranks', 'no_wd', 'dtype',
+        'compression', 'exact_sums', 'deterministic', 'num_steps', 'lr_decay_epoch',
+        'lr_decay_step', 'target_lr', 'warmup_epochs', 'warmup_lr', 'dropout', 'label_smoothing',
+        'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed'}
+    assert 'Section 3.3' in source and 'math.sqrt(0.1), base_batch=2048' in row
 
 
 def test_unknown_recipe_lists_all():
@@ -159,6 +179,17 @@ def test_unknown_recipe_lists_all():
 def test_json_round_trip(name):
     assert recipes.from_json(json.loads(json.dumps(recipes.to_json(
         RECIPES[name])))) == RECIPES[name]
+
+
+def test_recipes_of_other_versions():
+    """An older one lacks fields, a newer one has more."""
+    values = json.loads(json.dumps(recipes.to_json(RECIPES['digits'])))
+    for name in ('ranks', 'compression', 'exact_sums', 'deterministic'):
+        del values[name]
+    assert recipes.from_json(values) == RECIPES['digits']
+    with pytest.raises(UserError, match="the recipe has a field 'cutout' that this version of "
+                                        'gluon_a2 does not know: use the version that wrote it'):
+        recipes.from_json({**values, 'cutout': True})
 
 
 def test_a_deterministic_run_prepares_the_libraries_and_no_other_does():

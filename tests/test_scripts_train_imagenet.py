@@ -44,7 +44,8 @@ def uncut(tmp_path_factory, images):
 
 def test_a_run_leaves_all_its_files(uncut):
     folder, out, _ = uncut
-    assert f'network: {folder}/export/a2_resnet26' in out and 'of 13' not in out and 'on 13 held-out images' in out
+    assert f'network: {folder}/export/a2_resnet26' in out
+    assert 'of 13' not in out and 'on 13 held-out images' in out
     names = {path.name for path in folder.iterdir()}
     assert {
         'run.json', 'train.log', 'log.jsonl', 'timing.jsonl', 'curve.png', 'checkpoints', 'export'
@@ -58,12 +59,14 @@ def test_the_lines_users_parse(uncut):
     _, _, err = uncut
     lines = err.splitlines()
     assert '1 CPU threads' in lines[0]
-    assert 'batch 7 per device, global batch 14 (1 device × 2 micro-batches); learning rate 0.02' in lines[
-        1]
+    assert lines[1] == ('batch 7 per device, global batch 14 (1 device × 2 micro-batches); '
+                        'learning rate 0.02 whatever the batch')
+    assert lines[2].startswith('40 training and 13 validation images, 3 steps an epoch, at most 6 '
+                               'steps (2.0 epochs); run folder ')
     speed = [
         line for line in lines if re.fullmatch(
-            r'Epoch\[\d+\] Batch \[\d+\]\tSpeed: [\d.]+ samples/sec\taccuracy=[\d.]+\tloss=[\d.]+\tlr=[\d.]+',
-            line)
+            r'Epoch\[\d+\] Batch \[\d+\]\tSpeed: [\d.]+ samples/sec\taccuracy=[\d.]+\t'
+            r'loss=[\d.]+\tlr=[\d.]+', line)
     ]
     errors = [line for line in lines if re.fullmatch(
         r'\[Epoch \d+\] validation: err-top1=[\d.]+ err-top5=[\d.]+', line)]
@@ -104,6 +107,19 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
     (['--data-dir', 'nowhere'], 'no train data in nowhere'),
     (['--input-size', '8'], 'a2_resnet26 cannot take an input of 8×8: its total stride is 16×16'),
     (['--classes', '5'], 'labels are outside 0…4'),
+    (['--classes', '100'], 'no data is given, and the embedded digits have 10 classes, not 100: '
+                           'give --data-dir, or choose the recipe digits'),
+    (['--recipe', 'imagenet_a2_resnet50'], 'the embedded digits have 10 classes, not 1000: give '
+                                           '--data-dir'),
+    (['--momentum', '2'], '--momentum must be 0 or more and below 1, not 2.0'),
+    (['--lr-decay-epoch', '60,40'], '--lr-decay-epoch must rise, not be 60,40'),
+    (['--seed', '99999999999999999999'], '--seed must be 0 to 2147483647, not 99999999999999'),
+    (['--data-dir', ''], "--data-dir must be text of one letter or more, not ''"),
+    (['--save-dir', 'rnus/image/first'], 'there is no folder rnus; make it, or correct the name'),
+    (['--batch-size', '100000000'], 'of a micro-batch of 100000000 inputs of 32×32, with their '),
+    (['--input-size', '1000000000'], 'an input of 1000000000×1000000000 is more than MXNet can '
+                                     'count: lower --input-size'),
+    (['--rec-val', 'x'], '--rec-train is missing: give both record files, or --data-dir'),
     (['--num-gpus', '3'], '--num-gpus must be 0 or 1, not 3'),
     (['--resume'], '--resume needs the --save-dir'),
     (['--resume', '--save-dir', 'nothing_here'], 'nothing_here holds no run to resume'),
@@ -120,10 +136,61 @@ def test_mistakes_are_one_sentence(tmp_path, flags, sentence):
 
 def test_unknown_flags_and_words_for_numbers_are_argparses_errors(tmp_path):
     for flags, sentence in ((['--batchsize', '3'], 'unrecognized arguments: --batchsize'),
-                            (['--lr', 'fast'], "argument --lr: invalid float value: 'fast'")):
+                            (['--lr', 'fast'], "argument --lr: invalid float value: 'fast'"),
+                            (['--lr-decay-epoch', '4;6'], 'argument --lr-decay-epoch: must be '
+                                                          'numbers separated by commas, not ')):
         done = subprocess.run([*TRAIN, *flags], capture_output=True, text=True, cwd=str(tmp_path),
                               timeout=60)
         assert done.returncode == 2 and sentence in done.stderr
+
+
+def test_the_help_is_a_screen_and_a_half_of_whole_words():
+    for script in ('train_imagenet.py', 'train_video.py'):
+        done = subprocess.run([sys.executable, str(TRAIN[1]).replace('train_imagenet.py', script),
+                               '--help'], capture_output=True, text=True, timeout=60,
+                              env={**os.environ, 'COLUMNS': '100'})
+        lines = done.stdout.splitlines()
+        assert done.returncode == 0 and len(lines) <= 88 and max(map(len, lines)) <= 100
+        assert not re.search(r'\b(None|STR|INT|FLOAT|True|False)\b', done.stdout)
+        titles = {line.split(' (')[0].rstrip(':') for line in lines if re.match(r'\w.*:$', line)}
+        assert titles >= {'recipes', 'run', 'data', 'network', 'augmentation', 'optimization',
+                          'schedule', 'regularization'}
+
+
+def wait_for(path, process):
+    """Return when `path` exists."""
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_loses_nothing_and_says_how_to_go_on(tmp_path, images, uncut):
+    flags = [*FLAGS, '--data-dir', images, '--save-dir', tmp_path / 'run', '-j', '2']
+    process = start(*flags, start_new_session=True)
+    wait_for(tmp_path / 'run' / 'log.jsonl', process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the data workers, too
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, '') and 'Traceback' not in err
+    notice, *_, last = [line for line in err.splitlines() if 'nterrupted' in line]
+    assert notice == 'interrupted: saving at the next step; another Ctrl-C ends at once'
+    step = int(re.fullmatch(rf'interrupted at step (\d+), which is saved: --resume with --save-dir '
+                            rf'{tmp_path}/run goes on', last).group(1))
+    assert tiny.final_tensors(tmp_path / 'run')[1]['at']['step'] == step > 0
+    run(*flags, '--resume')
+    assert tiny.final_tensors(tmp_path / 'run') == tiny.final_tensors(uncut[0])
+
+
+def test_sigterm_to_the_whole_group_saves_at_the_next_step(tmp_path, images):
+    """As `timeout` and schedulers send it."""
+    process = start(*FLAGS, '--num-epochs', 500, '--save-steps', 0, '-j', '2', '--data-dir', images,
+                    '--save-dir', tmp_path / 'run', start_new_session=True)
+    wait_for(tmp_path / 'run' / 'log.jsonl', process)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (75, '') and 'Traceback' not in err and 'killed' not in err
+    step = int(re.search(r'stopped on request at step (\d+), which is saved', err).group(1))
+    assert tiny.final_tensors(tmp_path / 'run')[1]['at']['step'] == step > 0
 
 
 def test_a_truncated_record_file_is_named(tmp_path, images):
@@ -144,9 +211,11 @@ def test_class_folders_train_too_and_must_agree(tmp_path):
             for i in range(3):
                 (folder / f'{i}.jpg').write_bytes(source.read(3 * label + i))
     flags = [*FLAGS, '--classes', '2', '--num-epochs', '1', '--data-dir', tmp_path]
-    run(*flags, '--save-dir', tmp_path / 'run')
+    out, err = run(*flags, '--save-dir', tmp_path / 'run')
     meta = json.loads((tmp_path / 'run' / 'export' / 'a2_resnet26-meta.json').read_text())
     assert meta['classes'] == ['a', 'b']
+    assert re.search(r'err-top1=[\d.]+ err-top5=-$', err, re.MULTILINE)
+    assert 'top-5 means nothing with 2 classes' in out
     (tmp_path / 'val' / 'a').rename(tmp_path / 'val' / 'c')
     _, err = run(*flags, '--save-dir', tmp_path / 'run2', code=2)
     assert "class 0 of the data is 'b', but 'a' to the network" in err

@@ -12,9 +12,8 @@ import tiny
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
-from gluon_a2.run import checkpoint
-from gluon_a2.run import network
-from gluon_a2.run.folder import Options
+from gluon_a2.run import checkpoint, network
+from gluon_a2.run.options import Options
 from gluon_a2.train import loop
 from gluon_a2.train.datasets import class_names, open_sources
 from gluon_a2.train.loop import Diverged, Loop
@@ -120,7 +119,7 @@ def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_check
 
     monkeypatch.setattr(Loop, 'train_step', poison)
     with pytest.raises(Diverged,
-                       match=r'the loss is nan at step 4 \(epoch 1\): lower --lr .*step-00000004'):
+                       match=r'the loss is nan at step 4 \(epoch 1\): lower `lr` .*step-00000004'):
         tiny.run(tmp_path / 'run', images)
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == 4
 
@@ -191,7 +190,7 @@ def test_class_names_fill_up_with_numbers():
 
 
 @pytest.mark.parametrize('changes, options, sentence', [
-    ({'dtype': 'float16'}, {}, '--dtype float16 needs a GPU'),
+    ({'dtype': 'float16'}, {}, '`dtype` float16 needs a GPU'),
     ({'classes': 5}, {}, 'labels are outside 0…4'),
     ({'input_size': 8}, {}, 'a2_resnet26 cannot take an input of 8×8'),
     ({'model': 'a2_resnet27'}, {}, "unknown model 'a2_resnet27'"),
@@ -212,8 +211,8 @@ def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(
 
 
 def test_one_record_file_alone_is_refused(images):
-    with pytest.raises(UserError, match='--rec-val is missing: give both record files, or '
-                                        '--data-dir'):
+    with pytest.raises(UserError, match='`rec_val` is missing: give both record files, or '
+                                        '`data_dir`'):
         Options(rec_train=str(images / 'train.rec'))
 
 

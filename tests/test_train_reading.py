@@ -4,7 +4,7 @@ import tiny
 
 from gluon_a2 import data
 from gluon_a2.errors import UserError
-from gluon_a2.run.folder import Options
+from gluon_a2.run.options import Options
 from gluon_a2.train.reading import measure
 
 
@@ -18,16 +18,15 @@ def test_counts_what_is_read_and_names_what_is_damaged(tmp_path, caplog, images,
             for i in range(20):
                 writer.write(b'no image' if i in damaged else source.read(i), int(source.labels[i]))
     count, damaged, seconds = measure(tiny.RECIPE,
-                                      Options(data_dir=str(tmp_path), num_data_workers=0), images)
+                                      Options(data_dir=str(tmp_path), num_data_workers=0,
+                                              test_io=images))
     assert (count, damaged) == (read, 2 if read == 18 else 0) and seconds > 0
     assert all((f'damaged: {tmp_path}/train.rec#{i}' in caplog.text) == (read == 18) for i in bad)
 
 
-def test_synthetic_data_cannot_be_read():
-    with pytest.raises(UserError, match='--test-io reads images, and --synthetic-data has none'):
-        measure(tiny.RECIPE, Options(synthetic_data=3), 0)
-
-
-def test_no_less_than_none(images):
-    with pytest.raises(UserError, match='--test-io must be 0'):
-        measure(tiny.RECIPE, Options(data_dir=str(images)), -1)
+@pytest.mark.parametrize('options, sentence', [
+    ({'test_io': 0, 'synthetic_data': 3}, '^`test_io` reads samples, and `synthetic_data` has no'),
+    ({'test_io': -1}, '^`test_io` must be 0 or more, not -1$')])
+def test_what_cannot_be_read(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Options(**options)

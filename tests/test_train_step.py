@@ -10,12 +10,15 @@ import tiny
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.run import network
-from gluon_a2.run.folder import Options, Run
+from gluon_a2.run.checkpoint import Position
+from gluon_a2.run.folder import Run
+from gluon_a2.run.options import Options
 from gluon_a2.train.datasets import open_sources, train_transform
 from gluon_a2.train.distributed import Group
 from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.optimizer import LossScale
-from gluon_a2.train.step import Clock, Position, Stepper, mixing_share, soft_targets, step_seed
+from gluon_a2.train.step import Stepper, mixing_share, soft_targets, step_seed
+from gluon_a2.train.timer import Timer
 
 
 def open_loop(folder, images, **changes):
@@ -48,7 +51,7 @@ def assert_near(values, expected):
 def test_one_step_is_the_mean_gradient_through_the_optimizer(tmp_path, images):
     """Against a forward and backward written out here, with the update by hand."""
     job = open_loop(tmp_path / 'run', images, accumulate=1, momentum=0.0, wd=0.0)
-    (batch,) = loaded(job._sources[0], [np.arange(11)], job.recipe)
+    (batch,) = loaded(job.sources[0], [np.arange(11)], job.recipe)
     other = network.build(job.recipe)
     before = {name: p.data().asnumpy() for name, p in other.collect_params().items()}
     with mx.autograd.record():
@@ -74,7 +77,7 @@ def test_the_large_networks_take_a_step(model):
     batch = data.Batch(
         np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]), np.arange(2),
         [])
-    stepper = Stepper(recipe, network.build(recipe), Group(), Clock())
+    stepper = Stepper(recipe, network.build(recipe), Group(), Timer())
     before = stepper.digest()
     done = stepper.take([batch], Position(), 1e-4)
     assert done.sums.images == 2 and math.isfinite(done.sums.loss) and done.faulty == []
@@ -85,7 +88,7 @@ def test_micro_batches_add_up_to_their_summed_gradient_over_all_their_images(tmp
     """BatchNorm normalises each micro-batch by itself, so the oracle sums gradients, not
     batches."""
     job = open_loop(tmp_path / 'run', images, accumulate=2)
-    batches = loaded(job._sources[0], [np.arange(7), np.arange(7, 12)], job.recipe)
+    batches = loaded(job.sources[0], [np.arange(7), np.arange(7, 12)], job.recipe)
     other, sums = network.build(job.recipe), {}
     for batch in batches:
         with mx.autograd.record():
@@ -105,7 +108,7 @@ def test_micro_batches_add_up_to_their_summed_gradient_over_all_their_images(tmp
 def test_loss_scaling_changes_no_update_and_skips_overflows(tmp_path, images):
     jobs = [open_loop(tmp_path / name, images, accumulate=1) for name in ('plain', 'scaled')]
     jobs[1].stepper.scale = LossScale(True, scale=1024.0)
-    (batch,) = loaded(jobs[0]._sources[0], [np.arange(11)], jobs[0].recipe)
+    (batch,) = loaded(jobs[0].sources[0], [np.arange(11)], jobs[0].recipe)
     for job in jobs:
         job.train_step([batch], 0.5)
     for name in jobs[0].stepper.parameters:
@@ -130,7 +133,7 @@ def tiny_bytes(job):
 
 def test_a_step_of_damaged_images_only_updates_nothing(tmp_path, images):
     job = open_loop(tmp_path / 'run', images, accumulate=1)
-    job._damage = data.DamageLog(40, cap=9)
+    job.damage = data.DamageLog(40, cap=9)
     before = tiny_bytes(job)
     empty = data.Batch(np.zeros((0, 3, 16, 16), np.float32), np.zeros(0, np.int64),
                        np.zeros(0, np.int64), [('x', 'y')])
@@ -161,8 +164,8 @@ def test_mixup_is_off_in_the_last_epochs():
     assert all(0 <= share < 1 for share in shares[:3]) and shares[3:] == [1.0, 1.0]
 
 
-def test_clock_counts_each_moment_under_one_phase(monkeypatch):
-    clock, now = Clock(), [0.0]
+def test_the_timer_counts_each_moment_under_one_phase(monkeypatch):
+    timer, now = Timer(), [0.0]
     monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
 
     def work(seconds):
@@ -173,17 +176,17 @@ def test_clock_counts_each_moment_under_one_phase(monkeypatch):
             work(seconds)
             yield seconds
 
-    clock.restart(100)
-    with clock.during('compute'):
-        for _ in clock.timed('data', items(), 2):
+    timer.restart(100)
+    with timer.during('compute'):
+        for _ in timer.timed('data', items(), 2):
             work(10)
-        with clock.during('wait'):
+        with timer.during('wait'):
             work(3)
         work(4)
     work(10)
-    assert [clock.share(name)
+    assert [timer.share(name)
             for name in ('compute', 'data', 'wait', 'other')] == [24 / 40, 3 / 40, 3 / 40, 0]
-    assert clock.speed(180) == 2
+    assert timer.speed(180) == 2
 
 
 def test_a_network_without_batch_norm_is_trained_too():
@@ -192,7 +195,7 @@ def test_a_network_without_batch_norm_is_trained_too():
     net.add(mx.gluon.nn.GlobalAvgPool2D(), mx.gluon.nn.Dense(10, in_units=3))
     net.initialize(mx.init.Xavier())
     stepper = Stepper(dataclasses.replace(tiny.RECIPE, mixup=False, accumulate=1), net, Group(),
-                      Clock())
+                      Timer())
     images = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
     before = stepper.tensors()
     done = stepper.take([data.Batch(images, np.arange(4), np.arange(4), [])], Position(), 0.1)

@@ -13,9 +13,8 @@ from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier
 from gluon_a2.errors import UserError
 from gluon_a2.models import get_model
-from gluon_a2.run import checkpoint
-from gluon_a2.run import network
-from gluon_a2.run.folder import Options
+from gluon_a2.run import checkpoint, network
+from gluon_a2.run.options import Options
 from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train import datasets as sources
 from gluon_a2.train.loop import Loop
@@ -102,7 +101,8 @@ def test_a_damaged_video_is_left_out_named_and_capped(tmp_path, videos, caplog):
     recipe = dataclasses.replace(tiny_video.RECIPE, num_epochs=1)
     folder, validation = tiny_video.run(tmp_path / 'run', tmp_path / 'videos', recipe,
                                         max_damaged=1)
-    assert f'left out {bad}' in caplog.text and f'counted as wrong: {tmp_path}/videos/val/up/005.mp4' in caplog.text
+    assert f'left out {bad}' in caplog.text
+    assert f'counted as wrong: {tmp_path}/videos/val/up/005.mp4' in caplog.text
     assert validation.images == 7
     assert checkpoint.find(folder / 'checkpoints', 'last').state['damaged'] == [str(bad)]
     with pytest.raises(UserError, match='1 damaged samples, the last of them .*005.mp4, are more '
@@ -112,7 +112,7 @@ def test_a_damaged_video_is_left_out_named_and_capped(tmp_path, videos, caplog):
 
 def test_reading_alone_and_a_look_at_what_is_read(tmp_path, videos):
     options = Options(data_dir=str(videos), num_data_workers=0)
-    assert measure(tiny_video.RECIPE, options, 0)[:2] == (11, 0)
+    assert measure(tiny_video.RECIPE, options)[:2] == (11, 0)
     save_contact_sheet(tiny_video.RECIPE, options, tmp_path / 'clips.png')
     import cv2
     assert cv2.imread(str(tmp_path / 'clips.png')).std() > 20
@@ -173,11 +173,11 @@ def test_networks_for_the_other_kind_of_input_are_refused(name, model, sentence)
 
 
 @pytest.mark.parametrize('given, sentence', [
-    ({'list_train': 'a'}, '--list-val is missing'), ({'list_train': 'a', 'list_val': 'b'}, '--list-format '
-                                                                                           'is '
-                                                                                           'missing'),
-    ({'split': 1}, '--split needs --data-dir'), ({'splits': 'x'}, '--splits needs --split'),
-    ({'split': 1, 'data_dir': 'x', 'list_train': 'a', 'list_val': 'b', 'list_format': 'path-label'}, 'exclude each')])
+    ({'list_train': 'a'}, '`list_val` is missing'),
+    ({'list_train': 'a', 'list_val': 'b'}, '`list_format` is missing'),
+    ({'split': 1}, '`split` needs `data_dir`'), ({'splits': 'x'}, '`splits` needs `split`'),
+    ({'split': 1, 'data_dir': 'x', 'list_train': 'a', 'list_val': 'b',
+      'list_format': 'path-label'}, 'exclude each')])
 def test_options_that_make_no_sense_are_named(given, sentence):
     with pytest.raises(UserError, match=sentence):
         Options(**given)

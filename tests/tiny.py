@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from gluon_a2.run.folder import Options
+from gluon_a2.run.options import Options
 from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
 

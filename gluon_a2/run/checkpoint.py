@@ -2,19 +2,23 @@
 used.
 
     <run>/checkpoints/step-00001437/
-        tensors.safetensors     parameters (param/…) and optimizer states (state/…/0) manifest.json
-        counters, recipe, size and SHA-256 of the tensors, and of the manifest itself
+        tensors.safetensors     the arrays of `named_arrays`
+        manifest.json           step, whether it is the best, `State`, size and SHA-256 of the
+                                tensors, and the SHA-256 of the manifest itself
 
 A checkpoint is written under a temporary name, synced, and renamed. The newest valid one is found
 even when a newer one is damaged. The last two are kept, and the best.
 """
+from __future__ import annotations
+
+import dataclasses
 import json
 import logging
 import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -34,17 +38,61 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or of another run."""
 
 
+# ---- what a checkpoint holds
+
+def named_arrays(parameters: Mapping[str, Any], states: Mapping[str, list]) -> dict[str, Any]:
+    """{name in the file: array} of a network's parameters {name: array}, its running statistics
+    among them, and of its optimizer's states {name: [momentum, and of float16 the master]}."""
+    arrays = {f'param/{name}': array for name, array in parameters.items()}
+    for name, several in states.items():
+        arrays.update({f'state/{name}/{i}': array for i, array in enumerate(several)})
+    return arrays
+
+
+@dataclasses.dataclass
+class Position:
+    """Where a run is."""
+    step: int = 0
+    epoch: int = 0
+    images: int = 0  # already visited in this epoch
+    best: float = -1.0  # validation top-1
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything but arrays that a resumed run needs, and what made it; all values are plain."""
+    recipe: dict  # of recipes.to_json
+    data: str  # what was trained on: a path, or the name of an embedded set
+    labels: str  # SHA-256 of labels and class names, which a resumed run must find again
+    split: int | None  # of UCF-101
+    classes: list[str]  # their names
+    at: dict  # of `Position`
+    sums: dict  # of `metrics.Sums`, over the epoch so far
+    plateau: dict  # of `schedule.Plateau`
+    scale: list  # of the loss, and the clean steps since it changed
+    damaged: list  # names of the samples left out
+    threads: int
+    ranks: int
+    versions: dict
+    batchnorm: str = 'running statistics: mean of the micro-batches of a step'
+
+
 class Checkpoint(NamedTuple):
-    """Tensors by name (numpy), the `state` (plain values), and whether it was the best of its run
-    when written."""
+    """Tensors by name (numpy), a `State` as a dict, and whether it was the best of its run when
+    written."""
     path: Path
-    tensors: Dict[str, np.ndarray]
-    state: dict
+    tensors: dict[str, np.ndarray]
+    state: dict[str, Any]
     best: bool = False
 
-    def check(self, expected):
-        """Raise CheckpointError unless the tensors are exactly those of {name: shape}; names some
-        that are not."""
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The network's parameters by their own names."""
+        return {name[len('param/'):]: value for name, value in self.tensors.items()
+                if name.startswith('param/')}
+
+    def check(self, expected: Mapping[str, tuple]) -> None:
+        """Raise CheckpointError unless the tensors are exactly those of {name: shape}."""
         wrong = [f'{name} is missing' for name in expected if name not in self.tensors]
         wrong += [f'{name} is not of this network' for name in self.tensors if name not in expected]
         wrong += [
@@ -61,13 +109,13 @@ class Checkpoint(NamedTuple):
 
 # ---- writing
 
-def save(folder, step, tensors, state, keep=2, best=False):
+def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
+         keep: int = 2, best: bool = False) -> Path:
     """Write checkpoint `step` into `folder`, then remove all but the newest `keep` and the best;
     its path.
 
-    `tensors` is {name: array}, `state` plain JSON values; `best` marks it as the best so far.
-    Non-finite tensors raise `CheckpointError`. After an OSError the newest valid checkpoint is no
-    older than before.
+    `state` holds plain JSON values; `best` marks it as the best so far. Non-finite tensors raise
+    `CheckpointError`. After an OSError the newest valid checkpoint is no older than before.
     """
     for name, array in tensors.items():
         if not np.isfinite(array).all():
@@ -97,7 +145,7 @@ def save(folder, step, tensors, state, keep=2, best=False):
     return final
 
 
-def _make_way(final):
+def _make_way(final: Path) -> None:
     """Free the name `final`: the checkpoint that is there stays, under a name `newest` knows, until
     it is replaced."""
     if not final.exists():
@@ -111,30 +159,30 @@ def _make_way(final):
         os.replace(final, old)
 
 
-def _is_valid(path):
+def _is_valid(path: Path) -> bool:
     try:
         return bool(load(path))
     except CheckpointError:
         return False
 
 
-def _prune(folder, written, keep):
+def _prune(folder: Path, written: Path, keep: int) -> None:
     """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed
     past as damaged."""
     best, steps = _best_name(folder), _steps(folder)
     standing = [path for path in steps if not _is_replaced(path)]
-    place = standing.index(written) + 1
-    kept = standing[max(0, place - keep):place]
+    end = standing.index(written) + 1
+    kept = standing[max(0, end - keep):end]
     for path in steps:
         if path not in kept and (path.stem != best or _is_replaced(path)):
             _remove(path)
 
 
-def _is_replaced(path):
+def _is_replaced(path: Path) -> bool:
     return path.suffix == REPLACED and path.with_suffix('').exists()
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     """Delete a checkpoint, which is hidden first: one whose removal was cut shall not look like a
     damaged one."""
     hidden = path.with_name(f'.{path.name}.gone.tmp')
@@ -143,7 +191,7 @@ def _remove(path):
     shutil.rmtree(hidden)
 
 
-def remove_unfinished(folder):
+def remove_unfinished(folder: str | Path) -> None:
     """Tidy up after writing or removing was cut; nobody else may be writing."""
     for path in Path(folder).glob('.*.tmp'):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -152,7 +200,7 @@ def remove_unfinished(folder):
             os.replace(old, old.with_suffix(''))
 
 
-def mark_best(folder, path):
+def mark_best(folder: str | Path, path: Path) -> None:
     """Remember the checkpoint at `path` as the best of its run; it is kept until another is."""
     write_whole(Path(folder) / BEST, json.dumps({'checkpoint': path.name}).encode())
 
@@ -165,10 +213,13 @@ class Writer:
     last is written.
     """
 
-    def __init__(self, folder):
-        self.folder, self._thread, self._error = Path(folder), None, None
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
 
-    def save(self, step, tensors, state, best=False):
+    def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
+             best: bool = False) -> None:
         """Begin to write; arrays must not be changed afterwards. Waits for the save before this
         one."""
         self.wait()
@@ -182,14 +233,14 @@ class Writer:
         except BaseException as error:
             self._error = error
 
-    def wait(self):
+    def wait(self) -> None:
         """Return once everything is on the disk; raises the error of the last save."""
         self.settle()
         error, self._error = self._error, None
         if error:
             raise error
 
-    def settle(self):
+    def settle(self) -> None:
         """Return once nothing is being written, whatever came of it."""
         if self._thread:
             self._thread.join()
@@ -198,16 +249,16 @@ class Writer:
 
 # ---- reading
 
-def load(path):
+def load(path: str | Path) -> Checkpoint:
     """The `Checkpoint` in a folder `step-…`; `CheckpointError` on anything missing or damaged."""
     path = Path(path)
-    manifest, content = _read_manifest(path / MANIFEST), None
+    manifest, content = _read_manifest(path / MANIFEST), b''
     try:
         if (path / TENSORS).stat().st_size == manifest['size']:
             content = (path / TENSORS).read_bytes()
     except OSError as error:
         raise CheckpointError(f'{path} is not a whole checkpoint ({error})') from error
-    if content is None or sha256(content) != manifest['sha256']:
+    if sha256(content) != manifest['sha256']:
         raise CheckpointError(f'{path / TENSORS} is damaged: its size or SHA-256 does not match '
                               'the manifest')
     try:
@@ -218,7 +269,7 @@ def load(path):
     return Checkpoint(path, tensors, manifest['state'], manifest['best'])
 
 
-def _read_manifest(path):
+def _read_manifest(path: Path) -> dict:
     """The manifest's values, if the file is to the byte what we would write."""
     try:
         raw = path.read_bytes()
@@ -236,12 +287,12 @@ def _read_manifest(path):
     return manifest
 
 
-def _encode(manifest):
+def _encode(manifest: Mapping) -> bytes:
     digest = sha256(json.dumps(manifest, sort_keys=True).encode())
     return json.dumps({**manifest, 'digest': digest}, indent=1).encode()
 
 
-def newest(folder):
+def newest(folder: str | Path) -> Checkpoint | None:
     """The newest valid `Checkpoint` of a folder, or None; damaged newer ones are named in the log
     and left alone."""
     for path in reversed(_steps(folder)):
@@ -252,19 +303,19 @@ def newest(folder):
     return None
 
 
-def find(folder, which):
+def find(folder: str | Path, which: str | Path) -> Checkpoint:
     """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or the one at the path
     `which`."""
     if which not in ('last', 'best'):
         return load(which)
     found = newest(folder) if which == 'last' else _best(folder)
     if found is None:
-        raise CheckpointError(f'{folder} holds no valid checkpoint: give the folder of a run of '
-                              'train_imagenet.py')
+        raise CheckpointError(f'{folder} holds no valid checkpoint: give the folder of a '
+                              'training run')
     return found
 
 
-def _best(folder):
+def _best(folder: str | Path) -> Checkpoint | None:
     name = _best_name(folder)
     if not name:
         return None
@@ -272,7 +323,7 @@ def _best(folder):
     return load(path if path.exists() else path.with_suffix(REPLACED))
 
 
-def _best_name(folder):
+def _best_name(folder: str | Path) -> str | None:
     path = Path(folder) / BEST
     try:
         with naming(path):
@@ -282,7 +333,7 @@ def _best_name(folder):
             f'{path} is damaged: delete it to go on without a best checkpoint') from error
 
 
-def _steps(folder):
+def _steps(folder: str | Path) -> list[Path]:
     """Checkpoints from the oldest to the newest; of one step, the one that replaces another comes
     last."""
     return sorted(

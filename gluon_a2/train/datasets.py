@@ -1,36 +1,58 @@
 """What a run trains and validates on: the sources, checked, and what is done to a sample of
 them."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
 import numpy as np
 
-import gluon_a2.data as data
-
+from .. import data
 from ..errors import UserError
 from ..files import sha256
+from ..run.options import Options
+from ..run.recipes import Recipe
 
+log = logging.getLogger(__name__)
 EMBEDDED = {2: 'digits', 3: 'moving digits'}  # by the axes of a sample's space
 
 
-def open_sources(recipe, options):
-    """(training, validation) sources with labels checked: files or folders given, or the embedded
+def open_sources(recipe: Recipe, options: Options) -> list:
+    """[training, validation] sources with labels checked: files or folders given, or the embedded
     set."""
     if options.synthetic_data:
-        return [
-            data.SyntheticSource(count, recipe.classes)
-            for count in (options.synthetic_data * recipe.global_batch,
-                          recipe.batch_size * recipe.ranks)
-        ]
+        return [data.SyntheticSource(options.synthetic_data * recipe.global_batch, recipe.classes),
+                data.SyntheticSource(recipe.batch_size * recipe.ranks, recipe.classes)]
     pair = _videos(options) if recipe.frames else _images(options)
     for source in pair:
         data.check_labels(source, recipe.classes)
-    names = pair[0].classes
-    if len(names) != recipe.classes and any(name != str(label) for label, name in enumerate(names)):
-        raise UserError(f'the data has {len(names)} classes and the network {recipe.classes}: '
-                        f'give --classes {len(names)}')
-    data.check_classes(pair[1], names)
+    _check_class_count(pair[0], recipe, options)
+    data.check_classes(pair[1], pair[0].classes)
     return pair
 
 
-def _images(options):
+def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:
+    """UserError where data that names its classes has not as many as the network."""
+    names, classes = source.classes, recipe.classes
+    if len(names) < 2:
+        raise UserError(f'all the training data is of one class, {names[0]}: there is nothing to '
+                        'tell apart, so add the data of another class')
+    if len(names) == classes:
+        return
+    if options.data is None:
+        raise UserError(f'no data is given, and the embedded {data_name(recipe, options)} have '
+                        f'{len(names)} classes, not {classes}: give `data_dir`, or choose the '
+                        f'recipe {"moving_digits" if recipe.frames else "digits"}')
+    numbered = all(name == str(label) for label, name in enumerate(names))
+    if not numbered or isinstance(source, data.FolderSource):
+        raise UserError(f'the data has {len(names)} classes and the network {classes}: give '
+                        f'`classes` {len(names)}')
+    log.warning('the data has labels up to %d and names no classes; the network has %d classes',
+                len(names) - 1, classes)
+
+
+def _images(options: Options) -> list:
     folder = options.data_dir
     if folder is None and options.rec_train is None:
         folder = data.digits_folder()
@@ -39,7 +61,7 @@ def _images(options):
                                    ('val', options.rec_val, options.rec_val_idx))]
 
 
-def _videos(options):
+def _videos(options: Options) -> list:
     folder = options.data_dir
     if folder is None and options.list_train is None:
         folder = data.moving_digits_folder()
@@ -50,19 +72,19 @@ def _videos(options):
     ]
 
 
-def data_name(recipe, options):
+def data_name(recipe: Recipe, options: Options) -> str:
     """What is trained on, for the record: the name of an embedded set, or a path."""
     return options.data or EMBEDDED[len(recipe.space)]
 
 
-def class_names(recipe, source):
+def class_names(recipe: Recipe, source: Any) -> list[str]:
     """One name for each class of the recipe; classes the data has no name for are called by their
     number."""
     names = list(source.classes)[:recipe.classes]
     return names + [str(label) for label in range(len(names), recipe.classes)]
 
 
-def fingerprint(source):
+def fingerprint(source: Any) -> str:
     """SHA-256 of a source's labels, in order, and class names: what a resumed run must find
     again."""
     return sha256(
@@ -70,17 +92,15 @@ def fingerprint(source):
         + '\0'.join(source.classes).encode('utf-8', 'replace'))
 
 
-def train_transform(recipe):
+def train_transform(recipe: Recipe) -> Any:
     """The recipe's augmentation."""
-    if recipe.frames:
-        return data.TrainClip(eval_transform(recipe), recipe.max_scale, recipe.min_aspect,
-                              recipe.max_aspect, recipe.mirror, recipe.hue, recipe.saturation, recipe.lightness)
-    return data.TrainTransform(eval_transform(recipe), recipe.min_area, recipe.max_area,
-                               recipe.min_aspect, recipe.max_aspect, recipe.mirror, recipe.hue,
-                               recipe.saturation, recipe.lightness)
+    augmentation: Any = data.TrainClip if recipe.frames else data.TrainTransform
+    _, *fields = dataclasses.fields(augmentation)  # the first is the preprocessing
+    return augmentation(eval_transform(recipe), **{field.name: getattr(recipe, field.name)
+                                                   for field in fields})
 
 
-def eval_transform(recipe):
+def eval_transform(recipe: Recipe) -> data.Preprocessing:
     """What validation sees: the centre, for video of one clip in the middle."""
     if recipe.frames:
         return data.ClipPreprocessing(recipe.input_size, recipe.crop_ratio, frames=recipe.frames,

@@ -1,7 +1,15 @@
-"""The update: MXNet's SGD or NAG operators, with a state we can see, save and load (no pickle)."""
+"""The update: MXNet's SGD or NAG operators, with a state we can see, save and load (no pickle).
+
+NAG is MXNet's kernel `nag_mom_update`, which differs from its documented formula.
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping
+
 import numpy as np
 
 from ..backend import mx
+from ..run.recipes import Recipe
 
 # multi_sum_sq, like its relatives, has room for so many, and writes past its end given more
 ARRAYS = 200
@@ -15,7 +23,7 @@ class Updater:
     weight after it.
     """
 
-    def __init__(self, parameters, recipe):
+    def __init__(self, parameters: Mapping[str, Any], recipe: Recipe) -> None:
         self._parameters = {name: p for name, p in parameters.items() if p.grad_req != 'null'}
         for name, parameter in self._parameters.items():
             parameter.wd_mult = 0.0 if recipe.no_wd and name.endswith(NOT_DECAYED) else 1.0
@@ -27,11 +35,11 @@ class Updater:
                      for i, p in enumerate(self._parameters.values())]
 
     @property
-    def states(self):
+    def states(self) -> dict[str, list]:
         """{parameter name: list of NDArrays}, the live arrays."""
         return {name: _flat(raw) for name, raw in zip(self._parameters, self._raw)}
 
-    def update(self, lr, rescale):
+    def update(self, lr: float, rescale: float) -> None:
         """One step on all parameters with gradients times `rescale`."""
         self._optimizer.set_learning_rate(lr)
         self._optimizer.rescale_grad = rescale
@@ -39,17 +47,17 @@ class Updater:
             self._optimizer.update_multi_precision(i, parameter.data(), parameter.grad(),
                                                    self._raw[i])
 
-    def gradients(self):
+    def gradients(self) -> list:
         """The live gradient arrays, in the order of the parameters."""
         return [parameter.grad() for parameter in self._parameters.values()]
 
-    def flat_gradients(self):
+    def flat_gradients(self) -> Any:
         """All gradients as one float32 vector, a copy in the plain layout (oneDNN's own cannot be
         sent)."""
-        return mx.nd.concat(*[mx.nd.reshape(g, (-1, ))
-                              for g in self.gradients()], dim=0).astype('float32')
+        return mx.nd.concat(*[mx.nd.reshape(gradient, (-1,)) for gradient in self.gradients()],
+                            dim=0).astype('float32')
 
-    def set_gradients(self, flat):
+    def set_gradients(self, flat: Any) -> None:
         """Overwrite the gradients from a vector such as `flat_gradients` gives."""
         start = 0
         for gradient in self.gradients():
@@ -57,7 +65,7 @@ class Updater:
                 gradient.dtype)
             start += gradient.size
 
-    def finite(self):
+    def finite(self) -> bool:
         """Whether the squares of every gradient add up to a finite number."""
         gradients = self.gradients()
         pieces = [gradients[start:start + ARRAYS] for start in range(0, len(gradients), ARRAYS)]
@@ -66,7 +74,7 @@ class Updater:
         return bool(np.isfinite(np.concatenate(sums)).all())
 
 
-def _flat(state):
+def _flat(state: Any) -> list:
     if state is None:
         return []
     if isinstance(state, (list, tuple)):
@@ -81,11 +89,11 @@ class LossScale:
     `scale` and `clean` are its whole state, and are stored in checkpoints.
     """
 
-    def __init__(self, enabled, window=2000, scale=2.0 ** 16):
+    def __init__(self, enabled: bool, window: int = 2000, scale: float = 2.0 ** 16) -> None:
         self.enabled, self.window = enabled, window
         self.scale, self.clean = (scale if enabled else 1.0), 0
 
-    def accept(self, finite):
+    def accept(self, finite: bool) -> bool:
         """Whether gradients, `finite` or not, may be used; adapts the scale. Always True where
         scaling is off."""
         if not self.enabled:

@@ -1,10 +1,14 @@
 """What must be the same on all ranks, and be there, before the first step: one sentence for each
 fault."""
+from __future__ import annotations
+
 import functools
 import json
+import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +20,9 @@ from ..data import ImageError
 from ..errors import UserError
 from ..files import sha256
 from ..machine.resources import free_memory
-from ..run.recipes import to_json
-from .distributed import name_ranks
+from ..run.options import Options
+from ..run.recipes import Recipe, to_json
+from .distributed import Group, name_ranks
 
 # of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
 COPIES = 8
@@ -29,29 +34,35 @@ WAYS_OUT = {
 }
 
 
-def check(group, recipe, options, sources, net, folder):
+def check(group: Group, recipe: Recipe, options: Options, sources: list, net: Any,
+          folder: Path) -> None:
     """Raise UserError on all ranks unless they agree, and rank 0's disk holds the checkpoints to
     come."""
     facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
     everyone = group.all_gather(facts, 'preflight')
     for name, way_out in WAYS_OUT.items():
-        other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
+        other = [rank for rank, theirs in enumerate(everyone)
+                 if theirs[name] != everyone[0][name]]
         if other:
-            group.raise_once(UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
-    fault = 'Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 from the environment ' \
-            'and run HOROVOD_GPU_OPERATIONS=NCCL make horovod' if options.num_gpus and not group.nccl_built() else None
-    group.raise_if_any(fault or (disk_fault(net, folder) if group.first else None), 'preflight.faults')
+            group.raise_once(
+                UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
+    fault = None
+    if options.num_gpus and not group.nccl_built():
+        fault = ('Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 '
+                 'from the environment and run HOROVOD_GPU_OPERATIONS=NCCL make horovod')
+    group.raise_if_any(fault or (disk_fault(net, folder) if group.first else None),
+                       'preflight.faults')
 
 
 @functools.lru_cache(maxsize=None)
-def code():
+def code() -> str:
     """SHA-256 of this package's sources."""
     folder = Path(gluon_a2.__file__).parent
     return sha256(b'\0'.join(path.read_bytes() for path in sorted(folder.rglob('*.py'))))
 
 
-def contents(source):
+def contents(source: Any) -> list:
     """[images, SHA-256 of all labels and class names, and of a few images]."""
     some = sorted({0, len(source) // 2, len(source) - 1})
     images = b'\0'.join(_bytes(source, i) for i in some if 0 <= i < len(source))
@@ -59,7 +70,7 @@ def contents(source):
                                 + '\0'.join(source.classes).encode('utf-8', 'replace'))]
 
 
-def _bytes(source, i):
+def _bytes(source: Any, i: int) -> bytes:
     """An image's encoded bytes; a damaged one, which training leaves out, is the same fault
     everywhere."""
     try:
@@ -68,7 +79,7 @@ def _bytes(source, i):
         return str(error).encode('utf-8', 'replace')
 
 
-def check_memory(net, recipe, free=None):
+def check_memory(net: Any, recipe: Recipe, free: int | None = None) -> None:
     """UserError where the attention maps of a micro-batch and their gradient do not fit into `free`
     bytes of memory.
 
@@ -77,19 +88,25 @@ def check_memory(net, recipe, free=None):
     measured). Otherwise the system would kill the process: the paper, too, could not train
     non-local blocks at conv2 (Table 2).
     """
-    maps = attention_memory(net(mx.sym.var('data')), data=(recipe.batch_size, 3, *recipe.space))
-    needed = {block: size * 3 // 2 for block, size in maps.items()}
+    size = '×'.join(map(str, recipe.space))
+    try:  # of one sample, for sizes of a whole batch may overflow
+        maps = attention_memory(net(mx.sym.var('data')), data=(1, 3, *recipe.space))
+    except mx.MXNetError as error:
+        raise UserError(f'an input of {size} is more than MXNet can count: lower `input_size`'
+                        ) from error
+    needed = {block: recipe.batch_size * size * 3 // 2 for block, size in maps.items()}
+    needed['the images'] = recipe.batch_size * 3 * math.prod(recipe.space) * 4
     total, free = sum(needed.values()), free_memory() if free is None else free
     if total > free:
-        block = max(needed, key=needed.get)
+        block = max(needed, key=lambda name: needed[name])
         raise UserError(
-            f'the attention maps of a micro-batch of {recipe.batch_size} and their gradient need '
-            f'{total / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of them at {block}, and '
-            f'{free / 1e9:.2f} GB of memory are free: lower --batch-size, --frames or '
-            '--input-size, place the blocks later (--blocks), or take A² blocks')
+            f'the images and attention maps of a micro-batch of {recipe.batch_size} inputs of '
+            f'{size}, with their gradient, need {total / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of '
+            f'them for {block}, and {free / 1e9:.2f} GB of memory are free: lower `batch_size` or '
+            '`input_size`, place the blocks later (`blocks`), or take A² blocks')
 
 
-def disk_fault(net, folder):
+def disk_fault(net: Any, folder: Path) -> str | None:
     """The sentence for a disk without room for the checkpoints of `net` in `folder`, or None."""
     needed = COPIES * sum(4 * int(np.prod(p.shape)) for p in net.collect_params().values())
     there = Path(os.path.abspath(folder))
@@ -99,4 +116,4 @@ def disk_fault(net, folder):
     if free >= needed:
         return None
     return (f'{folder} has {free / 1e6:.0f} MB free, and the checkpoints of this network need '
-            f'{needed / 1e6:.0f} MB: free some, or choose another --save-dir')
+            f'{needed / 1e6:.0f} MB: free some, or choose another `save_dir`')

@@ -1,6 +1,10 @@
 """The learning rate at each step."""
+from __future__ import annotations
+
 import dataclasses
 import math
+
+from ..run.recipes import Recipe
 
 
 @dataclasses.dataclass
@@ -14,7 +18,7 @@ class Plateau:
     stale: int = 0
     decays: int = 0
 
-    def observe(self, accuracy, gain, patience):
+    def observe(self, accuracy: float, gain: float, patience: int) -> None:
         """Take in one epoch's training accuracy; after `patience` epochs without a rise of `gain`,
         one more decay."""
         if accuracy > self.best + gain:
@@ -31,7 +35,7 @@ class Schedule:
     A pure function of the step, except that plateau also reads the decays of `plateau`.
     """
 
-    def __init__(self, recipe, steps_per_epoch, plateau):
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, plateau: Plateau) -> None:
         self._recipe, self._state = recipe, plateau
         self._warmup = round(recipe.warmup_epochs * steps_per_epoch)
         steps = recipe.num_epochs * steps_per_epoch
@@ -40,7 +44,7 @@ class Schedule:
             round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch
         ]
 
-    def lr(self, step):
+    def lr(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         recipe, base = self._recipe, self._recipe.effective_lr
         if step < self._warmup:
@@ -55,6 +59,7 @@ class Schedule:
         return recipe.target_lr + (base - recipe.target_lr) * share
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether accuracy was saturated once more after the last decay the recipe grants."""
-        return self._recipe.lr_mode == 'plateau' and self._state.decays > self._recipe.plateau_decays
+        recipe = self._recipe
+        return recipe.lr_mode == 'plateau' and self._state.decays > recipe.plateau_decays

@@ -1,0 +1,48 @@
+"""Signals in this process; tests/test_scripts_train_imagenet.py sends them to whole runs."""
+import os
+import signal
+
+import pytest
+import tiny
+
+from gluon_a2.run import checkpoint
+from gluon_a2.train.loop import Loop
+from gluon_a2.train.stopping import StopRequest
+
+
+@pytest.fixture
+def request_():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stop = StopRequest()
+    stop.listen()
+    yield stop
+    stop.ignore()
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_sigterm_asks_and_ctrl_c_asks_once(request_, capfd):
+    assert (request_.requested, request_.interrupted) == (False, False)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert (request_.requested, request_.interrupted) == (True, False)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert request_.interrupted and 'another Ctrl-C ends at once' in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_twice_within_a_step_names_the_last_checkpoint(tmp_path, images, monkeypatch):
+    step = Loop.train_step
+
+    def interrupt(self, batches, lr):
+        if self.at.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batches, lr)
+
+    monkeypatch.setattr(Loop, 'train_step', interrupt)
+    with pytest.raises(KeyboardInterrupt) as error:
+        tiny.run(tmp_path / 'run', images)
+    last = tmp_path / 'run' / 'checkpoints' / 'step-00000002'
+    assert str(error.value) == (f'interrupted at step 2: the last good checkpoint is {last}; '
+                                f'`resume` with `save_dir` {tmp_path}/run goes on')
+    assert checkpoint.newest(last.parent).path == last
