@@ -46,7 +46,8 @@ def probe(code: str, timeout: float = 300) -> tuple[Any, str | None]:
     """Run code in a process of its own: (its `answer`, None), or (None, how the process ended)."""
     command = [sys.executable, '-c', f'{code}\nimport json\nprint("\\n" + json.dumps(answer))']
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, capture_output=True, encoding='utf-8',
+                              errors='replace', timeout=timeout)
     except subprocess.TimeoutExpired:
         return None, f'no answer within {timeout} s'
     if done.returncode == 0:

@@ -5,7 +5,7 @@ import pytest
 import tiny
 
 from gluon_a2.errors import UserError
-from gluon_a2.run.folder import Run, log
+from gluon_a2.run.folder import LogFile, Run, log
 from gluon_a2.run.options import Options
 
 
@@ -131,6 +131,14 @@ def test_a_run_that_made_no_step_leaves_nothing_in_the_way_of_the_next(tmp_path)
         with pytest.raises(UserError, match='a mistake'), open_run(tmp_path / 'run'):
             raise UserError('a mistake')
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_log_is_utf_8_and_escapes_what_is_not(tmp_path):
+    """A name that is not UTF-8 is a surrogate in Python, and an ASCII locale has no ×."""
+    handler = LogFile(tmp_path / 'log')
+    handler.emit(logging.makeLogRecord({'msg': 'caf\udce9 32×32'}))
+    handler.close()
+    assert (tmp_path / 'log').read_bytes() == 'caf\\udce9 32×32\n'.encode()
 
 
 def test_a_log_on_a_full_disk_stops_the_run(tmp_path):

@@ -103,7 +103,10 @@ def check_resumable(folder: Path, recipe: Recipe) -> None:
 
 class LogFile(logging.FileHandler):
     """A log file whose failures, such as a full disk, stop the run instead of being printed and
-    forgotten."""
+    forgotten. It is UTF-8 in every locale, and escapes names that are not."""
+
+    def _open(self):
+        return open(self.baseFilename, self.mode, encoding='utf-8', errors='backslashreplace')
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         raise  # noqa: PLE0704 (logging calls this while it handles the error)
