@@ -171,12 +171,13 @@ def test_another_global_batch_is_refused(tmp_path, images, alone):
             '--accumulate') in err
 
 
-@pytest.mark.parametrize('number, code, said', [
-    (signal.SIGTERM, PREEMPTED, r'stopped on request at step \d+; .*--resume'),
-    (signal.SIGINT, 130, 'interrupted: --resume with --save-dir .* goes on'),
+@pytest.mark.parametrize('number, to_all, code, said', [
+    (signal.SIGTERM, True, PREEMPTED, r'stopped on request at step \d+, which is saved'),
+    (signal.SIGINT, True, 130, 'interrupted: --resume with --save-dir .* goes on'),
+    (signal.SIGINT, False, 130, 'interrupted: --resume with --save-dir .* goes on'),
 ])
-def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, code, said):
-    """A scheduler's SIGTERM comes to every process of the job, data workers included; Ctrl-C in a
+def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, to_all, code, said):
+    """A scheduler's signal comes to every process of the job, data workers included; Ctrl-C in a
     terminal only to the launcher, since the ranks have sessions of their own."""
     folder, environment = tmp_path / 'run', {**os.environ, 'TOY_JOB': str(tmp_path)}
     command = [*RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, '-np', 2, '-j', 1,
@@ -186,7 +187,7 @@ def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, code, sai
         until = time.monotonic() + 120
         while not list(folder.glob('checkpoints/step-00000002')) and time.monotonic() < until:
             time.sleep(0.1)
-        for pid in of_job(tmp_path) if number == signal.SIGTERM else [job.pid]:
+        for pid in of_job(tmp_path) if to_all else [job.pid]:
             os.kill(pid, number)
         err = job.communicate(timeout=120)[1]
     assert_all_gone(tmp_path)

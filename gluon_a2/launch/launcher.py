@@ -160,7 +160,8 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
 
 
 def _first_bad(ranks: list[Rank]) -> Rank | None:
-    return next((rank for rank in ranks if rank.poll() not in (None, 0, PREEMPTED)), None)
+    fine = None, 0, PREEMPTED, Interrupted.exit_code  # a rank that Ctrl-C reached has saved, too
+    return next((rank for rank in ranks if rank.poll() not in fine), None)
 
 
 def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
@@ -190,7 +191,7 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
     if _at_once(signals):
         return TERMINATED
     if first is None:
-        return PREEMPTED if PREEMPTED in codes else 0
+        return PREEMPTED if any(codes) else 0
     if MISTAKE in codes:
         return MISTAKE
     if signals and first.returncode == -signal.SIGTERM:
