@@ -32,10 +32,11 @@ KINDS: Dict[type, tuple] = {
 }
 
 
-def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = None, low=None,
-           high=None, above=None, below=None, flag: bool = True, positional: bool = False,
-           short: Optional[str] = None, group: Optional[str] = None, metavar: Optional[str] = None,
-           const: Any = None, **more) -> Any:
+def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = None,
+           low: Any = None, high: Any = None, above: Any = None, below: Any = None,
+           flag: bool = True, positional: bool = False, short: Optional[str] = None,
+           group: Optional[str] = None, metavar: Optional[str] = None, const: Any = None,
+           **more: Any) -> Any:
     """A dataclass field that is an option.
 
     `help` is one line; None where the option shares the line of the option before it. Values lie

@@ -32,7 +32,8 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
     if data_dir is None and not rec and lists.get('video_list') is None:
         data_dir = EMBEDDED[embedded_name(video)]()
     if video:
-        return open_video_source(data_dir, part, **lists)
+        folder = None if data_dir is None else os.fspath(data_dir)
+        return open_video_source(folder, part, **lists)
     path = os.fspath(rec or data_dir or os.curdir)
     if path.endswith('.rec') or rec:
         return RecordSource(path, idx)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 DPI = 100
 
 
-def new_figure(width: float, height: float, layout: str | None = 'constrained') -> Figure:
+def new_figure(width: float, height: float, layout: Any = 'constrained') -> Figure:
     """A figure of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
