@@ -15,19 +15,20 @@ SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.py'), *(ROOT / 'symbols').glob('*.
 # Everything else of the package that a folder may import, besides itself and `gluon_a2` for its
 # version.
 ALLOWED = {
-    'machine': {'errors'}, 'formats': {'backend', 'errors'}, 'nn': {'backend', 'errors'},
-    'models': {'backend', 'errors', 'formats', 'nn'}, 'paper': {
-        'cost', 'errors', 'formats', 'models', 'nn'
-    }, 'data': {'errors', 'files', 'flags', 'machine'}, 'scoring': {'data', 'errors', 'files'}, 'deploy': {
-        'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'
-    }, 'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats',
-                         'scoring'}, 'run': {
-                             'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine',
-                             'models', 'visualization'
-                         }, 'launch': {'backend', 'errors', 'files', 'flags', 'machine'}, 'train': {
-                             'backend', 'cli', 'cost', 'data', 'deploy', 'errors', 'files', 'flags',
-                             'launch', 'machine', 'models', 'run', 'scoring', 'visualization'
-                         },
+    'machine': {'errors'},
+    'formats': {'backend', 'errors'},
+    'nn': {'backend', 'errors'},
+    'models': {'backend', 'errors', 'formats', 'nn'},
+    'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
+    'data': {'errors', 'files', 'flags', 'machine'},
+    'scoring': {'data', 'errors', 'files'},
+    'deploy': {'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'},
+    'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'scoring'},
+    'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models',
+            'visualization'},
+    'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
+    'train': {'backend', 'cli', 'cost', 'data', 'deploy', 'errors', 'files', 'flags', 'launch',
+              'machine', 'models', 'run', 'scoring', 'visualization'},
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -121,7 +122,7 @@ def test_arrows_point_one_way(folder):
                 }, f'{path.relative_to(ROOT)} imports {name}'
 
 
-@pytest.mark.parametrize('path', [path for path in SOURCES if path.parent == PACKAGE], ids=lambda path: path.name)
+@pytest.mark.parametrize('path', sorted(PACKAGE.glob('*.py')), ids=lambda path: path.name)
 def test_single_modules_import_no_training(path):
     """They stand below `train`; the leaves among them import nothing of ours but the errors."""
     ours = {name.split('.')[1] for name, _ in modules(path) if name.startswith('gluon_a2.')}
@@ -155,15 +156,16 @@ def test_imports_inside_functions_are_these():
 
 
 def imported(statement):
-    code = f'import sys; {statement}; print(*sorted({{name.split(".")[0] for name in sys.modules}}))'
+    code = (f'import sys; {statement}; '
+            'print(*sorted({name.split(".")[0] for name in sys.modules}))')
     return set(
         subprocess.run([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE,
                        encoding='utf-8', check=True, timeout=60).stdout.split())
 
 
-@pytest.mark.parametrize('module', ['gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.scoring.metrics',
-                                    'gluon_a2.data.prepare', 'gluon_a2.run.recipes', 'gluon_a2.formats.params',
-                                    'gluon_a2.deploy'])
+@pytest.mark.parametrize('module', [
+    'gluon_a2', 'gluon_a2.data', 'gluon_a2.cli', 'gluon_a2.scoring.metrics',
+    'gluon_a2.data.prepare', 'gluon_a2.run.recipes', 'gluon_a2.formats.params', 'gluon_a2.deploy'])
 def test_what_works_without_mxnet_does_not_import_it(module):
     assert not {'mxnet', 'gluoncv', 'sklearn', 'matplotlib'} & imported(f'import {module}')
 
@@ -172,7 +174,7 @@ def test_a_process_that_computes_does_import_it():
     assert 'mxnet' in imported('import gluon_a2.nn')
 
 
-# What is not annotated yet, or whose messages still name flags; at the end of the redesign, nothing.
+# What is not annotated yet, or whose messages still name flags: at the end of the redesign nothing.
 UNTYPED = ('cost.py', 'deploy', 'models', 'nn', 'paper', 'run', 'scoring', 'visualization')
 NAMING_FLAGS = ('deploy', 'paper', 'run', 'scoring', 'visualization')
 FOREIGN_FLAGS = {'--force-reinstall', '--no-deps'}  # pip's
