@@ -107,7 +107,7 @@ def test_a_damaged_video_is_left_out_named_and_capped(tmp_path, videos, caplog):
     assert checkpoint.find(folder / 'checkpoints', 'last').state['damaged'] == [str(bad)]
     with pytest.raises(UserError, match='1 damaged samples, the last of them .*005.mp4, are more '
                                         'than the 0 allowed'):
-        tiny_video.run(tmp_path / 'run2', tmp_path / 'videos', recipe)
+        tiny_video.run(tmp_path / 'run2', tmp_path / 'videos', recipe, max_damaged=0)
 
 
 def test_reading_alone_and_a_look_at_what_is_read(tmp_path, videos):

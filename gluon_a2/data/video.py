@@ -31,9 +31,6 @@ COUNTED_CODECS = frozenset(('vp8',))
 _MAGIC = 0x61326964783032  # 'a2idx02'
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC, the cover of a piece of music
 _MISSED = 'mmco: unref short failure'  # of H.264: a frame to be forgotten is not there
-# By AVColorSpace. FFmpeg takes what a stream leaves open, or reserves, for BT.601.
-_MATRICES = {0: None, 1: None, 2: 'DEFAULT', 3: 'DEFAULT', 4: None, 5: None, 6: 'DEFAULT',
-             7: None, 9: None, 10: None}
 
 
 class VideoError(ImageError):
@@ -186,8 +183,9 @@ def _counted_on(path: str, times: list[int], counted: bool) -> Iterator[np.ndarr
 def _converter() -> Callable[[Any], np.ndarray]:
     """A function from decoded frames of one file to uint8 H×W×3 RGB, upright as they are shown.
 
-    Colours are those of ffmpeg, by the matrix and the range that the stream states. One PyAV
-    reformatter serves the whole file, because a frame by itself would set up a new one.
+    Colours are those of ffmpeg, by the matrix and the range that the stream states. They are the
+    same in PyAV 12.3 to 18, apart from the chroma of interlaced pictures. One reformatter serves
+    the whole file, because a frame by itself would set up a new one.
     """
     av = import_av()
     reformat, reduce = (av.video.reformatter.VideoReformatter().reformat for _ in range(2))
@@ -197,15 +195,16 @@ def _converter() -> Callable[[Any], np.ndarray]:
     def pixels(frame):
         if frame.is_corrupt:
             raise VideoError(f'its frame at time {frame.pts} is damaged')
-        if int(frame.colorspace) not in _MATRICES:
-            raise VideoError(f'its colours have the matrix {int(frame.colorspace)} of FFmpeg, '
-                             'which cannot be converted')
+        matrix = int(frame.colorspace)  # AVColorSpace; 3 is reserved, and usual for BT.601
+        if matrix == 8 or matrix > 10:
+            raise VideoError(f'its colours have the matrix {matrix} of FFmpeg, which cannot be '
+                             'converted')
         # Pixels of more than 8 bits first lose these: then all releases place chroma alike.
         shallow = re.sub(r'(?<=[py])(9|1[0246])[lb]e$', '', frame.format.name)
         source = frame if shallow == frame.format.name else reduce(frame, format=shallow, **more)
         # Before 17 PyAV looks at the source's matrix and range only where the destination's differ.
         rgb = reformat(source, format='rgb24', interpolation='BICUBIC',
-                       src_colorspace=_MATRICES[int(frame.colorspace)], dst_colorspace='FCC',
+                       src_colorspace='DEFAULT' if matrix == 3 else None, dst_colorspace='FCC',
                        src_color_range='JPEG' if int(frame.color_range) == 2 else 'MPEG',
                        dst_color_range='JPEG', **more)
         return _upright(rgb.to_ndarray(), frame)
