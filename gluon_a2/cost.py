@@ -3,17 +3,17 @@
 One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only convolutions, fully
 connected layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
 """
+from __future__ import annotations
+
 import ast
-import contextlib
 import functools
-import io
 import json
 import math
-import warnings
-from typing import NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple
 
 from .backend import mx
 from .errors import UserError
+from .formats.symbol import infer_shapes
 from .nn import block_of
 
 
@@ -21,7 +21,7 @@ class Layer(NamedTuple):
     """One operator: `parameters` are trained, `statistics` are running means and variances."""
     name: str
     op: str
-    output: Tuple[int, ...]
+    output: tuple[int, ...]
     parameters: int
     statistics: int
     flops: int
@@ -29,20 +29,20 @@ class Layer(NamedTuple):
 
 class Cost(NamedTuple):
     """A network's layers; totals as properties."""
-    layers: Tuple[Layer, ...]
+    layers: tuple[Layer, ...]
 
     @property
-    def trained(self):
+    def trained(self) -> int:
         """Values changed by gradients."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """What the paper prints as #Params: trained values and BatchNorm's running statistics."""
         return self.trained + sum(layer.statistics for layer in self.layers)
 
     @property
-    def flops(self):
+    def flops(self) -> int:
         """Multiply-adds."""
         return sum(layer.flops for layer in self.layers)
 
@@ -54,14 +54,12 @@ def _channels(attrs, shape):
 
 def _convolution(attrs, inputs, output):
     kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(output) * kernel * _channels(attrs, inputs[0]) // int(attrs.get(
-        'num_group', 1))
+    groups = int(attrs.get('num_group', 1))
+    return math.prod(output) * kernel * _channels(attrs, inputs[0]) // groups
 
 
 def _deconvolution(attrs, inputs, output):
-    kernel = math.prod(ast.literal_eval(attrs['kernel']))
-    return math.prod(inputs[0]) * kernel * _channels(attrs, output) // int(attrs.get(
-        'num_group', 1))
+    return _convolution(attrs, [output], inputs[0])  # the same products, in the other direction
 
 
 def _fully_connected(attrs, inputs, output):
@@ -74,8 +72,7 @@ def _product(attrs, inputs, output, first_axis=-2):
 
 
 def _recurrent(attrs, inputs, output):
-    """For each time step, layer and gate, a matrix of the input and one of the state: input×hidden
-    + hidden×hidden."""
+    """For each step, layer and gate a matrix of the input and of the state: h·(input + h)."""
     time, batch, channels = inputs[0]
     hidden, gates = int(attrs['state_size']), {'lstm': 4, 'gru': 3}.get(attrs['mode'], 1)
     ways = 2 if attrs.get('bidirectional', 'False') in ('True', '1') else 1
@@ -85,7 +82,7 @@ def _recurrent(attrs, inputs, output):
 
 # Operators that multiply and add. Others count as nothing, as in the paper, but for those in
 # REFUSED.
-FLOPS = {
+FLOPS: dict[str, Callable[..., int]] = {
     'Convolution': _convolution,
     'Deconvolution': _deconvolution,
     'FullyConnected': _fully_connected,
@@ -100,7 +97,7 @@ REFUSED = ('_sg_', '_contrib_quantized', '_contrib_interleaved', '_contrib_Defor
            'Correlation')
 
 
-def count(symbol, **shapes):
+def count(symbol: Any, **shapes: tuple[int, ...]) -> Cost:
     """The `Cost` of `symbol` fed arrays of `shapes`, e.g. count(symbol, data=(1, 3, 224, 224)).
 
     Every variable not named in `shapes` is a parameter, but for labels (names ending in `_label`);
@@ -114,14 +111,9 @@ def count(symbol, **shapes):
         raise UserError(f'the network cannot take {shapes}: every size must be 1 or more')
     internals = symbol.get_internals()
     try:
-        # MXNet prints the shapes before it raises, and warns of what is raised below.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning)
-            _, outputs, _ = internals.infer_shape(**shapes)
-    except mx.MXNetError as error:
-        # without MXNet's source lines
-        reason = str(error).strip().splitlines()[-1].rsplit(' : ', 1)[-1]
-        raise UserError(f'the network cannot take {shapes}: {reason}') from error
+        _, outputs, _ = infer_shapes(internals, **shapes)
+    except UserError as error:
+        raise UserError(f'the network cannot take {shapes}: {error}') from error
     if outputs is None:
         raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the '
                         'symbol')
@@ -145,26 +137,26 @@ def _layers(nodes, known, fed, statistics):
         if node['op'].startswith(REFUSED):
             raise UserError(f'{node["name"]} is a {node["op"]}, whose multiply-adds are not known '
                             'here: count it before it was fused, quantized or unrolled')
-        output = known[index, 0]
-        rule = FLOPS.get(node['op'])
-        flops = rule(node.get('attrs', {}), [known[source]
-                                             for source in sources], output) if rule else 0
+        output, rule = known[index, 0], FLOPS.get(node['op'])
+        fed_by = [known[source] for source in sources]
+        flops = rule(node.get('attrs', {}), fed_by, output) if rule else 0
         running = sum(size for name, size in sizes.items() if name in statistics)
         if sizes or flops:
             yield Layer(node['name'], node['op'], tuple(output),
                         sum(sizes.values()) - running, running, flops)
 
 
-def attention_memory(symbol, **shapes):
-    """{block: bytes} that the matrix products and softmaxes of each block put out, fed arrays of
-    `shapes`.
+def attention_memory(symbol: Any, **shapes: tuple[int, ...]) -> dict[str, int]:
+    """{block: bytes} that the matrix products and softmaxes of each block put out.
 
-    Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and
-    its softmax; of an A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
+    The symbol is fed arrays of `shapes`. Of a non-local block these are above all 2·N·(dhw)²
+    floats, the relation of all positions and its softmax. Of an A² block they are N·mn and what
+    belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
     """
     internals = symbol.get_internals()
     _, outputs, _ = internals.infer_shape(**shapes)
-    graph, found = json.loads(internals.tojson()), {}
+    graph = json.loads(internals.tojson())
+    found: dict[str, int] = {}
     for (index, *_), shape in zip(graph['heads'], outputs):
         node = graph['nodes'][index]
         if node['op'] in ('batch_dot', 'softmax'):
@@ -173,6 +165,6 @@ def attention_memory(symbol, **shapes):
     return found
 
 
-def count_network(net, input_size, batch=1):
+def count_network(net: mx.gluon.Block, input_size: tuple[int, ...], batch: int = 1) -> Cost:
     """The `Cost` of a Gluon network on `batch` RGB inputs of `input_size`, (h, w) or (d, h, w)."""
     return count(net(mx.sym.var('data')), data=(batch, 3, *input_size))

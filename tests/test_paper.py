@@ -1,8 +1,17 @@
 """The paper's printed costs, transcribed here by hand from its text, against the data and against
 what is counted."""
 import pytest
-from gluon_a2.paper.compare import compare_baselines, compare_claims, compare_figures, network_cost, zoo_cost
-from gluon_a2.paper.costs import BASELINES, CONTRADICT_TABLE_5, FIGURES
+
+from gluon_a2.paper.accuracies import TARGETS
+from gluon_a2.paper.compare import (
+    compare_baselines,
+    compare_claims,
+    compare_figures,
+    network_cost,
+    zoo_cost,
+)
+from gluon_a2.paper.costs import BASELINES, CONTRADICT_TABLE_5, EXCERPT, FIGURES
+from gluon_a2.run.recipes import RECIPES
 
 # Each cell as printed. Tables 1–3: rows of Model, + Block(s), #Params, FLOPs, ∆ FLOPs.
 PRINTED = {
@@ -26,7 +35,7 @@ PRINTED = {
     'Table 6': {'A²-Net ResNet-50, video': ('–', '41.6 G', '–')},
     'Section 3.3': {'A²-Net ResNet-50, image': ('33.0 M', '6.5 G', '–')},
 }
-PRINTED_RIVALS = {('Table 5', 'ConvNet+LSTM'): '–', ('Table 5', 'I3D'): '107.9 G',
+PRINTED_BASELINES = {('Table 5', 'ConvNet+LSTM'): '–', ('Table 5', 'I3D'): '107.9 G',
                   ('Table 5', 'R(2+1)D'): '152.4 G', ('Table 6', 'C3D'): '38.5 G',
                   ('Table 6', 'Res3D ResNet-18'): '19.3 G', ('Table 6', 'I3D-RGB'): '107.9 G',
                   ('Table 6', 'R(2+1)D-RGB'): '152.4 G'}
@@ -65,13 +74,13 @@ def test_the_data_is_what_the_paper_prints():
         cells = PRINTED[figure.where][figure.label]
         assert [figure.params, figure.flops, figure.delta] == list(map(read, cells)), figure
     assert {(r.where, r.label): r.flops
-            for r in BASELINES} == {key: read(cell) for key, cell in PRINTED_RIVALS.items()}
+            for r in BASELINES} == {key: read(cell) for key, cell in PRINTED_BASELINES.items()}
 
 
 def test_every_printed_cell_is_compared_as_printed(compared):
     assert compared.keys() == CELLS.keys()
     for key, figure in compared.items():
-        assert (figure.printed, figure.place) == read(CELLS[key])
+        assert (figure.printed, figure.step) == read(CELLS[key])
         assert figure.show(figure.printed) == CELLS[key]
 
 
@@ -132,13 +141,29 @@ def test_the_claims_of_the_text():
     assert flops.show(flops.printed) == '40 %'
 
 
+def test_the_excerpt_is_of_rows_that_the_paper_prints():
+    assert {(f.where, f.label) for f in FIGURES} | set(PRINTED_BASELINES) >= EXCERPT
+
+
+def test_the_targets_of_the_recipes_are_the_papers():
+    """As printed; every recipe for the paper's data has one."""
+    assert {name: (target.where, *target.figures.values()) for name, target in TARGETS.items()} == {
+        'imagenet_a2_resnet50': ('Table 4', 77.0, 93.5),
+        'imagenet_resnet50': ('Table 4', 75.3, 92.2),
+        'imagenet_resnet152': ('Table 4', 77.0, 93.3),
+        'imagenet_se_resnet50': ('Table 4', 76.7, 93.4),
+        'kinetics_ablation': ('Table 3', 53.0, 63.5),
+        'kinetics_a2_resnet50': ('Table 5', 74.6, 91.5), 'ucf101': ('Table 6', 96.4)}
+    assert set(RECIPES) - set(TARGETS) == {'digits', 'moving_digits'}
+
+
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it
-def test_rivals_are_counted_on_gluoncv():
+def test_baselines_are_counted_on_gluoncv():
     """C3D 38.55 G of 38.5; GluonCV's variants of I3D 111.2 and of R(2+1)D 150.4; Res3D-18 20.35 of
     19.3, ours."""
     found = {(r.where, r.network): r for r in compare_baselines()}
     i3d, r2plus1d = pytest.approx(111.2, abs=0.05), pytest.approx(150.4, abs=0.05)
-    assert found.keys() == PRINTED_RIVALS.keys()
+    assert found.keys() == PRINTED_BASELINES.keys()
     counted = {key: r.counted and round(r.counted / 1e9, 2) for key, r in found.items()}
     assert counted == {('Table 5', 'I3D'): i3d, ('Table 6', 'I3D-RGB'): i3d,
                        ('Table 6', 'Res3D ResNet-18'): 20.35, ('Table 5', 'ConvNet+LSTM'): 99.31,

@@ -85,13 +85,10 @@ def _shapes(symbol, source, data_shape):
     if 'data' not in symbol.list_arguments():
         raise SymbolError(f'the symbol of {source} has no input named data')
     try:
-        # MXNet prints the shapes before it raises, and warns of what is raised below.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning)
-            arguments, _, statistics = symbol.infer_shape(data=data_shape)
-    except mx.MXNetError as error:
+        arguments, _, statistics = infer_shapes(symbol, data=data_shape)
+    except UserError as error:
         raise SymbolError(f'the symbol of {source} cannot take data of shape {data_shape}: '
-                          f'{_last_line(error)}') from error
+                          f'{error}') from error
     if arguments is None:
         raise SymbolError(f'the symbol of {source} does not tell all its shapes for data of shape '
                           f'{data_shape}')
@@ -99,6 +96,20 @@ def _shapes(symbol, source, data_shape):
              *(f'aux:{name}' for name in symbol.list_auxiliary_states())]
     return {name: shape for name, shape in zip(names, [*arguments, *statistics])
             if name != 'arg:data'}
+
+
+def infer_shapes(symbol: mx.sym.Symbol, **shapes: tuple) -> tuple:
+    """As `symbol.infer_shape`: shapes of arguments, outputs, statistics; UserError with a reason.
+
+    It is silent: MXNet prints the shapes before it raises, and warns of shapes left open, for which
+    it gives None.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning)
+            return symbol.infer_shape(**shapes)
+    except mx.MXNetError as error:
+        raise UserError(_last_line(error).rsplit(' : ', 1)[-1]) from error
 
 
 def _last_line(error):

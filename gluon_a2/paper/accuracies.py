@@ -1,27 +1,28 @@
-"""Accuracies that others published, as data. None was measured here, and none stands in a column
-with what was.
+"""Accuracies that others published, and those that the recipes should reach, as data.
 
-`benchmarks/compare_zoo.py` prints them beside speeds measured in one run, each with its source. A
-network that is not among them has no published accuracy that is known here.
+None was measured here, and none stands in a column with what was. A network that is not among them
+has no published accuracy that is known here.
 """
-from typing import NamedTuple, Optional
+from __future__ import annotations
+
+from typing import NamedTuple
 
 PAPER = 'https://arxiv.org/abs/1810.11579'
 ZOO_TABLES = 'https://github.com/dmlc/gluon-cv/blob/master/docs/model_zoo/csv_tables'
 
 # What the figures of a source are of.
 PAPER_IMAGE = 'ImageNet-1k validation, single 224×224 crop; the paper, not reproduced here'
-PAPER_VIDEO = 'Kinetics-400 validation, by video, clips of 8 frames, 8 apart; the paper, not reproduced here'
+PAPER_VIDEO = ('Kinetics-400 validation, by video, clips of 8 frames, 8 apart; the paper, not '
+               'reproduced here')
 ZOO_IMAGE = 'ImageNet-1k validation, 224×224, as its model zoo gives it'
 ZOO_VIDEO = 'Kinetics-400 validation, as its model zoo gives it, clips'
 
 
 class Accuracy(NamedTuple):
-    """Of one network: per cent, `None` where not published; where that stands, and how it was
-    measured there."""
+    """Of one network, in per cent: where that stands, and how it was measured there."""
     network: str
     top1: float
-    top5: Optional[float]
+    top5: float | None  # None where it was not published
     source: str
     protocol: str
 
@@ -52,7 +53,27 @@ ACCURACIES = {row.network: row for row in (
     _zoo('mobilenetv2_1.0', _MOBILENET, 72.04, 90.57, ZOO_IMAGE),
     _zoo('mobilenetv2_0.25', _MOBILENET, 51.76, 74.89, ZOO_IMAGE),
     _zoo('c3d', _KINETICS, 59.5, None, f'{ZOO_VIDEO} of 16 frames, 2 apart, 112×112'),
-    _zoo('r2plus1d_resnet34', _KINETICS, 71.6, None, f'{ZOO_VIDEO} of 16 frames, 2 apart, 112×112'),
+    _zoo('r2plus1d_resnet34', _KINETICS, 71.6, None,
+         f'{ZOO_VIDEO} of 16 frames, 2 apart, 112×112'),
     _zoo('i3d_inceptionv1', _KINETICS, 71.8, None, f'{ZOO_VIDEO} of 32 frames, 2 apart, 224×224'),
-    _zoo('i3d_nl5_resnet50_v1', _KINETICS, 75.2, None, f'{ZOO_VIDEO} of 32 frames, 2 apart, '
-                                                       '224×224'))}
+    _zoo('i3d_nl5_resnet50_v1', _KINETICS, 75.2, None,
+         f'{ZOO_VIDEO} of 32 frames, 2 apart, 224×224'))}
+
+
+class Target(NamedTuple):
+    """What the paper prints for a recipe (`run.recipes`), in per cent. None was run here."""
+    where: str
+    figures: dict[str, float]
+
+
+def _of(network):
+    row = ACCURACIES[network]
+    return Target(row.source.split(', ')[1], {'top-1': row.top1, 'top-5': row.top5})
+
+
+TARGETS = {
+    'imagenet_a2_resnet50': _of('a2_resnet50'), 'imagenet_resnet50': _of('resnet50'),
+    'imagenet_resnet152': _of('resnet152'), 'imagenet_se_resnet50': _of('se_resnet50'),
+    'kinetics_ablation': Target('Table 3', {'clip top-1': 53.0, 'video top-1': 63.5}),
+    'kinetics_a2_resnet50': _of('a2_resnet50_3d'),
+    'ucf101': Target('Table 6', {'average of three splits': 96.4})}

@@ -1,10 +1,11 @@
-"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, as data: where it stands, and the
-network it is of.
+"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, and its claims about costs, as data.
 
-`scripts/count_cost.py` and `tests/test_paper.py` count the same networks and hold them to these
-figures.
+`paper.compare` counts the same networks beside them, and `tests/test_paper.py` holds the counts to
+these figures.
 """
-from typing import Dict, NamedTuple, Optional, Tuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 MILLION, GIGA = 1e6, 1e9
 
@@ -12,26 +13,37 @@ MILLION, GIGA = 1e6, 1e9
 class Figure(NamedTuple):
     """One network as the paper prints it: figures in units, `None` where it prints none.
 
-    Each figure is (value, place): the printed value and what one step of its last printed digit is
+    Each figure is (value, step): the printed value, and what one step of its last printed digit is
     worth.
     """
     where: str
     label: str
     model: str
-    blocks: Optional[Dict[str, Tuple[int, ...]]]  # placement; None is the row's own
-    params: Optional[Tuple[float, float]] = None
-    flops: Optional[Tuple[float, float]] = None
-    delta: Optional[Tuple[float, float]] = None  # FLOPs more than ResNet-26
+    blocks: dict[str, tuple[int, ...]] | None  # placement; None is the row's own
+    params: tuple[float, float] | None = None
+    flops: tuple[float, float] | None = None
+    delta: tuple[float, float] | None = None  # FLOPs more than ResNet-26
 
 
 class Baseline(NamedTuple):
-    """Another system of Tables 5 and 6: the network here, the FLOPs printed, and why ours
-    differ."""
+    """Another system of Tables 5 and 6: its network here, its printed FLOPs, why ours differ."""
     where: str
     label: str
-    flops: Optional[Tuple[float, float]]
+    flops: tuple[float, float] | None
     model: str
     note: str = ''
+
+
+class Claim(NamedTuple):
+    """A figure in the text; `at_least` where it is printed as a lower bound."""
+    where: str
+    label: str
+    quantity: str
+    printed: float
+    step: float
+    unit: str
+    note: str = ''
+    at_least: bool = False
 
 
 def _m(value, digits=3):
@@ -63,15 +75,20 @@ _MULTIPLE = [
 _PLAIN = [('ResNet-26', 'resnet26_3d', 7.043, 8.3, None),
           ('ResNet-29', 'resnet29_3d', 7.620, 9.2, _m(900, 0))]
 
+
+def _plain(where):
+    return [Figure(where, label, model, None, _m(params), _g(flops), delta)
+            for label, model, params, flops, delta in _PLAIN]
+
+
 FIGURES = [
     Figure('Table 1', 'ResNet-26', 'resnet26_3d', None, _m(7.0, 1), _g(8.3)),
     Figure('Table 1', 'ResNet-29', 'resnet29_3d', None, _m(7.6, 1), _g(9.2)),
-    Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1),
-           _g(31.3)), *(Figure('Table 2', label, model, None, _m(p), _g(f), d)
-                        for label, model, p, f, d in _PLAIN),
-    *(_ablation('Table 2', kind, 1, at, {at.lower(): (2, )}, p, f, d)
-      for kind, at, p, f, d in _SINGLE), *(Figure('Table 3', label, model, None, _m(p), _g(f), d)
-                                           for label, model, p, f, d in _PLAIN),
+    Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1), _g(31.3)),
+    *_plain('Table 2'),
+    *(_ablation('Table 2', kind, 1, at, {at.lower(): (2,)}, *printed)
+      for kind, at, *printed in _SINGLE),
+    *_plain('Table 3'),
     *(_ablation('Table 3', *row) for row in _MULTIPLE),
     Figure('Table 5', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(40.8)),
     Figure('Table 6', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(41.6)),
@@ -81,6 +98,14 @@ FIGURES = [
 # 31.3 G (Table 1, without blocks) and 41.6 G (Table 6, with) differ by what 30.5 G and 40.8 G
 # (Table 5) differ by: the paper counts two networks under one name. The design here is Table 5's.
 CONTRADICT_TABLE_5 = {('Table 1', 'ResNet-50'), ('Table 6', 'A²-Net ResNet-50, video')}
+
+MEMORY_SIZE = {'m': 512, 'n': 512, 'positions': 32 * 28 * 28}  # of Section 2.3's example
+MEMORY = {
+    'left': Claim('Section 2.3', '32 frames of 28×28, c=512, left', 'memory', 1.0, 1.0, 'MB'),
+    'right': Claim('Section 2.3', '32 frames of 28×28, c=512, right', 'memory', 2048.0, 1.0, 'MB',
+                   '"more than 2 GB"', at_least=True)}
+SAVINGS = [Claim('Section 3.3', 'A²-Net ResNet-50 below ResNet-152', quantity, 0.40, 0.01, '%',
+                 '"over 40 %"', at_least=True) for quantity in ('#Params', 'FLOPs')]
 
 I3D = 'an inflated Inception-V1, as the original; the difference is not explained'
 R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both its convolutions, "
@@ -97,3 +122,11 @@ BASELINES = [
     Baseline('Table 6', 'I3D-RGB', _g(107.9), 'i3d_inceptionv1', I3D),
     Baseline('Table 6', 'R(2+1)D-RGB', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
 ]
+
+# The rows of the README's table.
+EXCERPT = {
+    ('Table 1', 'ResNet-50'), ('Table 2', 'ResNet-26'), ('Table 2', 'ResNet-26 + 1 NL @ Conv2'),
+    ('Table 2', 'ResNet-26 + 1 A² @ Conv4'), ('Table 3', 'ResNet-26 + 4 NL @ Conv3&4'),
+    ('Table 3', 'ResNet-26 + 4 A² @ Conv3&4'), ('Table 5', 'A²-Net ResNet-50, video'),
+    ('Table 6', 'A²-Net ResNet-50, video'), ('Section 3.3', 'A²-Net ResNet-50, image'),
+    ('Table 5', 'I3D'), ('Table 5', 'R(2+1)D'), ('Table 6', 'C3D'), ('Table 6', 'Res3D ResNet-18')}
