@@ -29,7 +29,7 @@ demo: $(READY) ## train a small network, score it, predict an image, look at its
 
 video: $(READY) ## train a small video network, score it, see what it saw
 	$(PY) scripts/train_video.py --save-dir runs/video --overwrite
-	$(PY) scripts/score_video.py runs/video/export/a2_resnet26_3d --out runs/video/scores
+	$(PY) scripts/score.py runs/video/export/a2_resnet26_3d --out runs/video/scores
 
 # Several processes are tested where Horovod can be built, which takes a C++ compiler.
 test: $(if $(shell command -v c++),$(HOROVOD),$(READY)) ## run the tests (make test ARGS='-k attention')

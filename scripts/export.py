@@ -1,12 +1,14 @@
 #!/usr/bin/env python
-"""Export a network as symbol, params and metadata, which plain MXNet loads, and in the forms that
-are asked for.
+"""Export a network as symbol, params and metadata, which plain MXNet loads, and in other forms.
 
-A checkpoint of a run, files exported before, or a network of the zoo, with weights of a file:
+A checkpoint of a run, files exported before, a pair that plain MXNet or GluonCV exported without
+metadata, or a network of the zoo with weights of a file:
 
     python scripts/export.py runs/demo --checkpoint best --out exported/a2_resnet26 --fold --onnx
     python scripts/export.py runs/demo/export/a2_resnet26 --out exported/a2_resnet26 --int8 --bf16
     python scripts/export.py a2_resnet50 --pretrained weights.params --class-names names.txt --onnx
+    python scripts/export.py resnet50_v1b --out exported/resnet50_v1b --size 224 --pixels 1 \\
+        --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --interpolation bilinear
 
 --onnx writes <prefix>.onnx beside them, --bf16 and --int8 the same three files with -bf16 and -int8
 after the prefix. Each form is compared with MXNet in float32: --onnx and --fold by the logits of
@@ -14,134 +16,110 @@ photographs, --bf16 and --int8 by accuracy, agreement and speed on validation da
 """
 import glob
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
-from gluon_a2.files import check_folder, write_csv
+from gluon_a2.files import write_csv
+from gluon_a2.flags import REQUIRED, add_flags, check, from_args, option
+
+ZOO = 'a network of the zoo, by name'
 
 
-def arguments(argv):
-    """The parsed command line."""
-    flags = parser(__doc__)
-    flags.add_argument('network', help='folder of a run, prefix of exported files, or name of the '
-                                       'zoo')
-    flags.add_argument('--checkpoint', help="of a run: 'last' (where not given), 'best' or the "
-                                            "path of one")
-    flags.add_argument('--pretrained', metavar='FILE', help='weights of a network of the zoo')
-    flags.add_argument('--untrained', action='store_true', help='random weights, to try or to '
-                                                                'measure with')
-    flags.add_argument('--class-names', metavar='FILE', help='names of the classes of a network of '
-                                                             'the zoo, one a line')
-    flags.add_argument('--input-size', type=int, help="side of its input; the paper's where not "
-                                                      "given")
-    flags.add_argument('--out', metavar='PREFIX', help='prefix of the files; '
-                                                       '<run>/export/<network> where not given')
-    flags.add_argument('--onnx', action='store_true', help='also as ONNX')
-    flags.add_argument('--fold', action='store_true', help='fold BatchNorms into convolutions '
-                                                           'where that is exact')
-    flags.add_argument('--bf16', action='store_true', help='also in bfloat16, for CPUs that '
-                                                           'compute in it')
-    flags.add_argument('--int8', action='store_true', help='also in INT8, for CPUs')
-    flags.add_argument('--calibration', choices=('min-max', 'entropy'), help='of the ranges of '
-                                                                             'INT8; min-max where '
-                                                                             'not given')
-    flags.add_argument('--calibration-samples', type=int, help='training images or videos they are '
-                                                               'taken from; 256 where not given')
-    flags.add_argument('--data-dir', help='folder with the training and validation data that '
-                                          '--int8 and --bf16 need; the embedded set where the '
-                                          'network was trained on it')
-    flags.add_argument('--csv', metavar='FILE', help='also save the comparison of --int8 and '
-                                                     '--bf16')
-    flags.add_argument('--batch-size', type=int, default=32, help='of the comparison')
-    flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that '
-                                                                             'decode')
-    return flags.parse_args(argv)
+@dataclass(frozen=True)
+class Options:
+    """What is exported, and where to."""
+    network: str = option(REQUIRED, 'folder of a run, prefix of exported files, or name of the zoo',
+                          positional=True)
+    checkpoint: Optional[str] = option(None, "of a run: 'last' (by default), 'best' or a path")
+    out: Optional[str] = option(None, 'prefix of the files; by default <run>/export/<network>',
+                                metavar='PREFIX')
+    class_names: Optional[str] = option(None, 'names of the classes, one a line, of a network of '
+                                        'the zoo or without metadata', metavar='FILE')
+    csv: Optional[str] = option(None, 'also save the comparison of int8 and bf16', metavar='FILE')
+    pretrained: Optional[str] = option(None, 'its weights', metavar='FILE', group=ZOO)
+    untrained: bool = option(False, 'random weights, to try or to measure with', group=ZOO)
+    input_size: Optional[int] = option(None, "side of its input, pixels; by default the paper's",
+                                       low=1, group=ZOO)
+
+    def __post_init__(self):
+        check(self)
+        if self.csv is not None and not Path(self.csv).absolute().parent.is_dir():
+            raise UserError(f'`csv` {self.csv} is in a folder that does not exist: choose another')
 
 
-def check(args):
-    """UserError for numbers that cannot be, and for flags that would do nothing."""
-    for flag, least in (('calibration_samples', 1), ('batch_size', 1), ('num_data_workers', 0)):
-        value = getattr(args, flag)
-        if value is not None and value < least:
-            raise UserError(f'--{flag.replace("_", "-")} must be {least} or more, not {value}')
-    for flags, needed in ((('calibration', 'calibration_samples'), ['int8']), (('data_dir', 'csv'),
-                                                                               ['int8', 'bf16'])):
-        for flag in flags:
-            if getattr(args, flag) is not None and not any(getattr(args, form) for form in needed):
-                raise UserError(f'--{flag.replace("_", "-")} is for '
-                                f'{" and ".join(f"--{form}" for form in needed)}: add one, or '
-                                'leave it out')
-
-
-def load(args):
+def load(options, stated):
     """(`Bundle`, default prefix) of what the command line names."""
+    from gluon_a2.deploy.bundle import is_bare
     from gluon_a2.models.table import BASELINE_ROWS, ZOO, find_row
     from gluon_a2.run import load as opening
     from gluon_a2.run import network
-    name = args.network.lower()
-    if not Path(args.network).parent.name and not list(
-            Path().glob(f'{glob.escape(args.network)}*')):
-        find_row(name)  # neither files nor the name of a network: all names are told
-    if name not in {**ZOO, **BASELINE_ROWS} or Path(args.network).is_dir():
-        for flag in ('pretrained', 'untrained', 'class_names', 'input_size'):
-            if getattr(args, flag):
-                raise UserError(f'--{flag.replace("_", "-")} is for networks of the zoo, by name: '
-                                f'{args.network} is not the name of one')
-        bundle = opening.load(args.network, args.checkpoint)
-        return bundle, Path(args.network) / 'export' / bundle.meta['network'] if Path(
-            args.network).is_dir() else None
-    if args.checkpoint:
-        raise UserError(f'--checkpoint is for runs: {args.network} is a network of the zoo')
-    if bool(args.pretrained) == args.untrained:
-        raise UserError(f'{args.network} is a network of the zoo: give its weights (--pretrained '
-                        'FILE), or say --untrained')
-    return network.from_zoo(name, args.pretrained, class_names(args.class_names),
-                            args.input_size), None
+    name, folder = options.network.lower(), Path(options.network)
+    bare = is_bare(folder)
+    if not bare and not folder.parent.name and not list(
+            Path().glob(f'{glob.escape(options.network)}*')):
+        find_row(name)  # neither files nor the name of a network: the error lists all names
+    names = class_names(options.class_names)
+    if bare or name not in {**ZOO, **BASELINE_ROWS} or folder.is_dir():
+        for flag in ('pretrained', 'untrained', 'input_size', *([] if bare else ['class_names'])):
+            if getattr(options, flag):
+                raise UserError(f'`{flag}` is for networks of the zoo, by name: {options.network} '
+                                'is not the name of one')
+        bundle = opening.load(options.network, options.checkpoint, stated)
+        if names is not None:
+            if len(names) != len(bundle.meta['classes']):
+                raise UserError(f'{options.class_names} names {len(names)} classes, and the '
+                                f'network gives {len(bundle.meta["classes"])} logits: name each')
+            bundle = bundle._replace(meta={**bundle.meta, 'classes': names})
+        return bundle, folder / 'export' / bundle.meta['network'] if folder.is_dir() else None
+    if options.checkpoint:
+        raise UserError(f'`checkpoint` is for runs: {options.network} is a network of the zoo')
+    if bool(options.pretrained) == options.untrained:
+        raise UserError(f'{options.network} is a network of the zoo: give its weights '
+                        '(`pretrained`), or say `untrained`')
+    return network.from_zoo(name, options.pretrained, names, options.input_size), None
 
 
 def class_names(path):
     """The lines of a file, or None."""
     if path is None:
         return None
-    try:
-        names = Path(path).read_text(encoding='utf-8').splitlines()
-    except ValueError as error:
-        raise UserError(f'{path} is not text in UTF-8: give one class name a line') from error
-    if not names or not all(map(str.strip, names)):
-        raise UserError(f'{path} must hold one class name a line, and no empty line')
-    return names
+    from gluon_a2.data.sources import read_classes
+    return list(read_classes(path))
 
 
 @entry
 def main(argv=None):
     """Parse, export, say what came of it."""
-    args = arguments(argv)
-    check(args)
-    if args.csv:
-        check_folder(args.csv)
+    flags = parser(__doc__)
     from gluon_a2.deploy.bundle import bundle_prefix
     from gluon_a2.deploy.export import Wanted, export
-    bundle, prefix = load(args)
-    prefix = args.out or prefix
+    from gluon_a2.run.load import BARE, Stated
+    add_flags(flags, Options)
+    add_flags(flags, Wanted)
+    add_flags(flags, Stated, title=BARE)
+    args = flags.parse_args(argv)
+    options, wanted, stated = (from_args(cls, args) for cls in (Options, Wanted, Stated))
+    if options.csv and not wanted.measured:
+        raise UserError('`csv` is for `int8` and `bf16`: add one, or leave it out')
+    bundle, prefix = load(options, stated)
+    prefix = options.out or prefix
     if prefix is None:
-        raise UserError('--out is missing: the prefix of the files to write, such as '
+        raise UserError('`out` is missing: the prefix of the files to write, such as '
                         'exported/a2_resnet50')
     if str(prefix).endswith(('/', '.')) or Path(prefix).is_dir():
-        raise UserError(f'--out {prefix} is a folder: give the prefix of the files, such as '
+        raise UserError(f'`out` {prefix} is a folder: give the prefix of the files, such as '
                         f'{Path(prefix) / bundle.meta["network"]}')
-    prefix = bundle_prefix(prefix)
-    wanted = Wanted(args.fold, args.onnx, args.bf16, args.int8, args.calibration or 'min-max',
-                    256 if args.calibration_samples is None else args.calibration_samples,
-                    args.data_dir, args.batch_size, args.num_data_workers)
     step = bundle.meta['training'].get('step')
     print(bundle.meta['network'] + ('' if step is None else f' after step {step}'))
-    for told in export(bundle, prefix, wanted):
+    for told in export(bundle, bundle_prefix(prefix), wanted):
         show_table(told) if isinstance(told, list) else print(told)
-        if args.csv and told[0][0] == 'form':
-            write_csv(args.csv, told)
+        if options.csv and told[0][0] == 'form':
+            write_csv(options.csv, told)
 
 
 if __name__ == '__main__':

@@ -1,61 +1,131 @@
 #!/usr/bin/env python
-"""Top-1 and top-5 accuracy of exported files, or of a run's checkpoint; every image counted once.
+"""Accuracy of exported files, or of a run's checkpoint; every image or video counts once.
 
     python scripts/score.py runs/demo/export/a2_resnet26
     python scripts/score.py runs/demo --checkpoint best
     python scripts/score.py a2_resnet50 --data-dir ~/imagenet --size 320 --crop-ratio 1 --mean-max
+    python scripts/score.py runs/kinetics --data-dir ~/kinetics --views 10 --crops 3 --out scores
+    python scripts/score.py runs/split1 runs/split2 runs/split3 --data-dir ~/ucf101   # and average
+
+An image is right where its class has the highest score; a video where its softmax, averaged over
+the views, says so. A tie is wrong.
 """
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.errors import UserError
+from gluon_a2.flags import REQUIRED, add_flags, check, from_args, option
+
+VIDEO = 'video'
 
 
-def arguments(argv):
-    """The parsed command line."""
-    flags = parser(__doc__)
-    flags.add_argument('network', help='prefix of exported files, or the folder of a run')
-    flags.add_argument('--checkpoint', help="of a run: 'last' (where not given), 'best' or the "
-                                            "path of one")
-    flags.add_argument('--data-dir', help='folder with val.rec or class folders in val, or a .rec '
-                                          'file; the embedded digits where the network was trained '
-                                          'on them')
-    flags.add_argument('--split', default='val', help='which half of the data')
-    flags.add_argument('--size', type=int, help='side of the crop; that of training where not '
-                                                'given')
-    flags.add_argument('--crop-ratio', type=float, help='side of the crop over the resized short '
-                                                        'side')
-    flags.add_argument('--mean-max', action='store_true', help='mean-max pooling, for crops larger '
-                                                               'than in training')
-    flags.add_argument('--batch-size', type=int, default=32, help='images at a time')
-    flags.add_argument('--engine', help='of exported files: mxnet, mxnet-bf16, mxnet-int8 or '
-                                        'onnxruntime')
-    flags.add_argument('--num-gpus', type=int, default=0, choices=(0, 1), help='0 (CPU) or 1')
-    flags.add_argument('-j', '--num-data-workers', type=int, default=2, help='processes that '
-                                                                             'decode images')
-    return flags.parse_args(argv)
+@dataclass(frozen=True)
+class Options:
+    """What is scored, on what, and how."""
+    networks: Tuple[str, ...] = option(REQUIRED, 'prefix of exported files, or folder of a run',
+                                       positional=True, metavar='NETWORK')
+    checkpoint: Optional[str] = option(None, "of a run: 'last' (by default), 'best' or a path")
+    data_dir: Optional[str] = option(
+        None, 'folder with a .rec file or class folders of each part, a .rec file, or the folder '
+        'of UCF-101; by default the embedded set it was trained on')
+    part: str = option('val', 'part of the data, such as val or train')
+    mean_max: bool = option(False, 'mean-max pooling, for crops larger than in training')
+    batch_size: Optional[int] = option(None, 'samples at a time; by default 32 images or 8 views',
+                                       low=1)
+    engine: Optional[str] = option(None, 'of exported files: mxnet, mxnet-bf16, mxnet-int8 or '
+                                   'onnxruntime')
+    num_gpus: int = option(0, '0 (CPU) or 1', choices=(0, 1))
+    num_data_workers: int = option(2, 'processes that decode', low=0, short='-j')
+    views: Optional[int] = option(None, "clips of each video; by default the network's own number",
+                                  low=1, group=VIDEO)
+    crops: Optional[int] = option(None, 'windows of each clip along its long side, likewise', low=1,
+                                  group=VIDEO)
+    list: Optional[str] = option(None, 'list of the videos, whose paths start at the data folder',
+                                 metavar='FILE', group=VIDEO)
+    list_format: Optional[str] = option(None, 'path-label, path-frames-label, id-label-path, or '
+                                        'kinetics-csv', metavar='FORM', group=VIDEO)
+    split: Optional[str] = option(None, 'of UCF-101, 1, 2 or 3; by default the one trained on',
+                                  group=VIDEO)
+    splits: Optional[str] = option(None, 'folder of the split files of UCF-101', metavar='DIR',
+                                   group=VIDEO)
+    out: Optional[str] = option(None, 'also save per_class.csv, confusion.csv and confusion.png',
+                                metavar='DIR', group=VIDEO)
+
+    def __post_init__(self):
+        check(self)
+        if self.split not in (None, '1', '2', '3'):
+            raise UserError(f'`split` is 1, 2 or 3, of UCF-101, not {self.split}: the part of the '
+                            'data is `part`')
+
+
+def score(name, options, stated):
+    """The scores of one network, their sentence printed, and saved where `out` says; also its
+    number of classes."""
+    from gluon_a2.run.load import classifier
+    from gluon_a2.scoring.metrics import top5_text
+    from gluon_a2.scoring.samples import open_samples
+    net = classifier(name, options.checkpoint, stated, options.engine, options.num_gpus,
+                     mean_max=options.mean_max, views=options.views, crops=options.crops)
+    if options.out and not net.frames:
+        raise UserError(f'`out` is for videos: leave it out for {name}, an image network')
+    split = None if options.split is None else int(options.split)
+    source = open_samples(net.meta, options.data_dir, options.part, split, options.splits,
+                          options.list, options.list_format)
+    batch_size = options.batch_size or (8 if net.frames else 32)
+    scores = net.score(source, batch_size, options.num_data_workers)
+    label = f'{name}: ' if net.frames or len(options.networks) > 1 else ''
+    if net.frames:
+        text = f'{scores.sentence()}, clips of {net.frames}×{net.size}×{net.size}'
+        text += f', split {source.split}' if source.split else ''
+    else:
+        text = (f'{100 * scores.accuracy:.2f} % top-1, '
+                f'{top5_text(scores.top5_accuracy, len(net.classes))} on {scores.images} images, '
+                f'{net.size}×{net.size}{", mean-max pooling" if options.mean_max else ""}')
+    print(label + text)
+    if options.out:
+        from gluon_a2.visualization.plots import save_confusion
+        several = len(options.networks) > 1
+        folder = Path(options.out, Path(name).name) if several else Path(options.out)
+        save_confusion(scores, net.classes, folder)
+        print(f'per class: {folder}/per_class.csv; confusion: {folder}/confusion.csv and .png')
+    return scores, len(net.classes)
+
+
+def average(scored):
+    """The sentence of the average of several networks' scores."""
+    from gluon_a2.scoring.metrics import top5_text
+    scores, classes = zip(*scored)
+    if len({type(one) for one in scores}) > 1:
+        return 'no average: some networks are of images and some of video'
+
+    def mean(name):
+        return sum(getattr(one, name) for one in scores) / len(scores)
+
+    clip = f'clip {100 * mean("clip_accuracy"):.2f} % top-1; video ' if hasattr(
+        scores[0], 'clip_accuracy') else ''
+    return (f'average of {len(scores)}: {clip}{100 * mean("accuracy"):.2f} % top-1, '
+            f'{top5_text(mean("top5_accuracy"), min(classes))}')
 
 
 @entry
 def main(argv=None):
-    """Parse, score, print."""
-    args = arguments(argv)
+    """Parse, score each network, print the average of several."""
+    flags = parser(__doc__)
+    from gluon_a2.run.load import Stated
+    add_flags(flags, Options)
+    add_flags(flags, Stated, title='crop')
+    args = flags.parse_args(argv)
+    options, stated = from_args(Options, args), from_args(Stated, args)
     logging.basicConfig(format='%(message)s')
-    from gluon_a2.run.load import classifier
-    from gluon_a2.scoring.samples import open_samples
-    net = classifier(args.network, args.checkpoint, args.engine, args.num_gpus, size=args.size,
-                     crop_ratio=args.crop_ratio, mean_max=args.mean_max)
-    if net.frames:
-        raise UserError(f'{args.network} is a video network: score it with scripts/score_video.py')
-    source = open_samples(net.meta, args.data_dir, args.split)
-    sums = net.score(source, args.batch_size, args.num_data_workers)
-    print(f'{100 * sums.accuracy:.2f} % top-1, {100 * sums.top5_accuracy:.2f} % top-5 on '
-          f'{sums.images} images, '
-          f'{net.size}×{net.size}{", mean-max pooling" if args.mean_max else ""}')
+    scored = [score(name, options, stated) for name in options.networks]
+    if len(scored) > 1:
+        print(average(scored))
 
 
 if __name__ == '__main__':

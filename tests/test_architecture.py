@@ -22,7 +22,7 @@ ALLOWED = {
     'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files', 'flags', 'machine'},
     'scoring': {'data', 'errors', 'files'},
-    'deploy': {'backend', 'data', 'errors', 'files', 'formats', 'machine', 'scoring'},
+    'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'machine', 'scoring'},
     'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'scoring'},
     'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models',
             'visualization'},
@@ -52,6 +52,7 @@ LOCAL = {
     # a run's network needs MXNet, and exported files may not
     ('gluon_a2/run/load.py', 'gluon_a2.run.network'),
     ('gluon_a2/run/load.py', 'gluon_a2.backend'),
+    ('gluon_a2/run/load.py', 'gluon_a2.models.table'),
     ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
     # optional: the `distributed` extra; one rank does without
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),

@@ -78,7 +78,7 @@ def test_read_back_by_prefix_or_any_file(net, prefix, ending):
 def test_the_metadata_says_what_a_user_must_know(prefix):
     meta = json.loads((prefix.parent / 'a2-meta.json').read_text())
     expected = {'input': 'data', 'input_shape': [3, 32, 32], 'layout': 'NCHW', 'output': 'logits',
-                'mean': [124, 117, 104], 'scale': 0.0167, 'crop_ratio': 1.0, 'resize': 'bicubic'}
+                'mean': [124, 117, 104], 'scale': [0.0167] * 3, 'crop_ratio': 1.0, 'resize': 'bicubic'}
     assert {key: meta[key] for key in expected} == expected
     for name, entry in meta['files'].items():
         content = (prefix.parent / name).read_bytes()
@@ -87,10 +87,10 @@ def test_the_metadata_says_what_a_user_must_know(prefix):
 
 @pytest.mark.parametrize('ending', ['-symbol.json', '-0000.params'])
 @pytest.mark.parametrize('damage, sentence', [
-    (lambda content: content[:-1], r'has \d+ bytes, not the \d+ its metadata records'),
-    (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], 'is damaged: its '
-                                                                              'SHA-256 differs'),
-    (lambda content: b'', 'has 0 bytes')])
+    (lambda content: content[:-1], r'was written with: its \d+ bytes are not \d+; it is'),
+    (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], 'its SHA-256 '
+                                                                              'differs; it is'),
+    (lambda content: b'', 'its 0 bytes are not')])
 def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending, damage, sentence):
     path = prefix.with_name('a2' + ending)
     path.write_bytes(damage(path.read_bytes()))

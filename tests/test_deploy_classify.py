@@ -7,9 +7,11 @@ import pytest
 from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.deploy import Classifier
+from gluon_a2.deploy.gluon import from_gluon
 from gluon_a2.errors import UserError
 from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES, choose
+from gluon_a2.scoring.samples import calibration_batch
 
 
 @pytest.fixture(scope='module')
@@ -195,7 +197,7 @@ def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
     paths = [source.name(i) for i in range(3)]
     for prediction in classifier.stream(paths, 3, batch_size=5):
         video = data.open_video(prediction.source)
-        clips = np.concatenate(list(classifier.transform.clips(video)))
+        clips = np.concatenate(list(classifier.preprocessing.clips(video)))
         assert clips.shape == (6, 3, 4, 48, 48)
         logits = classifier.logits(clips).astype(np.float64)
         shares = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).mean(axis=0)
@@ -223,12 +225,89 @@ def test_a_stream_that_is_closed_reads_no_more(bundle, monkeypatch):
     def slowly(source):
         time.sleep(0.05)
         read.append(source)
-        return source, classifier.transform(picture(40, 40))[None].transpose(0, 3, 1, 2).astype(
-            np.float32), None
+        return classifier.preprocessing(picture(40, 40))[None].transpose(0, 3, 1, 2).astype(
+            np.float32)
 
-    monkeypatch.setattr(classifier, '_read', slowly)
+    monkeypatch.setattr(classifier, 'read', slowly)
     stream = classifier.stream(range(100), batch_size=10, workers=2)
     next(stream)
     begun = len(read)
     stream.close()
     assert len(read) <= begun + 2  # those that the two threads were at
+
+
+UNIT = data.Preprocessing(32, 1.0, mean=(0, 0, 0), scale=(1 / 255,) * 3)
+
+
+@pytest.fixture(scope='module')
+def of_unit_pixels(net):
+    """A network that was trained on pixels from 0 to 1."""
+    return from_gluon(net, 'unit', list('0123456789'), UNIT, {'data': 'digits'})
+
+
+def test_every_use_prepares_pixels_alike(of_unit_pixels, monkeypatch):
+    """score(), predict() and calibration: each used to have its own mean and scale."""
+    source, seen = data.open_source(data.digits_folder(), 'val'), []
+    classifier = Classifier(of_unit_pixels)
+    image = data.decode(source.read(0))
+    expected = image.transpose(2, 0, 1) / np.float32(255)
+    np.testing.assert_allclose(classifier.read(image)[0], expected, atol=1e-6)
+    forward = classifier._engine
+
+    def engine(images):
+        seen.append(images.copy())
+        return forward(images)
+
+    monkeypatch.setattr(engine, 'memory', forward.memory, raising=False)
+    monkeypatch.setattr(classifier, '_engine', engine)
+    sums = classifier.score(source, 64, 0)
+    np.testing.assert_array_equal(np.concatenate(seen)[0], classifier.read(image)[0])
+    guesses = classifier.predict_batch([data.decode(source.read(i)) for i in range(len(source))])
+    right = sum(guess[0][0] == str(label) for guess, label in zip(guesses, source.labels))
+    assert sums.top1 == right
+    calibration = calibration_batch(classifier.preprocessing, source, len(source))
+    np.testing.assert_array_equal(calibration[0], classifier.read(image)[0])
+
+
+def with_bias(bundle, value):
+    """The same network, whose logits are all `value`."""
+    arguments = {**bundle.arguments, 'fc_weight': 0 * bundle.arguments['fc_weight'],
+                 'fc_bias': np.full(10, value, np.float32)}
+    return bundle._replace(arguments=arguments)
+
+
+def test_a_network_that_says_the_same_of_all_is_right_for_nobody(bundle):
+    source = data.open_source(data.digits_folder(), 'val')
+    sums = Classifier(with_bias(bundle, 1)).score(source, 128, 0)
+    assert (sums.images, sums.top1, sums.top5) == (359, 0, 0)
+
+
+def test_scores_that_are_not_finite_name_the_sample(bundle, tmp_path):
+    source, classifier = data.open_source(data.digits_folder(), 'val'), Classifier(
+        with_bias(bundle, np.nan))
+    with pytest.raises(UserError, match=r'val.rec#4: the network gives scores .* \(nan\)'):
+        classifier.score(source, 128, 0)
+    cv2.imwrite(str(tmp_path / 'a.png'), picture(40, 40))
+    (prediction,) = classifier.stream([tmp_path / 'a.png'])
+    assert 'a.png: the network gives scores that are not finite' in prediction.error
+    with pytest.raises(UserError, match='a.png: the network'):
+        classifier.predict(tmp_path / 'a.png')
+
+
+def test_memory_is_looked_at_before_a_forward_pass(bundle):
+    source = data.open_source(data.digits_folder(), 'val')
+    huge = Classifier(bundle, size=40_000)
+    for call in (lambda: huge.score(source, 1, 0), lambda: next(huge.stream([picture(9, 9)])),
+                 lambda: huge.logits(np.empty((1, 0)))):
+        with pytest.raises(UserError, match='a batch of 1 inputs of 3×40000×40000 needs about '
+                                            r'[\d.]+ GB of memory, and .* choose a lower `size`'):
+            call()
+    endless = Classifier(bundle).stream(iter(lambda: picture(9, 9), None), batch_size=100_000_000)
+    with pytest.raises(UserError, match='batch of 100000000 .* choose a lower `batch_size`'):
+        next(endless)
+    assert Classifier(bundle).score(source, 100_000_000, 0).images == 359  # of as many as there are
+
+
+def test_metadata_that_names_other_classes_than_the_network_has(bundle):
+    with pytest.raises(UserError, match='gives 10 logits, and its metadata names 2 classes'):
+        Classifier(bundle._replace(meta={**bundle.meta, 'classes': ['a', 'b']}))

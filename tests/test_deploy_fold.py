@@ -4,7 +4,7 @@ import tiny_bundle
 
 from gluon_a2.backend import mx
 from gluon_a2.deploy.bundle import Bundle
-from gluon_a2.deploy.fold import fold, without_fences
+from gluon_a2.deploy.fold import fold, without_workaround
 from gluon_a2.deploy.graph import Graph
 from gluon_a2.formats.symbol import parse_symbol
 
@@ -67,7 +67,7 @@ def test_the_expansion_folds_into_phi_with_scale_and_shift_by_hand():
 
 def test_fences_are_taken_off_and_nothing_else_changes():
     bundle = bundle_of('a2_resnet26_3d')
-    after = without_fences(bundle)
+    after = without_workaround(bundle)
     ops = [[node.op for node in Graph(one.graph).nodes()] for one in (bundle, after)]
     assert [kinds.count('BatchNorm') for kinds in ops] == [42, 42]
     assert [kinds.count('reshape_like') for kinds in ops] == [42 + 4, 4]

@@ -50,7 +50,7 @@ def test_folding_is_compared_in_float64(bundle):
 
 def test_a_folding_that_changes_something_is_refused(bundle):
     with pytest.raises(UserError, match='folding changed the logits of a2_resnet26 by .*: leave '
-                                        'out --fold'):
+                                        'out .fold.'):
         parity.fold_gap(bundle, changed(bundle, 'fc_bias', 0.001 * np.arange(10)))
 
 

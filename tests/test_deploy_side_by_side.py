@@ -11,7 +11,7 @@ class Numbers:
     for every third."""
 
     def __init__(self, off=0):
-        self.transform, self._off = data.Preprocessing(8, 1.0), off
+        self.preprocessing, self._off = data.Preprocessing(8, 1.0), off
 
     def logits(self, images):
         shown = np.rint(

@@ -1,4 +1,4 @@
-"""train_video.py, score_video.py, export.py and predict.py as processes, on one small run of real
+"""train_video.py, score.py, export.py and predict.py as processes, on one small run of real
 video files."""
 import csv
 import json
@@ -69,7 +69,7 @@ def test_two_ranks_train_as_two_micro_batches_do(tmp_path, videos):
 
 def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
     outs = [
-        call('score_video.py', source, '--data-dir', videos, '-j', '0', '--out',
+        call('score.py', source, '--data-dir', videos, '-j', '0', '--out',
              tmp_path / 'scores')[0] for source in (trained, trained / 'export' / 'a2_resnet26_3d')
     ]
     sentences = [
@@ -89,7 +89,7 @@ def test_views_and_crops_can_be_chosen_and_damage_counts_as_wrong(trained, video
     shutil.copytree(videos, tmp_path / 'videos')
     broken = tmp_path / 'videos' / 'val' / 'up' / '005.mp4'
     broken.write_bytes(broken.read_bytes()[:900])
-    out, err = call('score_video.py', trained, '--data-dir', tmp_path / 'videos', '-j', '0',
+    out, err = call('score.py', trained, '--data-dir', tmp_path / 'videos', '-j', '0',
                     '--views', '3', '--crops', '2', '--batch-size', '5', '--crop-ratio', '0.8')
     assert '6 views of each of 7 videos (1 unreadable, counted as wrong)' in out
     assert f'counted as wrong: {broken}' in err and err.count('005.mp4') == 1
@@ -132,13 +132,13 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
         assert f'each of {count} held-out videos' in out
         assert json.loads((tmp_path / f'split{split}' / 'export'
                            / 'a2_resnet26_3d-meta.json').read_text())['training']['split'] == split
-    out, _ = call('score_video.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder,
+    out, _ = call('score.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder,
                   '-j', '0')
     tops = [float(text) for text in re.findall(r'video ([\d.]+) % top-1', out)]
     assert 'of 7 videos, clips of 4×16×16, split 1' in out
     assert 'of 11 videos, clips of 4×16×16, split 2' in out
     assert tops[2] == pytest.approx((tops[0] + tops[1]) / 2, abs=0.011)
-    _, err = call('score_video.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2',
+    _, err = call('score.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2',
                   code=2)
     assert ('was trained on split 1 of UCF-101, and --split 2 holds videos it has seen: score it '
             'with --split 1') in err
@@ -156,7 +156,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
     ('train_video.py', ['--list-train', 'x'], '--list-val is missing'),
     ('train_video.py', ['--blocks', 'conv9:1'], "unknown stage 'conv9' in blocks"),
     ('train_imagenet.py', ['--recipe', 'ucf101'], 'ucf101 is a recipe of videos'),
-    ('score_video.py', ['nothing'], 'nothing-meta.json does not exist')])
+    ('score.py', ['nothing'], 'nothing-meta.json does not exist')])
 def test_mistakes_are_one_sentence(script, words, sentence):
     _, err = call(script, *words, code=2)
     errors = [line for line in err.splitlines() if line.startswith('error: ')]
@@ -195,13 +195,11 @@ def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
     assert err.count('gone_000000_000010.mp4: it is missing') == err.count(
         'lost_000000_000010.mp4: '
         'it is missing') == 1
-    out, _ = call('score_video.py', trained, '--data-dir', tmp_path / 'kinetics', '--list',
+    out, _ = call('score.py', trained, '--data-dir', tmp_path / 'kinetics', '--list',
                   tmp_path / 'all.csv', '--list-format', 'kinetics-csv', '-j', '0')
     assert '2 views of each of 7 videos (1 unreadable, counted as wrong)' in out
 
 
-def test_scripts_send_networks_of_the_other_kind_away(trained, videos):
-    _, err = call('score.py', trained, code=2)
-    assert 'is a video network: score it with scripts/score_video.py' in err
-    _, err = call('score_video.py', trained, '--data-dir', videos, '--part', 'test', code=2)
+def test_a_part_that_is_not_there(trained, videos):
+    _, err = call('score.py', trained, '--data-dir', videos, '--part', 'test', code=2)
     assert 'no test videos in' in err

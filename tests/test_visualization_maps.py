@@ -181,7 +181,7 @@ def test_an_image_is_seen_as_the_network_saw_it(image_bundle, tmp_path):
     seen = see(image_bundle, tmp_path / 'x.png', ['conv4_unit1'], top=2)
     net = Classifier(image_bundle)
     encoded = (tmp_path / 'x.png').read_bytes()
-    np.testing.assert_array_equal(seen.frames, net.transform(data.decode(encoded))[None])
+    np.testing.assert_array_equal(seen.frames, net.preprocessing(data.decode(encoded))[None])
     assert seen.guesses == tuple(net.predict(tmp_path / 'x.png', top=2))
     assert (seen.network, [block.size for block in seen.blocks]) == ('a2_resnet26', [(1, 6, 6)])
 
@@ -190,7 +190,7 @@ def test_a_video_is_seen_frame_by_frame(videos):
     bundle = tiny_bundle.make('a2_resnet26_3d', tiny_bundle.VIDEO)
     path = next((videos / 'val').glob('*/*.mp4'))
     seen = see(bundle, path)
-    (clip,) = Classifier(bundle, views=1, crops=1).transform.clips(
+    (clip,) = Classifier(bundle, views=1, crops=1).preprocessing.clips(
         data.open_video(path))
     assert seen.frames.shape == (4, 48, 48, 3)
     np.testing.assert_array_equal(

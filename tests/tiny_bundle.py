@@ -1,14 +1,20 @@
 """Networks of the zoo with random weights and statistics, as bundles, and what can be read out of
 them."""
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gluon_a2.backend import mx
 from gluon_a2.formats.symbol import parse_symbol
 from gluon_a2.models import get_model
 from gluon_a2.run import network
 from gluon_a2.run.recipes import RECIPES
+
+# what MXNet's bfloat16 needs of a CPU
+AVX512 = 'avx512bw' in Path('/proc/cpuinfo').read_text()
+avx512 = pytest.mark.skipif(not AVX512, reason='MXNet computes bfloat16 with AVX-512 only')
 
 IMAGE = dataclasses.replace(RECIPES['digits'], input_size=48)
 VIDEO = dataclasses.replace(RECIPES['moving_digits'], input_size=48, frames=4, frame_stride=3)

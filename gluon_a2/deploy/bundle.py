@@ -7,21 +7,25 @@ files into wrong numbers, gigabytes of memory or a crash, so nothing of ours han
 size and SHA-256 agree, or, of files that come without metadata, before our own readers have found
 them sound. This module reads and writes files; it knows no network and needs no MXNet.
 """
+from __future__ import annotations
+
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import __version__
+from ..data import Preprocessing
 from ..errors import UserError
 from ..files import sha256, write_whole
 from ..formats import params
 
 FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META, ONNX = '-symbol.json', '-0000.params', '-meta.json', '.onnx'
-REQUIRED = {
+REQUIRED: dict[str, Any] = {
     'files': dict, 'network': str, 'classes': list, 'input': str, 'input_shape': list, 'mean': list,
     'scale': (int, float, list), 'crop_ratio': (int, float), 'stride': list, 'training': dict
 }
@@ -34,17 +38,33 @@ class BundleError(UserError):
 class Bundle(NamedTuple):
     """A network: its symbol as JSON, its values by name, and what its metadata file says."""
     graph: bytes
-    arguments: Dict[str, np.ndarray]
-    statistics: Dict[str, np.ndarray]
+    arguments: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
     meta: dict
 
     @property
-    def values(self):
+    def values(self) -> dict[str, np.ndarray]:
         """Arguments and statistics in one dict."""
         return {**self.arguments, **self.statistics}
 
 
-def write_bundle(bundle, prefix, onnx=None):
+def describe(network: str, classes: Sequence[str], preprocessing: Preprocessing, *,
+             stride: Sequence[int] | None = None, training: dict | None = None,
+             **more: Any) -> dict:
+    """The metadata of a float32 network that nothing else is known of; `more` are further entries.
+
+    `stride` is the smallest input, for each of its axes; any by default.
+    """
+    axes = len(preprocessing.input_shape)
+    return {
+        'network': network, 'classes': list(classes), 'layout': {3: 'NCHW', 4: 'NCDHW'}[axes],
+        'input': 'data', **preprocessing.to_meta(), 'output': 'logits', 'features': None,
+        'classifier': None, 'stride': list(stride or [1] * (axes - 1)), 'precision': 'float32',
+        'training': training or {'data': 'not known'}, **more
+    }
+
+
+def write_bundle(bundle: Bundle, prefix: str | Path, onnx: bytes | None = None) -> int:
     """Write the files of a `Bundle`, and the ONNX file `onnx` (bytes) beside them; the metadata
     gains their hashes.
 
@@ -73,7 +93,7 @@ def write_bundle(bundle, prefix, onnx=None):
     return sum(map(len, files.values()))
 
 
-def bundle_prefix(path):
+def bundle_prefix(path: str | Path) -> Path:
     """The prefix of a bundle, given the prefix itself or any of its files."""
     path = str(path)
     for ending in (SYMBOL, PARAMS, META, ONNX):
@@ -82,7 +102,7 @@ def bundle_prefix(path):
     return Path(path)
 
 
-def read_meta(path):
+def read_meta(path: str | Path) -> dict:
     """The metadata of a bundle (a dict), given its prefix or one of its files; `BundleError` if
     there is none."""
     prefix = bundle_prefix(path)
@@ -99,17 +119,25 @@ def read_meta(path):
         if not isinstance(meta.get(name), kind):
             raise BundleError(f'{meta_path} says nothing that can be used as {name}: export the '
                               'network again')
+    try:
+        Preprocessing.from_meta(meta)
+    except KeyError as error:
+        raise BundleError(f'{meta_path} does not say the {error.args[0]} of its videos: export the '
+                          'network again') from error
+    except (UserError, TypeError) as error:
+        raise BundleError(f'{meta_path} says nothing that can be used as preprocessing ({error}): '
+                          'export the network again') from error
     return {'precision': 'float32', **meta}  # older files do not say
 
 
-def require_float32(bundle):
+def require_float32(bundle: Bundle) -> None:
     """UserError unless a `Bundle` is in float32, from which all other forms are made."""
     if bundle.meta['precision'] != 'float32':
         raise UserError(f'{bundle.meta["network"]} is in {bundle.meta["precision"]} already: start '
                         'from float32 files')
 
 
-def is_bare(path):
+def is_bare(path: str | Path) -> bool:
     """Whether symbol and params are there without their metadata, as plain MXNet or GluonCV exports
     them."""
     prefix = bundle_prefix(path)
@@ -117,60 +145,69 @@ def is_bare(path):
             and all(prefix.with_name(prefix.name + ending).exists() for ending in (SYMBOL, PARAMS)))
 
 
-def read_bundle(path):
+def read_bundle(path: str | Path) -> Bundle:
     """The `Bundle` at a prefix (or named by one of its files), verified against its metadata."""
     prefix, meta = bundle_prefix(path), read_meta(path)
     graph, content = (read_verified(prefix, ending, meta) for ending in (SYMBOL, PARAMS))
-    return Bundle(graph, *split_values(content, prefix.name + PARAMS), meta)
+    return Bundle(graph, *_split_values(content, prefix.name + PARAMS), meta)
 
 
-def read_bare(path, meta):
+def read_pair(prefix: Path, meta: dict) -> Bundle:
     """The `Bundle` of a pair of files without metadata; `meta` is what the caller says of them.
 
     Its values are read by our strict reader; whoever gives the graph to MXNet parses it by
     `symbol.parse_symbol`.
     """
-    prefix = bundle_prefix(path)
     graph, content = (_read(prefix.with_name(prefix.name + ending)) for ending in (SYMBOL, PARAMS))
-    return Bundle(graph, *split_values(content, prefix.name + PARAMS), meta)
+    return Bundle(graph, *_split_values(content, prefix.name + PARAMS), meta)
 
 
-def split_values(content, source):
+def _split_values(content: bytes, source: str) -> tuple[dict, dict]:
     """({argument: numpy array}, {auxiliary state: numpy array}) of the bytes of a .params file."""
     values = params.from_bytes(content, source)
     strange = [name for name in values if name[:4] not in ('arg:', 'aux:')]
     if strange:
         raise BundleError(f'{source} holds {strange[0]}, which is neither arg: nor aux:, so it '
                           'belongs to no symbol: export the network with its symbol')
-    return tuple({name[4:]: value for name, value in values.items() if name[:4] == kind}
-                 for kind in ('arg:', 'aux:'))
+    arguments, statistics = ({name[4:]: value for name, value in values.items() if name[:4] == kind}
+                             for kind in ('arg:', 'aux:'))
+    return arguments, statistics
 
 
-def read_verified(prefix, ending, meta):
+def read_verified(prefix: Path, ending: str, meta: dict) -> bytes:
     """The bytes of the file `<prefix><ending>`; `BundleError` unless they are those that `meta`
     records."""
     path = prefix.with_name(prefix.name + ending)
     if path.name not in meta['files'] and ending == ONNX:
-        raise BundleError(f'{prefix} was not exported as ONNX: export it again with --onnx')
+        raise BundleError(f'{prefix} was not exported as ONNX: export it again with `onnx`')
     content, expected = _read(path), meta['files'].get(path.name)
     if expected is None:
         raise BundleError(f'{path} is not named in its metadata: the files were renamed; keep the '
                           'names they were exported under')
-    if len(content) != expected['size']:
-        raise BundleError(f'{path} has {len(content)} bytes, not the {expected["size"]} its '
-                          'metadata records: copy or export it again')
+    differs = 'SHA-256 differs' if len(content) == expected['size'] else (
+        f'{len(content)} bytes are not {expected["size"]}')
     if sha256(content) != expected['sha256']:
-        raise BundleError(f'{path} is damaged: its SHA-256 differs from the one its metadata '
-                          'records; copy or export it again')
+        raise BundleError(f'{path} is not the file that {prefix.name}{META} was written with: its '
+                          f'{differs}; it is damaged, or of another export: copy all files of one '
+                          'export again')
     return content
 
 
-def _read(path):
+def check_origin(meta: dict, base: Path, prefix: Path) -> None:
+    """BundleError where the form at `prefix`, of this `meta`, was made from another network than
+    the files at `base` now hold."""
+    now = read_meta(base)['files'].get(base.name + PARAMS, {}).get('sha256')
+    if meta.get('made_from') != now:
+        raise BundleError(f'{prefix} was not made from the network that {base} is now: export it '
+                          'again')
+
+
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise BundleError(
             f'{path} does not exist: give the prefix of an exported network, such as '
-            'runs/demo/export/a2_resnet26, or export one with scripts/export.py') from error
+            'runs/demo/export/a2_resnet26') from error
     except OSError as error:
         raise BundleError(f'{path} cannot be read: {error.strerror}') from error

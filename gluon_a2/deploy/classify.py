@@ -1,66 +1,76 @@
 """Using an exported network: pictures and videos to class names, and a data set to an accuracy."""
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import ImageError, Loader, Preprocessing, Views, batches, decode, open_video
+from .. import data
 from ..errors import UserError
-from ..scoring.metrics import evaluate, evaluate_videos, softmax
+from ..machine.resources import free_memory
+from ..scoring.metrics import Sums, VideoScores, evaluate, evaluate_videos, fault_of, softmax
 from . import engines
-from .bundle import Bundle
+from .bundle import Bundle, BundleError
 
 
 class Prediction(NamedTuple):
-    """What `stream` says of one source: its most probable classes, or why it cannot be read."""
-    source: object
-    guesses: Optional[List[Tuple[str, float]]]  # (class name, probability), the most probable first
-    error: Optional[str] = None
+    """What `stream` says of one source: its most probable classes, or why there are none."""
+    source: Any
+    guesses: list[tuple[str, float]] | None  # (class name, probability), the most probable first
+    error: str | None = None
 
 
 class Classifier:
-    """A network, what runs it, and the preprocessing it was trained with; `frames` is 0 for an
-    image network.
+    """A network, what runs it, and its `preprocessing`; `frames` is 0 for an image network.
 
     `source` is the prefix of exported files, one of these files, or a `Bundle`. `engine` is one of
-    `ENGINES`; where not given, an .onnx file is run by ONNX Runtime, and others by MXNet in the
-    precision they are in. `size` is the side of the crop, the network's own where not given;
-    `crop_ratio` likewise. `mean_max` classifies every window of the last map that is as large as
-    the map was in training, and takes (mean + max)/2 of their logits, as the Dual Path Networks
-    code does at 320×320. `ctx` is an MXNet context, the CPU where not given. Of a video, `views`
-    clips are seen, in `crops` windows each, and their softmax is averaged.
+    `ENGINES`: by default ONNX Runtime for an .onnx file, and MXNet for others, in the precision
+    they are in. `size`, the side of the crop in pixels, and `crop_ratio` are the network's own by
+    default. `mean_max` classifies every window of the last map that is as large as the map was in
+    training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
+    320×320. `ctx` is an MXNet context, the CPU by default. Of a video, `views` clips are seen, in
+    `crops` windows each, and their softmax is averaged. `preprocessing` is that of a pair of files
+    without metadata, which needs it.
     """
 
-    def __init__(self, source, size=None, crop_ratio=None, mean_max=False, ctx=None, views=None,
-                 crops=None, engine=None):
-        if isinstance(source, Bundle):
-            found = engines.Found('mxnet', source, source.meta, source.meta['network'])
-        else:
-            found = engines.find(source, engine, size)
-        self.meta = found.meta
-        own = self.meta['input_shape'][-1]
-        self.frames = self.meta['input_shape'][1] if len(self.meta['input_shape']) == 4 else 0
-        self.size = own if size is None else size
-        self._check(own, mean_max, views, crops)
-        given = {'size': size, 'crop_ratio': crop_ratio, 'views': views, 'crops': crops}
-        self.transform = dataclasses.replace(
-            Preprocessing.from_meta(self.meta),
-            **{name: value for name, value in given.items() if value is not None})
-        self._engine = engines.start(found, ctx, mean_max)
-        self.classes = tuple(self.meta['classes'] or map(str, range(self._engine.classes)))
-        self.meta = {**self.meta, 'classes': list(self.classes)}
+    def __init__(self, source: str | Path | Bundle, size: int | None = None,
+                 crop_ratio: float | None = None, mean_max: bool = False, ctx: Any = None,
+                 views: int | None = None, crops: int | None = None, engine: str | None = None,
+                 preprocessing: data.Preprocessing | None = None):
+        found = source if isinstance(source, Bundle) else engines.find(source, engine,
+                                                                       preprocessing)
+        self.meta, self.classes = found.meta, tuple(found.meta['classes'])
+        own = data.Preprocessing.from_meta(self.meta)
+        self.frames = own.input_shape[1] if len(own.input_shape) == 4 else 0
+        given: dict[str, Any] = {'size': size, 'crop_ratio': crop_ratio, 'views': views,
+                                 'crops': crops}
+        if not self.frames and (views or crops):
+            raise UserError('`views` and `crops` are for video networks: leave them out for '
+                            f'{self.meta["network"]}')
+        self.preprocessing: Any = dataclasses.replace(
+            own, **{name: value for name, value in given.items() if value is not None})
+        self._check_size(own.size, mean_max)
+        self._engine, self._affordable = engines.start(found, ctx, mean_max), 0
+        if self._engine.classes != len(self.classes):
+            raise BundleError(f'{self.meta["network"]} gives {self._engine.classes} logits, and '
+                              f'its metadata names {len(self.classes)} classes: export it again')
 
-    def _check(self, own, mean_max, views, crops):
+    @property
+    def size(self) -> int:
+        """The side of the crop, pixels."""
+        return self.preprocessing.size
+
+    def _check_size(self, own: int, mean_max: bool) -> None:
         name, least = self.meta['network'], max(self.meta['stride'])
         if mean_max and self.frames:
             raise UserError(f'mean-max pooling is for image networks: leave it out for {name}')
-        if not self.frames and (views or crops):
-            raise UserError('--views and --crops are for video networks: leave them out for '
-                            f'{name}')
         if self.size < own and mean_max:
             raise UserError(f'mean-max pooling needs crops of at least {own}, the size in '
                             f'training, not {self.size}')
@@ -70,117 +80,161 @@ class Classifier:
             raise UserError(f'{name} cannot take images of {self.size}: its total stride is '
                             f'{least}, so that is the smallest')
 
-    def logits(self, images):
+    def logits(self, images: np.ndarray) -> np.ndarray:
         """float32 N×classes of preprocessed images (float32 N×3×size×size) or clips
-        (N×3×frames×size×size)."""
+        (N×3×frames×size×size); UserError where memory is too small for them."""
+        self.check_memory(len(images))
         return self._engine(images)
 
-    def preprocess(self, encoded):
-        """float32 3×size×size of an encoded image (bytes); `ImageError` if it cannot be decoded."""
-        return self.transform.normalise(self.transform(decode(encoded)))
+    def check_memory(self, count: int, copies: int = 2) -> None:
+        """UserError unless a batch of `count` inputs fits into memory, with `copies` of the
+        pixels."""
+        if count <= self._affordable:
+            return
+        shape, free = self.preprocessing.input_shape, free_memory()
+        needed = count * (self._engine.memory(shape) + copies * 4 * math.prod(shape))
+        if needed > free:
+            way_out = '`batch_size`' if count > 1 else '`size`'
+            raise UserError(f'a batch of {count} inputs of {"×".join(map(str, shape))} needs about '
+                            f'{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: '
+                            f'choose a lower {way_out}')
+        self._affordable = count
 
-    def predict(self, source, top=5):
-        """[(class name, probability)] of an image or a video, the most probable first; UserError if
-        it cannot be read.
+    def preprocess(self, encoded: bytes) -> np.ndarray:
+        """float32 3×size×size of an encoded image; `ImageError` if it cannot be decoded."""
+        return self._pixels(data.decode(encoded))
+
+    def _pixels(self, image: np.ndarray) -> np.ndarray:
+        return self.preprocessing.normalise(self.preprocessing(image))
+
+    def read(self, source: Any) -> np.ndarray:
+        """float32 clips×3×(T×)size×size of an image (one clip) or a video; UserError if it cannot
+        be read.
 
         `source` is a path, or an image as uint8 H×W×3, RGB.
         """
-        (prediction,) = self.stream([source], top, workers=1)
-        if prediction.error:
-            raise UserError(prediction.error)
-        return prediction.guesses
+        try:
+            if isinstance(source, np.ndarray):
+                return self._array(source)[None]
+            if self.frames:
+                return np.concatenate(list(self.preprocessing.clips(data.open_video(source))))
+            return self.preprocess(Path(source).read_bytes())[None]
+        except OSError as error:
+            raise UserError(f'{source} cannot be read: {error.strerror}') from error
+        except data.ImageError as error:
+            what = 'a video that can be read' if self.frames else 'an image that can be decoded'
+            raise UserError(f'{source} is not {what}: {error}') from error
 
-    def predict_batch(self, sources, top=5, batch_size=32):
+    def _array(self, image: np.ndarray) -> np.ndarray:
+        if self.frames or image.dtype != np.uint8 or image.ndim != 3 or image.shape[
+                2] != 3 or 0 in image.shape:
+            raise UserError('an array must be an image, uint8 H×W×3, for an image network, not '
+                            f'{image.dtype} of shape {image.shape}')
+        return self._pixels(image)
+
+    def predict(self, source: Any, top: int = 5) -> list[tuple[str, float]]:
+        """[(class name, probability)] of what `read` takes, the most probable first; UserError if
+        it cannot be read."""
+        return self.predict_batch([source], top, 1)[0]
+
+    def predict_batch(self, sources: Iterable, top: int = 5,
+                      batch_size: int = 32) -> list[list[tuple[str, float]]]:
         """A list of what `predict` gives, for a list of sources; UserError for the first that
         cannot be read."""
-        predictions = list(self.stream(sources, top, batch_size))
-        for prediction in predictions:
+        found: list = []
+        for prediction in self.stream(sources, top, batch_size):
             if prediction.error:
                 raise UserError(prediction.error)
-        return [prediction.guesses for prediction in predictions]
+            found.append(prediction.guesses)
+        return found
 
-    def stream(self, sources, top=5, batch_size=32, workers=2):
+    def stream(self, sources: Iterable, top: int = 5, batch_size: int = 32,
+               workers: int = 2) -> Iterator[Prediction]:
         """Iterate over a `Prediction` of each source, in their order, from any iterable, endless
         ones too.
 
         Sources are read by `workers` threads while others are classified, no more than two batches
-        ahead, or one video. What cannot be read is not raised but told in its `Prediction`; what
-        the iterable raises is, after the answers for what came before. A batch is `batch_size`
-        images, or clips; for answers without delay from a slow iterable, let it be 1.
+        ahead, or one video. A source that cannot be read is no error here: its `Prediction` says
+        why. What the iterable raises is raised after the answers for what came before. A batch is
+        `batch_size` images, or clips; for answers without delay from a slow iterable, let it be 1.
         """
         for name, value in (('top', top), ('batch_size', batch_size), ('workers', workers)):
             if value < 1:
-                raise UserError(f'--{name.replace("_", "-")} must be 1 or more, not {value}')
-        clips = self.transform.views * self.transform.crops if self.frames else 1  # of a source
-        count = max(1, (2 * batch_size - 1) // clips)
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool, contextlib.closing(
-                _ahead(pool, self._read, sources, count)) as read:
+                raise UserError(f'`{name}` must be 1 or more, not {value}')
+        clips = self.preprocessing.views * self.preprocessing.crops if self.frames else 1
+        ahead = max(1, (2 * batch_size - 1) // clips)  # sources
+        if isinstance(sources, (list, tuple)):
+            ahead = min(ahead, len(sources))
+        self.check_memory(min(batch_size, ahead * clips), copies=3)
+        with concurrent.futures.ThreadPoolExecutor(max(1, min(workers, ahead))) as pool, \
+                contextlib.closing(_ahead(pool, self._try, sources, ahead)) as read:
             for group in _groups(read, batch_size):
                 yield from self._predict_group(group, top, batch_size)
 
-    def _read(self, source):
-        """(source, float32 clips×3×…, None) of an image or a video, or (source, None, why it cannot
-        be read)."""
+    def _try(self, source: Any) -> tuple[Any, np.ndarray | None, str | None]:
+        """(source, its pixels, None), or (source, None, why it cannot be read)."""
         try:
-            if isinstance(source, np.ndarray):
-                return source, self._array(source), None
-            if self.frames:
-                clips = self.transform.clips(open_video(source))
-                return source, np.concatenate(list(clips)), None
-            return source, self.preprocess(Path(source).read_bytes())[None], None
-        except OSError as error:
-            return source, None, f'{source} cannot be read: {error.strerror}'
-        except ImageError as error:
-            what = 'a video that can be read' if self.frames else 'an image that can be decoded'
-            return source, None, f'{source} is not {what}: {error}'
+            return source, self.read(source), None
+        except UserError as error:
+            return source, None, str(error)
 
-    def _array(self, image):
-        if self.frames or image.dtype != np.uint8 or image.ndim != 3 or image.shape[
-                2] != 3 or 0 in image.shape:
-            raise ImageError('an array must be an image, uint8 H×W×3, for an image network, not '
-                             f'{image.dtype} of shape {image.shape}')
-        return self.transform.normalise(self.transform(image))[None]
-
-    def _predict_group(self, group, top, batch_size):
+    def _predict_group(self, group: list, top: int, batch_size: int) -> Iterator[Prediction]:
         """A `Prediction` for each (source, pixels, error)."""
-        readable = [pixels for _, pixels, _ in group if pixels is not None]
-        if readable:
-            pixels = np.concatenate(readable)
-            logits = np.concatenate([
-                self.logits(pixels[i:i + batch_size]) for i in range(0, len(pixels), batch_size)
-            ])
-            ends = np.cumsum([len(pixels) for pixels in readable])[:-1]
-            shares = iter([part.mean(axis=0) for part in np.split(softmax(logits), ends)])
-        for source, pixels, error in group:
-            yield Prediction(source, None if pixels is None else self._best(next(shares), top),
-                             error)
+        pixels = [pixels for _, pixels, _ in group if pixels is not None]
+        together = np.concatenate(pixels) if pixels else np.empty(0)
+        logits = [self.logits(together[i:i + batch_size])
+                  for i in range(0, len(together), batch_size)]
+        ends = np.cumsum([len(part) for part in pixels])[:-1]
+        parts = iter(np.split(np.concatenate(logits), ends) if pixels else [])
+        for source, found, error in group:
+            if found is None:
+                yield Prediction(source, None, error)
+                continue
+            part = next(parts)  # clips×classes
+            fault = fault_of(part)
+            yield Prediction(source, None, f'{source}: {fault}') if fault else Prediction(
+                source, self.best(part, top))
 
-    def _best(self, shares, top):
+    def best(self, logits: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
+        """[(class name, probability)] of logits, clips×classes, the most probable first."""
+        shares = softmax(logits).mean(axis=0)
         return [(self.classes[i], float(shares[i]))
                 for i in np.argsort(-shares, kind='stable')[:top]]
 
-    def score(self, source, batch_size=32, workers=2):
+    def score(self, source: Any, batch_size: int = 32, workers: int = 2) -> Sums | VideoScores:
         """Over all samples of a `data` source, every one once: `Sums` of images, or `VideoScores`
-        of videos."""
+        of videos.
+
+        Classes are matched by name, and the source keeps the network's labels.
+        A sample that cannot be read counts as wrong, and is named in the log. UserError where
+        memory is too small, or scores are not finite.
+        """
         if batch_size < 1:
-            raise UserError(f'--batch-size must be 1 or more, not {batch_size}')
-        samples = Views(source, self.transform.views) if self.frames else source
-        with Loader(samples, self.transform, workers) as loader:
-            loaded = loader.load(batches(np.arange(len(samples)), batch_size), 0)
+            raise UserError(f'`batch_size` must be 1 or more, not {batch_size}')
+        if tuple(source.classes) != self.classes:
+            data.match_classes(source, self.classes)
+        views, crops = getattr(self.preprocessing, 'views', 1), getattr(
+            self.preprocessing, 'crops', 1)
+        samples = data.Views(source, views) if self.frames else source
+        batch_size = max(1, min(batch_size, len(samples)))
+        self.check_memory(batch_size * crops, copies=5)  # three batches of the loader, and two here
+        with data.Loader(samples, self.preprocessing, workers) as loader:
+            loaded = loader.load(data.batches(np.arange(len(samples)), batch_size), 0)
             if self.frames:
-                return evaluate_videos(self.logits, loaded, source.labels, len(self.classes),
-                                       self.transform.views, self.transform.crops)
-            return evaluate(self.logits, loaded, len(source), describe='scoring')
+                return evaluate_videos(self.logits, loaded, source.labels, len(self.classes), views,
+                                       crops, samples.name)
+            return evaluate(self.logits, loaded, len(source), 'scoring', name=source.name)
 
 
-def _ahead(pool, function, items, count):
+def _ahead(pool: concurrent.futures.Executor, function: Callable, items: Iterable,
+           count: int) -> Generator[Any, None, None]:
     """Iterate over function(item), in order, at most `count` of them begun before they are asked
     for.
 
     What `items` raises comes behind the results of what it gave; when this is closed, what waits is
     not begun.
     """
-    waiting = collections.deque()
+    waiting: collections.deque = collections.deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -197,7 +251,7 @@ def _ahead(pool, function, items, count):
             future.cancel()
 
 
-def _groups(read, batch_size):
+def _groups(read: Iterable, batch_size: int) -> Iterator[list]:
     """Lists of what was `read`, each of `batch_size` clips or, where one source alone has more, a
     few more."""
     group, clips = [], 0

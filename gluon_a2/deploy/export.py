@@ -2,43 +2,61 @@
 counts."""
 import dataclasses
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
+from ..data import Preprocessing
+from ..errors import UserError
+from ..flags import check, option
 from ..scoring.samples import calibration_batch, open_samples
 from . import parity, side_by_side
-from .bundle import PARAMS, read_meta, require_float32, write_bundle
+from .bundle import PARAMS, Bundle, read_meta, require_float32, write_bundle
 from .classify import Classifier
 from .engines import SUFFIXES
 from .fold import fold
+from .mxnet_engine import MXNetEngine
+
+CALIBRATION, SAMPLES = 'min-max', 256  # of INT8, by default
+FORMS, MEASURED = 'forms', 'what int8 is calibrated and the forms are compared on'
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
     """The forms to write, and what they are measured on: `data_dir`, or the embedded set the
     network was trained on."""
-    fold: bool = False
-    onnx: bool = False
-    bf16: bool = False
-    int8: bool = False
-    calibration: str = 'min-max'
-    calibration_samples: int = 256
-    data_dir: Optional[str] = None
-    batch_size: int = 32
-    workers: int = 2
+    fold: bool = option(False, 'fold BatchNorms into convolutions where that is exact', group=FORMS)
+    onnx: bool = option(False, 'also as ONNX', group=FORMS)
+    bf16: bool = option(False, 'also in bfloat16, for CPUs that compute in it', group=FORMS)
+    int8: bool = option(False, 'also in INT8, for CPUs', group=FORMS)
+    calibration: Optional[str] = option(None, f'of the ranges of int8, by default {CALIBRATION}',
+                                        choices=('min-max', 'entropy'), group=FORMS)
+    calibration_samples: Optional[int] = option(
+        None, f'training samples they are taken from, by default {SAMPLES}', low=1, group=FORMS)
+    data_dir: Optional[str] = option(None, 'folder of training and validation data; by default the '
+                                     'embedded set it was trained on', group=MEASURED)
+    batch_size: int = option(32, 'samples at a time', low=1, group=MEASURED)
+    num_data_workers: int = option(2, 'processes that decode', low=0, short='-j', group=MEASURED)
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ('calibration', 'calibration_samples'):
+            if getattr(self, name) is not None and not self.int8:
+                raise UserError(f'`{name}` is for `int8`: add it, or leave both out')
+        if self.data_dir is not None and not self.measured:
+            raise UserError('`data_dir` is for `int8` and `bf16`: add one, or leave it out')
 
     @property
-    def forms(self):
-        """Whether anything but a plain copy is wanted."""
-        return self.fold or self.onnx or self.bf16 or self.int8
+    def measured(self) -> bool:
+        """Whether the forms are compared on data."""
+        return self.int8 or self.bf16
 
 
-def export(bundle, prefix, wanted):
+def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator[Union[str, list]]:
     """Write `bundle` to `prefix` in the forms `wanted`; what the checks refuse is not written.
 
     Iterates over sentences, and lists of table rows, that say what came of it.
     """
     prefix, original = Path(prefix), bundle
-    if wanted.forms:
+    if wanted.fold or wanted.onnx or wanted.measured:
         require_float32(bundle)
     if wanted.fold:
         bundle, done, total = fold(bundle)
@@ -50,14 +68,12 @@ def export(bundle, prefix, wanted):
         from .onnx import OPSET, to_onnx
         onnx = to_onnx(bundle)
         gaps = parity.onnx_gaps(bundle, onnx)
-        yield f'ONNX opset {OPSET}, input data, output logits, dynamic batch; largest difference from MXNet:'
+        yield (f'ONNX opset {OPSET}, input data, output logits, dynamic batch; largest difference '
+               'from MXNet:')
         yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}']
                                                   for gap in gaps)]
-    samples = {
-        part: open_samples(bundle.meta, wanted.data_dir, part)
-        for part in (['train'] if wanted.int8 else [])
-        + (['val'] if wanted.int8 or wanted.bf16 else [])
-    }
+    parts = ['train'] * wanted.int8 + ['val'] * wanted.measured
+    samples = {part: open_samples(bundle.meta, wanted.data_dir, part) for part in parts}
     converted = dict(_converted(bundle, wanted, samples))
     sizes = {'mxnet': write_bundle(bundle, prefix, onnx)}
     yield f'{prefix}-symbol.json, {prefix.name}-0000.params, {prefix.name}-meta.json' + (
@@ -68,34 +84,40 @@ def export(bundle, prefix, wanted):
         sizes[engine] = write_bundle(form._replace(meta={**form.meta, 'made_from': origin}), path)
         yield f'{path}-symbol.json and so on'
     if samples:
-        if wanted.onnx:
+        if onnx is not None:
             sizes['onnxruntime'] = len(onnx)
             sizes['mxnet'] -= len(onnx)
         yield list(side_by_side.table(_compare(original, prefix, sizes, samples['val'], wanted)))
 
 
-def _converted(bundle, wanted, samples):
+def _converted(bundle: Bundle, wanted: Wanted,
+               samples: Dict[str, Any]) -> Iterator[Tuple[str, Bundle]]:
     """Iterate over (engine, `Bundle`) in other precisions."""
     from .precision import to_bf16, to_int8
     if wanted.bf16:
-        yield 'mxnet-bf16', to_bf16(bundle)
+        form, side = to_bf16(bundle), bundle.meta['input_shape'][-1]
+        MXNetEngine(form)(parity.photos(form.meta, 1, side))  # not every CPU can
+        yield 'mxnet-bf16', form
     if wanted.int8:
-        images = calibration_batch(Classifier(bundle, **_one_view(bundle.meta)), samples['train'],
-                                   wanted.calibration_samples)
-        yield 'mxnet-int8', to_int8(bundle, images, wanted.calibration)
+        preprocessing = dataclasses.replace(Preprocessing.from_meta(bundle.meta),
+                                            **_one_view(bundle.meta))
+        images = calibration_batch(preprocessing, samples['train'],
+                                   wanted.calibration_samples or SAMPLES)
+        yield 'mxnet-int8', to_int8(bundle, images, wanted.calibration or CALIBRATION)
 
 
-def _compare(original, prefix, sizes, source, wanted):
+def _compare(original: Bundle, prefix: Path, sizes: Dict[str, int], source: Any,
+             wanted: Wanted) -> List[side_by_side.Form]:
     """The forms just written, read back, beside what they were made from."""
     view = _one_view(original.meta)
     forms = {'mxnet, not folded': (Classifier(original, **view),
                                    sizes['mxnet'])} if wanted.fold else {}
     for engine, size in sizes.items():
         name = f'{engine}, folded' if wanted.fold and engine == 'mxnet' else engine
-        forms[name] = Classifier(str(prefix), engine=engine, **view), size
-    return side_by_side.compare(forms, source, wanted.batch_size, wanted.workers)
+        forms[name] = Classifier(prefix, engine=engine, **view), size
+    return side_by_side.compare(forms, source, wanted.batch_size, wanted.num_data_workers)
 
 
-def _one_view(meta):
+def _one_view(meta: dict) -> Dict[str, Any]:
     """A video is compared by its middle clip."""
     return {'views': 1, 'crops': 1} if len(meta['input_shape']) == 4 else {}

@@ -7,18 +7,21 @@ such weights sum to 1. So s·Z + t is Z of s·φ(X) + t, and the BatchNorm folds
 block, into g). What stays is the BatchNorms between a sum and a ReLU, of which a pre-activation
 network has one in every unit.
 """
+from __future__ import annotations
+
 import numpy as np
 
-from .graph import Graph, variable
+from .bundle import Bundle
+from .graph import Graph, Node, variable
 
-FENCE = (0, 0, -3, 0)  # the reshape of nn.workarounds.FoldedBatchNorm
+RESHAPED = (0, 0, -3, 0)  # the reshape of nn.workarounds.FoldedBatchNorm
 
 
-def fold(bundle):
+def fold(bundle: Bundle) -> tuple[Bundle, int, int]:
     """(the `Bundle` with BatchNorms folded, how many were, how many there are)."""
     graph = Graph(bundle.graph)
     arguments, statistics = dict(bundle.arguments), dict(bundle.statistics)
-    remove_fences(graph)
+    remove_workaround(graph)
     norms = [node for node in graph.nodes() if node.op == 'BatchNorm']
     folded = [norm for norm in norms if _fold_one(graph, norm, arguments, statistics)]
     names = {node.name for node in graph.nodes() if node.op == 'null'}
@@ -29,15 +32,15 @@ def fold(bundle):
                            meta=meta), len(folded), len(norms)
 
 
-def without_fences(bundle):
-    """The `Bundle` with each fenced BatchNorm put on the array itself, which only training on a CPU
-    must avoid."""
+def without_workaround(bundle: Bundle) -> Bundle:
+    """The `Bundle` with each reshaped BatchNorm put on the array itself, which only training on a
+    CPU must avoid."""
     graph = Graph(bundle.graph)
-    remove_fences(graph)
+    remove_workaround(graph)
     return bundle._replace(graph=graph.to_bytes())
 
 
-def remove_fences(graph):
+def remove_workaround(graph: Graph) -> None:
     """reshape_like(BatchNorm(reshape(x)), x) → BatchNorm(x), in place."""
     for node in graph.nodes():
         if node.op != 'reshape_like' or node.inputs[0][0].op != 'BatchNorm':
@@ -45,12 +48,12 @@ def remove_fences(graph):
         norm, (x, _) = node.inputs[0][0], node.inputs[1]
         folding = norm.inputs[0][0]
         if folding.op == 'Reshape' and folding.attr('shape',
-                                                    ()) == FENCE and folding.inputs[0] == (x, 0):
+                                                    ()) == RESHAPED and folding.inputs[0] == (x, 0):
             norm.inputs[0] = (x, 0)
             graph.replace(node, norm)
 
 
-def _fold_one(graph, norm, arguments, statistics):
+def _fold_one(graph: Graph, norm: Node, arguments: dict, statistics: dict) -> bool:
     """Fold one BatchNorm into the layer whose channels it scales; False, and no change, where that
     is not exact."""
     layer = _layer_before(graph, norm)
@@ -80,7 +83,7 @@ def _fold_one(graph, norm, arguments, statistics):
     return True
 
 
-def _layer_before(graph, norm):
+def _layer_before(graph: Graph, norm: Node) -> Node | None:
     """The convolution or fully connected layer that `norm` can be folded into, or None."""
     readers, (source, _) = graph.readers(), norm.inputs[0]
     if len(readers[source]) != 1 or len(readers[norm]) < 1 or any(
@@ -100,7 +103,7 @@ def _layer_before(graph, norm):
     return layer if len(values) == 1 and _leads_only_to(values[0], source, norm, readers) else None
 
 
-def _leads_only_to(node, end, norm, readers):
+def _leads_only_to(node: Node | None, end: Node, norm: Node, readers: dict) -> bool:
     """Whether all that `node` feeds, up to `end`, is one chain; `node` is `norm` itself where
     nothing lies between."""
     while node is not None and node not in (end, norm):
@@ -110,7 +113,7 @@ def _leads_only_to(node, end, norm, readers):
     return node is not None
 
 
-def _averaged(z):
+def _averaged(z: Node) -> Node | None:
     """The node whose columns those of `z` (N×m×positions) are weighted means of, or None."""
     if z.op == 'reshape_like':
         return _averaged(z.inputs[0][0])
@@ -128,5 +131,5 @@ def _averaged(z):
     return None
 
 
-def _sums_to_one(node):
+def _sums_to_one(node: Node) -> bool:
     return node.op == 'softmax' and node.attr('axis', -1) == -1

@@ -1,9 +1,11 @@
 """A symbol's JSON as nodes that refer to each other, so that a graph can be rewritten without
 MXNet."""
+from __future__ import annotations
+
 import ast
 import dataclasses
 import json
-from typing import Dict, List, Tuple
+from typing import Any
 
 
 @dataclasses.dataclass(eq=False)  # a node is itself, not its contents
@@ -12,11 +14,11 @@ class Node:
     is read."""
     op: str
     name: str
-    attrs: Dict[str, str]
-    inputs: List[Tuple['Node', int]]
+    attrs: dict[str, str]
+    inputs: list[tuple[Node, int]]
     extra: dict  # what else its JSON holds, such as the subgraphs of a fused operator
 
-    def attr(self, name, default):
+    def attr(self, name: str, default: Any) -> Any:
         """An attribute as a Python value: a number, a bool, a tuple, or a string that is none of
         them."""
         try:
@@ -32,9 +34,9 @@ class Graph:
     out; MXNet knows it.
     """
 
-    def __init__(self, content):
+    def __init__(self, content: bytes):
         graph = json.loads(content)
-        nodes = []
+        nodes: list[Node] = []
         for node in graph['nodes']:
             inputs = [(nodes[source[0]], source[1]) for source in node['inputs']]
             extra = {
@@ -45,9 +47,10 @@ class Graph:
         self.heads = [(nodes[head[0]], head[1]) for head in graph['heads']]
         self._attrs = graph.get('attrs', {})
 
-    def nodes(self):
+    def nodes(self) -> list[Node]:
         """All nodes, each behind those it reads."""
-        order, seen = [], set()
+        order: list[Node] = []
+        seen: set[Node] = set()
         stack = [(node, False) for node, _ in reversed(self.heads)]
         while stack:  # not recursive: a network is deeper than Python's stack
             node, done = stack.pop()
@@ -60,9 +63,9 @@ class Graph:
                              if source not in seen)
         return order
 
-    def readers(self):
+    def readers(self) -> dict[Node, list[tuple[Node | None, int]]]:
         """{node: [(reader, index of the input)]}; an output of the graph is read by None."""
-        found = {node: [] for node in self.nodes()}
+        found: dict[Node, list] = {node: [] for node in self.nodes()}
         for node in list(found):
             for index, (source, _) in enumerate(node.inputs):
                 found[source].append((node, index))
@@ -70,13 +73,13 @@ class Graph:
             found[node].append((None, index))
         return found
 
-    def replace(self, old, new):
+    def replace(self, old: Node, new: Node) -> None:
         """Let everything that reads output 0 of `old` read output 0 of `new`."""
         for node in self.nodes():
             node.inputs = [(new, 0) if source == (old, 0) else source for source in node.inputs]
         self.heads = [(new, 0) if head == (old, 0) else head for head in self.heads]
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The JSON that MXNet reads."""
         nodes = self.nodes()
         number = {node: i for i, node in enumerate(nodes)}
@@ -95,6 +98,6 @@ class Graph:
             }, indent=2).encode()
 
 
-def variable(name):
+def variable(name: str) -> Node:
     """A new variable."""
     return Node('null', name, {}, [], {})

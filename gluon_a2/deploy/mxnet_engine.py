@@ -1,50 +1,124 @@
-"""Exported networks in MXNet: float32, bfloat16 and INT8 alike, since the files say which they
+"""Exported networks in MXNet: float32, bfloat16 and INT8 alike, because the files say which they
 are."""
+from __future__ import annotations
+
+import contextlib
+import io
+import json
 import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..backend import mx
+from ..data import Preprocessing
 from ..errors import UserError
 from ..formats.symbol import check_values, parse_symbol
+from .bundle import Bundle, describe, read_pair
 from .graph import Graph
 
 
 class MXNetEngine:
-    """Pixels to logits by MXNet. `dtype` is what the network computes in where its files are
-    float32: float64 is for checks.
+    """Pixels to logits by MXNet.
+
+    `dtype` is what the network computes in where its files are float32: float64 is for checks.
     """
 
-    def __init__(self, bundle, ctx=None, source=None, dtype='float32'):
+    def __init__(self, bundle: Bundle, ctx: mx.Context | None = None, source: str | None = None,
+                 dtype: str = 'float32'):
         meta, self.ctx, self._dtype = bundle.meta, ctx or mx.cpu(), dtype
         source = source or meta['network']
-        symbol = parse_symbol(bundle.graph if dtype == 'float32' else _retyped(bundle.graph),
-                              source)
-        self.classes = _classes(symbol, meta['input'], (1, *meta['input_shape']), source)
-        self._network = mx.gluon.SymbolBlock(symbol, mx.sym.var(meta['input'], dtype=dtype))
+        self._precision, self._input, self._symbol = meta['precision'], meta['input'], parse_symbol(
+            bundle.graph if dtype == 'float32' else _retyped(bundle.graph), source)
+        self.classes = count_classes(self._symbol, self._input, (1, *meta['input_shape']), source)
+        self._network = mx.gluon.SymbolBlock(self._symbol, mx.sym.var(self._input, dtype=dtype))
         values = {name: _array(value, dtype) for name, value in bundle.values.items()}
         self._network.collect_params().load_dict(values, ctx=self.ctx, cast_dtype=True,
                                                  dtype_source='saved')
         self._network.hybridize(static_alloc=True, static_shape=True)
 
-    def __call__(self, pixels):
-        logits = self._network(mx.nd.array(pixels, self.ctx, dtype=self._dtype))
-        return logits.asnumpy() if self._dtype == 'float64' else logits.astype('float32').asnumpy()
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 N×classes (float64 where that is computed) of float32 N×3×(T×)H×W."""
+        try:
+            logits = self._network(mx.nd.array(pixels, self.ctx, dtype=self._dtype))
+            return (logits if self._dtype == 'float64' else logits.astype('float32')).asnumpy()
+        except mx.MXNetError as error:
+            if self._precision != 'bfloat16' or 'primitive' not in str(error):
+                raise
+            raise UserError('MXNet computes bfloat16 only on CPUs with AVX-512, which this one '
+                            'lacks: use the float32 files') from error
+
+    def memory(self, shape: Sequence[int]) -> int:
+        """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way through the network."""
+        return peak_memory(self._symbol, self._input, (1, *shape))
 
 
-def check_sound(bundle, source):
-    """`SymbolError` unless the arrays are those of the symbol: what hashes would say of files with
-    metadata."""
-    values = {
-        f'{kind}:{name}': value
-        for kind, group in (('arg', bundle.arguments), ('aux', bundle.statistics))
-        for name, value in group.items()
-    }
-    check_values(parse_symbol(bundle.graph, source), values, source,
-                 (1, *bundle.meta['input_shape']))
+def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
+    """The `Bundle` of a pair of files without metadata; its classes are numbers.
+
+    `SymbolError` unless the arrays are those of the symbol: what hashes say of files with metadata.
+    """
+    bundle = read_pair(prefix, describe(prefix.name, (), preprocessing))
+    symbol, shape = parse_symbol(bundle.graph, str(prefix)), (1, *preprocessing.input_shape)
+    values = {f'{kind}:{name}': value
+              for kind, group in (('arg', bundle.arguments), ('aux', bundle.statistics))
+              for name, value in group.items()}
+    check_values(symbol, values, str(prefix), shape)
+    classes = range(count_classes(symbol, 'data', shape, str(prefix)))
+    return bundle._replace(meta={**bundle.meta, 'classes': list(map(str, classes))})
 
 
-def _retyped(content):
+def count_classes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int], source: str) -> int:
+    """The number of logits that `symbol` gives for its input `name` of `shape`; UserError where its
+    output is not N×classes."""
+    outputs = _output_shapes(symbol, name, shape)
+    if len(outputs) != 1 or len(outputs[0]) != 2:
+        raise UserError(f'{source} is not a classifier: its outputs are {outputs}, not one of '
+                        'N×classes')
+    return outputs[0][1]
+
+
+def _output_shapes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> list[tuple]:
+    """UserError where the network cannot take the shape."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning)  # of what is raised below
+            return symbol.infer_shape(**{name: shape})[1]
+    except mx.MXNetError as error:
+        text = str(error).strip().splitlines()[-1]
+        reason = ('it has more positions than MXNet counts, choose a smaller one'
+                  if 'shape dim size must be' in text else text.rsplit(' : ', 1)[-1])
+        raise UserError('the network cannot take an input of '
+                        f'{"×".join(map(str, shape[1:]))}: {reason}') from error
+
+
+def peak_memory(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> int:
+    """The most bytes that arrays take together while `symbol` is computed for its input `name` of
+    `shape`.
+
+    An array lives from the node that writes it to the last that reads it, as MXNet plans memory;
+    weights are not counted, and nor is what a node needs for itself.
+    """
+    internals = symbol.get_internals()
+    graph = json.loads(internals.tojson())
+    sizes: dict[int, int] = {}  # of the outputs of a node, bytes
+    for (index, *_), output in zip(graph['heads'], _output_shapes(internals, name, shape)):
+        node = graph['nodes'][index]
+        if node['op'] != 'null' or node['name'] == name:
+            sizes[index] = sizes.get(index, 0) + 4 * math.prod(output)
+    last = {source: i for i, node in enumerate(graph['nodes']) for source, *_ in node['inputs']}
+    alive = peak = 0
+    for i, node in enumerate(graph['nodes']):
+        alive += sizes.get(i, 0)
+        peak = max(peak, alive)
+        alive -= sum(sizes.get(source, 0) for source in {source for source, *_ in node['inputs']}
+                     if last[source] == i)
+    return peak
+
+
+def _retyped(content: bytes) -> bytes:
     """The graph with its float32 variables declared float64."""
     graph = Graph(content)
     for node in graph.nodes():
@@ -53,20 +127,12 @@ def _retyped(content):
     return graph.to_bytes()
 
 
-def _array(value, dtype):
+def _array(value: np.ndarray, dtype: str) -> mx.nd.NDArray:
     wide = dtype == 'float64' and value.dtype == np.float32
     return mx.nd.array(value, dtype='float64' if wide else value.dtype)
 
 
-def _classes(symbol, name, shape, source):
-    outputs = symbol.infer_shape(**{name: shape})[1]
-    if len(outputs) != 1 or len(outputs[0]) != 2:
-        raise UserError(f'{source} is not a classifier: its outputs are {outputs}, not one of '
-                        'N×classes')
-    return outputs[0][1]
-
-
-def mean_max_pooled(bundle):
+def mean_max_pooled(bundle: Bundle) -> Bundle:
     """The `Bundle` with its pooling and classifier made convolutional, and mean-max pooling at the
     end."""
     meta, name = bundle.meta, bundle.meta['classifier']

@@ -4,30 +4,34 @@ Input `data`, float32 N×3×H×W or N×3×T×H×W, preprocessed as the metadata 
 N×classes. The batch and the sizes are dynamic, as far as the network takes others. The file carries
 the metadata under the key `gluon_a2`.
 """
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from ..backend import mx
 from ..errors import UserError, install_extra
 from ..formats.symbol import parse_symbol
-from .bundle import require_float32
-from .fold import without_fences
+from .bundle import Bundle, require_float32
+from .fold import without_workaround
 
 OPSET = 13  # the newest that MXNet's converter knows
 IR_VERSION = 7  # the oldest that goes with it, for the sake of older runtimes
 AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
 
-def to_onnx(bundle):
+def to_onnx(bundle: Bundle) -> bytes:
     """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators
     that ONNX lacks."""
     onnx = _import_onnx()
     require_float32(bundle)
-    bundle = without_fences(bundle)  # their reshape has no counterpart
+    bundle = without_workaround(bundle)  # their reshape has no counterpart
     shape = (1, *bundle.meta['input_shape'])
     values = {name: mx.nd.array(value) for name, value in bundle.values.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -48,10 +52,9 @@ def to_onnx(bundle):
 
 
 @contextlib.contextmanager
-def _opset(onnx):
-    """A fence: MXNet's converter asks which operator set the installed onnx is for, and checks by
-    it what it writes by an older one.
-    """
+def _opset(onnx: Any) -> Iterator[None]:
+    """Work around MXNet's converter, which asks which operator set the installed onnx is for, and
+    checks by it what it writes by an older one."""
     context, version = onnx.checker.DEFAULT_CONTEXT, onnx.defs.onnx_opset_version
     imports = context.opset_imports
     context.opset_imports, onnx.defs.onnx_opset_version = {'': OPSET}, lambda: OPSET
@@ -61,12 +64,13 @@ def _opset(onnx):
         context.opset_imports, onnx.defs.onnx_opset_version = imports, version
 
 
-def _describe(model, onnx, meta, axes):
+def _describe(model: Any, onnx: Any, meta: dict, axes: int) -> None:
     """State the operator set, the names of input, output and axes, and the metadata."""
     model.ir_version = IR_VERSION
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
-    model.producer_name, model.doc_string = 'gluon_a2', f'{meta["network"]}: logits of preprocessed pixels'
+    model.producer_name = 'gluon_a2'
+    model.doc_string = f'{meta["network"]}: logits of preprocessed pixels'
     model.metadata_props.add(key='gluon_a2', value=json.dumps(meta, ensure_ascii=False))
     graph = model.graph
     known, read = {value.name for value in graph.initializer}, {
@@ -91,13 +95,13 @@ def _describe(model, onnx, meta, axes):
     batch.dim_param, classes.dim_value = 'batch', len(meta['classes'])
 
 
-def _keep(repeated, condition):
+def _keep(repeated: Any, condition: Callable[[Any], bool]) -> None:
     kept = [value for value in repeated if condition(value)]
     del repeated[:]
     repeated.extend(kept)
 
 
-def _import_onnx():
+def _import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:

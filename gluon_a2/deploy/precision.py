@@ -1,10 +1,14 @@
 """A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs; oneDNN computes
 both."""
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +17,7 @@ from ..errors import UserError
 from ..formats.params import BFLOAT16 as BFLOAT16_TYPE
 from ..formats.symbol import parse_symbol
 from .bundle import Bundle, require_float32
-from .fold import fold, without_fences
+from .fold import fold, without_workaround
 from .graph import Graph, Node
 
 CALIBRATIONS = {'min-max': 'naive', 'entropy': 'entropy'}  # our names for MXNet's
@@ -28,7 +32,7 @@ BFLOAT16 = frozenset(('Convolution', 'BatchNorm', 'Activation', 'Pooling', 'elem
 BFLOAT16_NUMBER = '12'  # of the type, in MXNet
 
 
-def to_bf16(bundle):
+def to_bf16(bundle: Bundle) -> Bundle:
     """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier: in
     bfloat16, logits would have 8 bits, too few to tell classes apart, and the weights of a softmax
     would not sum to 1.
@@ -37,8 +41,10 @@ def to_bf16(bundle):
     is not used: it feeds a bfloat16 convolution float32 pixels.
     """
     require_float32(bundle)
-    graph, arguments = Graph(without_fences(bundle).graph), dict(bundle.arguments)
-    types, casts, values = {}, {}, bundle.values
+    graph, arguments = Graph(without_workaround(bundle).graph), dict(bundle.arguments)
+    types: dict[Node, str] = {}
+    casts: dict[tuple, Node] = {}
+    values = bundle.values
     for node in graph.nodes():
         if node.op == 'null':
             types[node] = 'float32'
@@ -57,7 +63,7 @@ def to_bf16(bundle):
                            meta={**bundle.meta, 'precision': 'bfloat16'})
 
 
-def _in_bfloat16(node):
+def _in_bfloat16(node: Node) -> bool:
     """Whether an operator, as it is set, is computed in bfloat16."""
     kinds = {'Activation': ('act_type', ('relu', )),
              'Pooling': ('pool_type', ('max', 'avg'))}.get(node.op)
@@ -65,7 +71,7 @@ def _in_bfloat16(node):
                                     or node.attrs.get(kinds[0], kinds[1][0]) in kinds[1])
 
 
-def _cast(source, output, wanted, types, casts):
+def _cast(source: Node, output: int, wanted: str, types: dict, casts: dict) -> tuple[Node, int]:
     """The output of `source`, or of a node that casts it to `wanted`, one for all that want it."""
     if types[source] == wanted:
         return source, output
@@ -77,14 +83,14 @@ def _cast(source, output, wanted, types, casts):
     return casts[key], 0
 
 
-def _rounded(values):
+def _rounded(values: np.ndarray) -> np.ndarray:
     """float32 values in bfloat16, its upper half: each rounded to the nearest, of two as near to
     the even one."""
     bits = values.view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16_TYPE)
 
 
-def to_int8(bundle, images, calibration='min-max'):
+def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') -> Bundle:
     """The `Bundle` in INT8, its ranges measured on `images`, preprocessed, float32 N×3×(T×)H×W.
 
     BatchNorms are folded first. `calibration` sets the range of what lies between layers: 'min-max'
@@ -98,7 +104,7 @@ def to_int8(bundle, images, calibration='min-max'):
     require_float32(bundle)
     _check_pools(bundle)
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
-    with warnings.catch_warnings(), _quiet(), _told(bundle):
+    with warnings.catch_warnings(), _quiet(), _refusals(bundle):
         warnings.simplefilter('ignore', UserWarning)
         symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
             symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[
@@ -115,7 +121,7 @@ def to_int8(bundle, images, calibration='min-max'):
     return _out_of_mxnet(symbol, arguments, statistics, meta)
 
 
-def _check_pools(bundle):
+def _check_pools(bundle: Bundle) -> None:
     """UserError for a pooling other than of the maximum or the mean: MXNet dies of quantizing it,
     without a word."""
     for node in Graph(bundle.graph).nodes():
@@ -126,7 +132,7 @@ def _check_pools(bundle):
 
 
 @contextlib.contextmanager
-def _told(bundle):
+def _refusals(bundle: Bundle) -> Iterator[None]:
     """MXNet's refusal as a sentence."""
     try:
         yield
@@ -135,23 +141,22 @@ def _told(bundle):
         raise UserError(f'{bundle.meta["network"]} cannot be quantized: {reason}') from error
 
 
-def _in_mxnet(bundle):
+def _in_mxnet(bundle: Bundle) -> tuple[Any, ...]:
     """(symbol, arguments, statistics) as MXNet has them."""
     return (parse_symbol(bundle.graph, bundle.meta['network']),
             *({name: mx.nd.array(value) for name, value in values.items()}
               for values in (bundle.arguments, bundle.statistics)))
 
 
-def _out_of_mxnet(symbol, arguments, statistics, meta):
+def _out_of_mxnet(symbol: Any, arguments: dict, statistics: dict, meta: dict) -> Bundle:
     names = set(symbol.list_inputs())  # the converters leave in what they no longer need
-    return Bundle(
-        symbol.tojson().encode(),
-        *({name: value.asnumpy() for name, value in values.items() if name in names}
-          for values in (arguments, statistics)), meta)
+    kept = [{name: value.asnumpy() for name, value in values.items() if name in names}
+            for values in (arguments, statistics)]
+    return Bundle(symbol.tojson().encode(), kept[0], kept[1], meta)
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without the converter's remarks on each layer, by the root logger and, from C++, on standard
     error itself."""
     before, errors = logging.root.manager.disable, os.dup(2)

@@ -1,16 +1,24 @@
 """From a recipe to a network with its weights, and from a checkpoint to a network for use."""
+from __future__ import annotations
+
 import dataclasses
 import logging
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from ..backend import mx
+from ..data import ClipPreprocessing, Preprocessing
+from ..deploy.bundle import Bundle
 from ..deploy.gluon import from_gluon
 from ..errors import UserError
+from ..machine.resources import free_memory
 from ..models import get_model, load_weights
 from ..models.resnet import ResNet
 from ..models.table import find_row
 from ..models.weights import NEW
 from ..models.zoo import check_input_size
-from .recipes import RECIPES, from_json
+from .checkpoint import Checkpoint
+from .recipes import RECIPES, Recipe, from_json
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +27,8 @@ LAST_OF_BRANCH = '.*_(conv3|expand)_conv_weight'
 START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 
-def build(recipe, ctx=None, new=NEW):
+def build(recipe: Recipe, ctx: mx.Context | None = None,
+          new: Collection[str] = NEW) -> mx.gluon.HybridBlock:
     """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`.
 
     A video network may lack there what `new` names (see `load_weights`).
@@ -38,35 +47,36 @@ def build(recipe, ctx=None, new=NEW):
     return net
 
 
-def check_model(recipe):
+def check_model(recipe: Recipe) -> None:
     """UserError where the recipe's network is not one for its input, or lacks the weights it should
     start from."""
     dims = find_row(recipe.model).dims
     if dims == 3 and not recipe.frames:
-        raise UserError(f'{recipe.model} is a video network: choose an image network, or run '
-                        'scripts/train_video.py')
+        raise UserError(f'{recipe.model} is a video network: choose an image network, or train '
+                        'it on videos')
     if dims == 2 and recipe.frames:
-        raise UserError(f'{recipe.model} is an image network: choose a video network, or run '
-                        'scripts/train_imagenet.py')
+        raise UserError(f'{recipe.model} is an image network: choose a video network, or train '
+                        'it on images')
     if recipe.starts_from != 'random' and not recipe.pretrained:
         raise UserError(f'the recipe starts from the weights of {START[recipe.starts_from]}: give '
-                        'its .params file as --pretrained, or say --starts-from random')
+                        'its .params file as `pretrained`, or say `starts_from` random')
 
 
-def create(recipe):
+def create(recipe: Recipe) -> mx.gluon.HybridBlock:
     """The recipe's network, not yet initialized."""
     return get_model(recipe.model, classes=recipe.classes, blocks=recipe.placement,
                      association=recipe.association, input_size=recipe.space,
                      last_gamma=recipe.last_gamma, dropout=recipe.dropout)
 
 
-def from_zoo(name, pretrained=None, class_names=None, input_size=None):
+def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str] | None = None,
+             input_size: int | None = None) -> Bundle:
     """A network of the zoo as a `Bundle`, with the preprocessing of the paper's recipe for it.
 
     Its weights are those of the file `pretrained`; without one they are random (He et al. 2015),
     those that end a branch a quarter, since dozens of branches would add up, and rounding with
-    them. `class_names` are as many as the network has classes; numbers where not given.
-    `input_size` is the side of its input, the paper's where not given.
+    them. `class_names` are as many as the network has classes, by default numbers. `input_size` is
+    the side of its input, by default the paper's; UserError where this machine could not run it.
     """
     row = find_row(name)
     side = row.input_size[-1] if input_size is None else input_size
@@ -80,11 +90,17 @@ def from_zoo(name, pretrained=None, class_names=None, input_size=None):
         for parameter in net.collect_params(LAST_OF_BRANCH).values():
             parameter.set_data(parameter.data() / 4)
     names = list(map(str, range(recipe.classes))) if class_names is None else class_names
-    return bundle(net, recipe, names, {'data': 'not known' if pretrained else 'nothing: the '
-                                                                              'weights are random'})
+    made = bundle(net, recipe, names, {
+        'data': 'not known' if pretrained else 'nothing: the weights are random'})
+    needed, free = made.meta['memory'], free_memory()
+    if needed > free:
+        raise UserError(f'{row.name} needs about {needed / 1e9:.1f} GB of memory for one input of '
+                        f'{side}×{side}, and {free / 1e9:.1f} GB are free: choose a lower '
+                        '`input_size`')
+    return made
 
 
-def restored(found):
+def restored(found: Checkpoint) -> Bundle:
     """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is
     scored."""
     recipe = from_json(found.state['recipe'])
@@ -103,12 +119,18 @@ def restored(found):
         })
 
 
-def bundle(net, recipe, classes, training):
+def preprocessing(recipe: Recipe) -> Preprocessing:
+    """What the recipe's network is fed in tests."""
+    if not recipe.frames:
+        return Preprocessing(recipe.input_size, recipe.crop_ratio)
+    return ClipPreprocessing(recipe.input_size, recipe.crop_ratio, frames=recipe.frames,
+                             frame_stride=recipe.frame_stride, views=recipe.views,
+                             crops=recipe.crops)
+
+
+def bundle(net: Any, recipe: Recipe, classes: Sequence[str], training: dict) -> Bundle:
     """`net` (float32, on the CPU) as a `Bundle`; `classes` are names, `training` says where it
     comes from."""
-    clips = {name: getattr(recipe, name)
-             for name in ('frame_stride', 'views', 'crops')} if recipe.frames else {}
-    return from_gluon(net, net.row.name, classes, (3, *recipe.space),
-                      crop_ratio=recipe.crop_ratio, training=training, **clips, fixed=net.row.fixed,
-                      features=FEATURES if isinstance(net, ResNet) else None,
-                      classifier=CLASSIFIER, stride=list(net.row.stride))
+    return from_gluon(net, net.row.name, classes, preprocessing(recipe), training,
+                      stride=net.row.stride, classifier=CLASSIFIER, fixed=net.row.fixed,
+                      features=FEATURES if isinstance(net, ResNet) else None)

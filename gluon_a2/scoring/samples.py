@@ -1,51 +1,56 @@
 """The labelled images or videos that an exported network is scored, compared and calibrated on."""
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from .. import data
+from ..data.opening import embedded_name
 from ..errors import UserError
 
 
-def open_samples(meta, data_dir=None, part='val', split=None, splits=None, video_list=None,
-                 list_format=None):
+def open_samples(meta: dict, data_dir: str | None = None, part: str = 'val',
+                 split: int | None = None, splits: str | None = None,
+                 video_list: str | None = None, list_format: str | None = None) -> Any:
     """A source of the part `part` of `data_dir`, or of the embedded set a network was trained on,
-    checked against its classes. The last four are of videos, as in `data.open_video_source`;
-    `split` is the one trained on where not given.
+    with the labels that the network gives its classes.
 
-    UserError where there is no such source, where it is not what the network tells apart, and for
-    another split of UCF-101 than the network was trained on, which holds videos it has seen.
+    The last four are of videos, as in `data.open_video_source`; `split` is by default the one
+    trained on. UserError where there is no such source, where it is not what the network tells
+    apart, and for another split of UCF-101 than the network was trained on, because that holds
+    videos it has seen.
     """
-    clips, trained, own = len(
-        meta['input_shape']) == 4, meta['training']['data'], meta['training'].get('split')
+    video, trained = len(meta['input_shape']) == 4, meta['training']
+    lists: dict[str, Any] = {'split': split, 'splits': splits, 'video_list': video_list,
+                             'list_format': list_format}
+    for name, value in lists.items():
+        if value is not None and not video:
+            raise UserError(f'`{name.replace("video_", "")}` is for videos: leave it out for '
+                            f'{meta["network"]}')
+    own = trained.get('split')
     if own is not None and split not in (None, own):
-        raise UserError(f'the network was trained on split {own} of UCF-101, and --split {split} '
-                        f'holds videos it has seen: score it with --split {own}')
-    embedded = {'digits': data.digits_folder, 'moving digits': data.moving_digits_folder}
-    folder = data_dir
-    if folder is None and video_list is None:
-        if trained not in embedded:
-            raise UserError(f'--data-dir is missing: the network was trained on {trained}')
-        folder = embedded[trained]()
-    if clips:
-        source = data.open_video_source(folder, part, split=own if split is None else split,
-                                        splits=splits, video_list=video_list,
-                                        list_format=list_format)
-    else:
-        source = data.open_source(folder, part)
-    data.check_labels(source, len(meta['classes']))
-    data.check_classes(source, meta['classes'])
+        raise UserError(f'the network was trained on split {own} of UCF-101, and `split` {split} '
+                        f'holds videos it has seen: score it with `split` {own}')
+    if data_dir is None and video_list is None and trained['data'] != embedded_name(video):
+        raise UserError(f'`data_dir` is missing: the network was trained on {trained["data"]}')
+    if video:
+        lists['split'] = own if split is None else split
+    source = data.open_source(data_dir, part, video=video, **(lists if video else {}))
+    data.match_classes(source, meta['classes'])
     return source
 
 
-def calibration_batch(classifier, source, count):
-    """float32 n×3×(T×)size×size: `count` samples of `source` drawn without regard to their order,
-    as they are scored.
+def calibration_batch(preprocessing: data.Preprocessing, source: Any, count: int) -> np.ndarray:
+    """float32 n×3×(T×)size×size: `count` samples of `source`, in a random but fixed order, as they
+    are scored.
 
     UserError where one cannot be read.
     """
     indices = data.epoch_order(len(source), 0, 0)[:count]
-    with data.Loader(source, classifier.transform, 0) as loader:
+    with data.Loader(source, preprocessing, 0) as loader:
         (batch,) = loader.load([np.sort(indices)], 0)
     if batch.damaged:
-        raise UserError(
-            '{} cannot be read: {}; take it out of the calibration data'.format(*batch.damaged[0]))
+        name, reason = batch.damaged[0]
+        raise UserError(f'{name} cannot be read: {reason}; take it out of the calibration data')
     return batch.images

@@ -110,7 +110,7 @@ def see(bundle, path, blocks=None, top=5):
     shares = softmax(logits[None])[0]
     guesses = tuple((net.classes[i], float(shares[i]))
                     for i in np.argsort(-shares, kind='stable')[:top])
-    return Seen(net.meta['network'], _picture(pixels, net.transform), guesses, found)
+    return Seen(net.meta['network'], _picture(pixels, net.preprocessing), guesses, found)
 
 
 def _read(net, path):
@@ -118,7 +118,7 @@ def _read(net, path):
     try:
         if not net.frames:
             return net.preprocess(Path(path).read_bytes())  # 3×H×W
-        (views,) = net.transform.clips(open_video(path))
+        (views,) = net.preprocessing.clips(open_video(path))
         return views[0]  # 3×T×H×W
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}; give {kind} file') from error
