@@ -18,7 +18,7 @@ from typing import Any
 from .errors import UserError
 from .machine import gpus, installation, resources
 
-__all__ = ['BackendError', 'check_gpu', 'device', 'mx', 'threads']
+__all__ = ['BackendError', 'device', 'mx', 'threads']
 
 
 class BackendError(UserError, ImportError):
@@ -30,21 +30,13 @@ def threads() -> tuple[int, str]:
     return _THREADS
 
 
-def check_gpu(index: int = 0, found: gpus.Found | None = None) -> None:
-    """Raise BackendError unless MXNet can run on GPU `index`; `found` stands for the answer of
-    `gpus.gpus()`."""
-    fault = gpus.gpu_fault(index, found)
-    if fault:
-        raise BackendError(fault)
-
-
 def device(num_gpus: int, index: int = 0) -> Any:
     """The context of a process that is given 0 GPUs, or GPU `index`; BackendError where MXNet
     cannot use it."""
-    if not num_gpus:
-        return mx.cpu()
-    check_gpu(index)
-    return mx.gpu(index)
+    fault = gpus.gpu_fault(index) if num_gpus else None
+    if fault:
+        raise BackendError(fault)
+    return mx.gpu(index) if num_gpus else mx.cpu()
 
 
 @contextlib.contextmanager
@@ -60,19 +52,6 @@ def _openmp_threads(count: int) -> Iterator[None]:
             os.environ['OMP_NUM_THREADS'] = before
 
 
-def _import_mxnet():
-    """Import MXNet and turn its error into a sentence."""
-    try:
-        with warnings.catch_warnings():
-            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported; nobody
-            # can change that.
-            warnings.simplefilter('ignore', DeprecationWarning)
-            import mxnet
-    except Exception as error:
-        raise BackendError(installation.import_error_fault(error)) from error
-    return mxnet
-
-
 def _start():
     """(MXNet, (its number of threads, where that comes from)), or the first fault that stands in
     the way."""
@@ -80,8 +59,14 @@ def _start():
     for fault in [] if early else installation.import_faults():
         raise BackendError(fault)
     count, where_from = resources.choose_threads()
-    with _openmp_threads(count):
-        mxnet = _import_mxnet()
+    try:
+        with _openmp_threads(count), warnings.catch_warnings():
+            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported; nobody
+            # can change that.
+            warnings.simplefilter('ignore', DeprecationWarning)
+            import mxnet
+    except Exception as error:
+        raise BackendError(installation.import_error_fault(error)) from error
     # What OpenMP itself answers, where MXNet's library reaches it; a build without it does not.
     ask = getattr(mxnet.base._LIB, 'omp_get_max_threads', None)
     running = ask() if ask else count

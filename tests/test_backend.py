@@ -225,10 +225,11 @@ def test_architectures_with_machine_code(monkeypatch, capability):
 @pytest.mark.parametrize('capability, name', [
     ((3, 7), 'sm_37'), ((9, 0), 'sm_90'), ((10, 0), 'sm_100'), ((12, 0), 'sm_120')])
 def test_architectures_without(monkeypatch, capability, name):
-    from gluon_a2.backend import BackendError, check_gpu
+    from gluon_a2.backend import BackendError, device
     monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet-cu112': '1.9.1'})
+    monkeypatch.setattr(gpus, 'gpus', lambda: [('NVIDIA X', capability)])
     with pytest.raises(BackendError) as error:
-        check_gpu(found=[('NVIDIA X', capability)])
+        device(1)
     assert str(error.value) == (
         f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, '
         'sm_80, sm_86 and no PTX: use a GPU of one of these generations, or none (`num_gpus` 0)')
