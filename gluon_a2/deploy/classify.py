@@ -167,11 +167,11 @@ class Classifier:
             ahead = min(ahead, len(sources))
         self.check_memory(min(batch_size, ahead * clips), copies=3)
         with concurrent.futures.ThreadPoolExecutor(max(1, min(workers, ahead))) as pool, \
-                contextlib.closing(_ahead(pool, self._try, sources, ahead)) as read:
+                contextlib.closing(_ahead(pool, self._read, sources, ahead)) as read:
             for group in _groups(read, batch_size):
                 yield from self._predict_group(group, top, batch_size)
 
-    def _try(self, source: Any) -> tuple[Any, np.ndarray | None, str | None]:
+    def _read(self, source: Any) -> tuple[Any, np.ndarray | None, str | None]:
         """(source, its pixels, None), or (source, None, why it cannot be read)."""
         try:
             return source, self.read(source), None

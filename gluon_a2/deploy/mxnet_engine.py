@@ -2,11 +2,8 @@
 are."""
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import numpy as np
 from ..backend import mx
 from ..data import Preprocessing
 from ..errors import UserError
-from ..formats.symbol import check_values, parse_symbol
+from ..formats.symbol import check_values, infer_shapes, parse_symbol
 from .bundle import Bundle, describe, read_pair
 from .graph import Graph
 
@@ -83,13 +80,10 @@ def count_classes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int], source
 def _output_shapes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> list[tuple]:
     """UserError where the network cannot take the shape."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning)  # of what is raised below
-            return symbol.infer_shape(**{name: shape})[1]
-    except mx.MXNetError as error:
-        text = str(error).strip().splitlines()[-1]
+        return infer_shapes(symbol, **{name: tuple(shape)})[1]
+    except UserError as error:
         reason = ('it has more positions than MXNet counts, choose a smaller one'
-                  if 'shape dim size must be' in text else text.rsplit(' : ', 1)[-1])
+                  if 'shape dim size must be' in str(error) else error)
         raise UserError('the network cannot take an input of '
                         f'{"×".join(map(str, shape[1:]))}: {reason}') from error
 
