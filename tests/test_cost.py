@@ -22,39 +22,54 @@ OTHER = mx.sym.var('other')
     (mx.sym.Convolution(DATA, num_filter=3, kernel=(3, 2), no_bias=True), {'data': (1, 5, 7, 10)},
      3 * 5 * 6 * 45, 3 * 5 * 6, (1, 3, 5, 9)),
     # strided and padded: ⌈7/2⌉ × ⌈11/3⌉ positions; a bias adds parameters, not products
-    (mx.sym.Convolution(DATA, num_filter=13, kernel=(3, 3), stride=(2, 3), pad=(1, 1)), {'data': (2, 5, 7, 11)},
+    (mx.sym.Convolution(DATA, num_filter=13, kernel=(3, 3), stride=(2, 3), pad=(1, 1)),
+     {'data': (2, 5, 7, 11)},
      2 * 13 * 5 * 9 * 4 * 4, 13 * 5 * 9 + 13, (2, 13, 4, 4)),
     # grouped: each filter sees 6/3 channels
-    (mx.sym.Convolution(DATA, num_filter=9, kernel=(1, 5), num_group=3, no_bias=True), {'data': (1, 6, 7, 11)},
+    (mx.sym.Convolution(DATA, num_filter=9, kernel=(1, 5), num_group=3, no_bias=True),
+     {'data': (1, 6, 7, 11)},
      9 * 2 * 5 * 7 * 7, 9 * 2 * 5, (1, 9, 7, 7)),
     # depthwise, and one and three space axes
-    (mx.sym.Convolution(DATA, num_filter=7, kernel=(3,), num_group=7, no_bias=True), {'data': (1, 7, 13)},
+    (mx.sym.Convolution(DATA, num_filter=7, kernel=(3,), num_group=7, no_bias=True),
+     {'data': (1, 7, 13)},
      7 * 3 * 11, 21, (1, 7, 11)),
-    (mx.sym.Convolution(DATA, num_filter=5, kernel=(3, 1, 2), no_bias=True), {'data': (1, 2, 5, 7, 3)},
+    (mx.sym.Convolution(DATA, num_filter=5, kernel=(3, 1, 2), no_bias=True),
+     {'data': (1, 2, 5, 7, 3)},
      5 * 2 * 6 * 3 * 7 * 2, 60, (1, 5, 3, 7, 2)),
     # dilated: the kernel spans 5, and still has 3 taps
-    (mx.sym.Convolution(DATA, num_filter=2, kernel=(3, 3), dilate=(2, 2), no_bias=True), {'data': (1, 3, 7, 5)},
+    (mx.sym.Convolution(DATA, num_filter=2, kernel=(3, 3), dilate=(2, 2), no_bias=True),
+     {'data': (1, 3, 7, 5)},
      2 * 3 * 9 * 3 * 1, 54, (1, 2, 3, 1)),
     # transposed: each of 3·7·5 inputs is spread over 11 filters of 2·2; output (7-1)·3+2 by
     # (5-1)·2+2
-    (mx.sym.Deconvolution(DATA, num_filter=11, kernel=(2, 2), stride=(3, 2), no_bias=True), {'data': (1, 3, 7, 5)},
+    (mx.sym.Deconvolution(DATA, num_filter=11, kernel=(2, 2), stride=(3, 2), no_bias=True),
+     {'data': (1, 3, 7, 5)},
      3 * 7 * 5 * 11 * 4, 3 * 11 * 4, (1, 11, 20, 10)),
-    (mx.sym.Deconvolution(DATA, num_filter=6, kernel=(2, 2), num_group=2, no_bias=True), {'data': (1, 4, 7, 5)},
+    (mx.sym.Deconvolution(DATA, num_filter=6, kernel=(2, 2), num_group=2, no_bias=True),
+     {'data': (1, 4, 7, 5)},
      4 * 7 * 5 * 3 * 4, 4 * 3 * 4, (1, 6, 8, 6)),
-    (mx.sym.FullyConnected(DATA, num_hidden=11), {'data': (3, 5, 7)}, 3 * 35 * 11, 35 * 11 + 11, (3, 11)),
+    (mx.sym.FullyConnected(DATA, num_hidden=11),
+     {'data': (3, 5, 7)}, 3 * 35 * 11, 35 * 11 + 11, (3, 11)),
     (mx.sym.FullyConnected(DATA, num_hidden=11, flatten=False, no_bias=True), {'data': (3, 5, 7)},
      3 * 5 * 7 * 11, 77, (3, 5, 11)),
-    (mx.sym.batch_dot(DATA, OTHER), {'data': (2, 3, 5), 'other': (2, 5, 7)}, 2 * 3 * 5 * 7, 0, (2, 3, 7)),
-    (mx.sym.batch_dot(DATA, OTHER, transpose_a=True), {'data': (2, 5, 3), 'other': (2, 5, 7)}, 210, 0, (2, 3, 7)),
-    (mx.sym.batch_dot(DATA, OTHER, transpose_b=True), {'data': (2, 3, 5), 'other': (2, 7, 5)}, 210, 0, (2, 3, 7)),
-    (mx.sym.batch_dot(DATA, OTHER, transpose_a=True, transpose_b=True), {'data': (2, 5, 3), 'other': (2, 7, 5)},
+    (mx.sym.batch_dot(DATA, OTHER),
+     {'data': (2, 3, 5), 'other': (2, 5, 7)}, 2 * 3 * 5 * 7, 0, (2, 3, 7)),
+    (mx.sym.batch_dot(DATA, OTHER, transpose_a=True),
+     {'data': (2, 5, 3), 'other': (2, 5, 7)}, 210, 0, (2, 3, 7)),
+    (mx.sym.batch_dot(DATA, OTHER, transpose_b=True),
+     {'data': (2, 3, 5), 'other': (2, 7, 5)}, 210, 0, (2, 3, 7)),
+    (mx.sym.batch_dot(DATA, OTHER, transpose_a=True, transpose_b=True),
+     {'data': (2, 5, 3), 'other': (2, 7, 5)},
      210, 0, (2, 3, 7)),
-    (mx.sym.linalg.gemm2(DATA, OTHER, transpose_a=True), {'data': (2, 5, 3), 'other': (2, 5, 7)}, 210, 0, (2, 3, 7)),
+    (mx.sym.linalg.gemm2(DATA, OTHER, transpose_a=True),
+     {'data': (2, 5, 3), 'other': (2, 5, 7)}, 210, 0, (2, 3, 7)),
     (mx.sym.dot(DATA, OTHER), {'data': (3, 5), 'other': (5, 7)}, 105, 0, (3, 7)),
     (mx.sym.dot(DATA, OTHER, transpose_a=True), {'data': (5, 3), 'other': (5, 7)}, 105, 0, (3, 7)),
     (mx.sym.dot(DATA, OTHER, transpose_b=True), {'data': (3, 5), 'other': (7, 5)}, 105, 0, (3, 7)),
-    (mx.sym.dot(DATA, OTHER), {'data': (2, 3, 5), 'other': (5, 7, 11)}, 2 * 3 * 5 * 7 * 11, 0, (2, 3, 7, 11)),
-    (mx.sym.dot(DATA, OTHER, transpose_a=True), {'data': (5, 2, 3), 'other': (5, 7)}, 210, 0, (2, 3, 7))])
+    (mx.sym.dot(DATA, OTHER),
+     {'data': (2, 3, 5), 'other': (5, 7, 11)}, 2 * 3 * 5 * 7 * 11, 0, (2, 3, 7, 11)),
+    (mx.sym.dot(DATA, OTHER, transpose_a=True),
+     {'data': (5, 2, 3), 'other': (5, 7)}, 210, 0, (2, 3, 7))])
 def test_one_layer(symbol, shapes, flops, trained, output):
     cost = count(symbol, **shapes)
     assert (cost.flops, cost.trained, cost.parameters) == (flops, trained, trained)
@@ -106,7 +121,8 @@ def test_several_inputs_and_outputs():
 def test_costs_grow_with_the_batch_and_parameters_do_not():
     net = mx.gluon.nn.Conv2D(5, 3, in_channels=3, prefix='')
     one, seven = (count_network(net, (11, 13), batch=batch) for batch in (1, 7))
-    assert seven.flops == 7 * one.flops == 7 * 5 * 3 * 9 * 9 * 11 and seven.parameters == one.parameters == 140
+    assert seven.flops == 7 * one.flops == 7 * 5 * 3 * 9 * 9 * 11
+    assert seven.parameters == one.parameters == 140
 
 
 def test_an_unknown_input_is_named():

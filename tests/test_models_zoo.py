@@ -5,9 +5,18 @@ import pytest
 
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
-from gluon_a2.models import BACKBONES, ZOO, get_model, list_baselines, list_models
-from gluon_a2.models.table import BASELINE_ROWS
-from gluon_a2.nn import DoubleAttention
+from gluon_a2.models import (
+    BACKBONES,
+    ZOO,
+    get_model,
+    list_baselines,
+    list_models,
+    load_weights,
+    plug,
+)
+from gluon_a2.models.table import BASELINE_ROWS, Row, usual_blocks
+from gluon_a2.nn import BLOCKS, DoubleAttention, NonLocal, block_of
+from gluon_a2.nn.blocks import BlockRow
 
 NAMES = sorted(kind + base for kind in ('', 'a2_', 'nl_', 'se_') for base in (
     'resnet26', 'resnet26_3d', 'resnet29_3d', 'resnet50', 'resnet50_3d', 'resnet152'))
@@ -157,3 +166,27 @@ def test_every_row_names_a_recipe_whose_frames_it_takes():
         recipe = RECIPES[row.recipe]
         assert bool(recipe.frames) == (row.dims == 3)
         assert (row.recipe == 'kinetics_ablation') == (row.dims == 3 and row.input_size[0] == 16)
+
+
+def test_a_new_kind_of_block_is_its_file_and_a_row(monkeypatch):
+    """Built, placed, held to its options, loaded and plugged by the row."""
+    class Mine(NonLocal):
+        """As if from a file of its own."""
+
+    monkeypatch.setitem(BLOCKS, 'mine', BlockRow(Mine, 'my own', ('identity',)))
+    row = Row('mine_resnet26', 'resnet26', 2, 'mine', usual_blocks('mine', BACKBONES['resnet26']))
+    monkeypatch.setitem(ZOO, row.name, row)
+    net = get_model('mine_resnet26', classes=5, identity=True)
+    plain = get_model('resnet26', classes=5)
+    assert sum(isinstance(child, Mine) for child in net.features._children.values()) == 4
+    with pytest.raises(UserError, match='^`ratio` has no effect on mine_resnet26'):
+        get_model('mine_resnet26', ratio=2)
+    plain.initialize()
+    weights = {name: p.data().asnumpy() for name, p in plain.collect_params().items()}
+    left = load_weights(net, weights, new=('blocks',))
+    assert {block_of(name) for name in left} == {f'conv{s}_unit{u}_mine' for s in (3, 4)
+                                                 for u in (1, 2)}
+    plain.hybridize()
+    block, = plug(plain, 'mine', ['features.4'], input_size=(32, 32)).values()
+    x = mx.nd.ones((1, 3, 32, 32))
+    assert isinstance(block, Mine) and (plain(x) == net(x)).asnumpy().all()

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_nn_oracle import double_attention, flat, piece, randomize, softmax
+from test_nn_oracle import (
+    double_attention,
+    double_attention_z,
+    flat,
+    piece,
+    randomize,
+    softmax,
+)
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count
 from gluon_a2.errors import UserError
 from gluon_a2.nn import DoubleAttention, cheaper_association, product_memory
+from gluon_a2.nn import double_attention as attention_function
 
 SHAPES = {2: (2, 7, 5, 3), 3: (2, 7, 3, 5, 11)}
 
@@ -44,6 +52,17 @@ def test_right_association_equals_left_and_the_oracle(dims, training):
         np.testing.assert_allclose(outputs[-1][0], expected, rtol=0, atol=1e-10)
     for left, right in zip(*outputs):
         np.testing.assert_allclose(right, left, rtol=1e-8, atol=1e-10 * np.abs(left).max())
+
+
+@pytest.mark.parametrize('association', ['left', 'right'])
+def test_the_function_is_the_equation(association):
+    """On plain arrays, N×m×dhw, N×n×dhw and N×dhw×n."""
+    rng = np.random.RandomState(2)
+    phi, theta, rho = (rng.normal(size=(2, width, 5)) for width in (3, 7, 7))
+    a, b, v = (mx.nd.array(values, dtype='float64')
+               for values in (phi, softmax(theta, 2), softmax(rho, 1).transpose(0, 2, 1)))
+    np.testing.assert_allclose(attention_function(mx.nd, a, b, v, association).asnumpy(),
+                               double_attention_z(phi, theta, rho), rtol=1e-12)
 
 
 @given(st.sampled_from([2, 3]), st.integers(1, 3), *[st.integers(1, 9)] * 3,
