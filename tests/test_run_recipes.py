@@ -187,6 +187,7 @@ def test_recipes_of_other_versions():
     for name in ('ranks', 'compression', 'exact_sums', 'deterministic'):
         del values[name]
     assert recipes.from_json(values) == RECIPES['digits']
+    assert repr(recipes.from_json({**values, 'hue': 5.0}).hue) == '5'
     with pytest.raises(UserError, match="the recipe has a field 'cutout' that this version of "
                                         'gluon_a2 does not know: use the version that wrote it'):
         recipes.from_json({**values, 'cutout': True})

@@ -59,9 +59,9 @@ class Recipe:
     min_aspect: float = augment(3 / 4, 'of random crops: width over height', above=0)
     max_aspect: float = augment(4 / 3, None, above=0)
     mirror: bool = augment(True, 'mirror half of the images')
-    hue: float = augment(20, 'largest random shifts of color', low=0)
-    saturation: float = augment(40, None, low=0)
-    lightness: float = augment(50, None, low=0)
+    hue: int = augment(20, 'largest random shifts of color', low=0)
+    saturation: int = augment(40, None, low=0)
+    lightness: int = augment(50, None, low=0)
 
     batch_size: int = optimize(32, 'per device; such micro-batches of a step', low=1)
     accumulate: int = optimize(1, None, low=1)
@@ -250,4 +250,7 @@ def from_json(values: Mapping[str, Any]) -> Recipe:
                         'not know: use the version that wrote it')
     fields: Dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                               for name, value in values.items()}
+    for name in ('hue', 'saturation', 'lightness'):  # older versions wrote --hue 5 as 5.0
+        if isinstance(fields.get(name), float):
+            fields[name] = round(fields[name])
     return Recipe(**fields)
