@@ -1,6 +1,8 @@
 """The other systems of Tables 5 and 6: three from the GluonCV zoo, and two that it lacks."""
 from __future__ import annotations
 
+from typing import Any
+
 from ..backend import mx
 from ..errors import UserError, install_extra
 from ..nn.preact import SPACES, FoldedBatchNorm, conv
@@ -84,7 +86,7 @@ class ConvNetLSTM(mx.gluon.nn.HybridBlock):
         return self.fc(F.squeeze(F.slice_axis(states, axis=1, begin=-1, end=None), axis=1))
 
 
-def gluoncv_network(name: str, source: str, **options) -> mx.gluon.Block:
+def gluoncv_network(name: str, source: str, **options: Any) -> mx.gluon.Block:
     """The network `source` of the GluonCV zoo as it comes; UserError without GluonCV."""
     try:
         from gluoncv.model_zoo import get_model

@@ -14,7 +14,7 @@ from ..nn.blocks import refuse_options
 class After(mx.gluon.nn.HybridSequential):
     """A child and the block that follows it, as one child."""
 
-    def __init__(self, child, block):
+    def __init__(self, child: mx.gluon.Block, block: mx.gluon.Block):
         super().__init__(prefix='')
         self.add(child, block)
 

@@ -20,8 +20,8 @@ class Bottleneck(mx.gluon.nn.HybridBlock):
     """
 
     def __init__(self, in_channels: int, width: int, kernel: tuple[int, ...],
-                 stride: tuple[int, ...], branch_block=None, zero: bool = False, prefix=None,
-                 params=None):
+                 stride: tuple[int, ...], branch_block: mx.gluon.Block | None = None,
+                 zero: bool = False, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         channels, point = 4 * width, (1,) * len(kernel)
         with self.name_scope():

@@ -24,7 +24,7 @@ TYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 
 
 
 def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndarray], *,
-                 new: Collection[str] = (), ctx=None, epsilon: float = EPSILON,
+                 new: Collection[str] = (), ctx: mx.Context | None = None, epsilon: float = EPSILON,
                  source: str = 'the weights') -> list[str]:
     """Give `net` the `weights`; returns the names of the parameters that start anew.
 

@@ -17,8 +17,9 @@ BUILDERS = {'resnet': ResNet, 'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluo
 
 
 def get_model(name: str, pretrained: bool | str | Path = False, classes: int | None = None,
-              ctx=None, *, blocks: dict | None = None, ratio: int | None = None,
-              association: str = 'left', input_size: int | tuple[int, ...] | None = None,
+              ctx: mx.Context | None = None, *, blocks: dict | None = None,
+              ratio: int | None = None, association: str = 'left',
+              input_size: int | tuple[int, ...] | None = None,
               identity: bool = False, last_gamma: bool = False,
               dropout: float = 0.0) -> mx.gluon.Block:
     """A network of the zoo; its parameters are loaded from `pretrained`, or not yet initialized.

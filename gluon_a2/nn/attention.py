@@ -19,12 +19,12 @@ import math
 from ..backend import mx
 from ..errors import UserError
 from .preact import inner_width, pointwise
-from .workarounds import Softmax, flatten, positions_first, positions_last
+from .workarounds import Softmax, Tensor, flatten, positions_first, positions_last
 
 ASSOCIATIONS = ('left', 'right', 'auto')
 
 
-def double_attention(F, a, b, v, association: str = 'left'):
+def double_attention(F, a: Tensor, b: Tensor, v: Tensor, association: str = 'left') -> Tensor:
     """Z of Eq. 6 ('left') or Eq. 7 ('right'), which are equal; a, b, v as in the table above."""
     if association == 'left':
         # Eq. 4, gather: descriptor j is the mean of A's columns under the weights b_j.

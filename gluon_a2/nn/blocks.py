@@ -15,7 +15,7 @@ Building, placing, plugging, loading, counting and visualizing go by the rows.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..backend import mx
 from ..errors import UserError
@@ -70,7 +70,7 @@ BLOCKS = {
 
 
 def make_block(kind: str, channels: int, size: tuple[int, ...], prefix: str,
-               **options) -> mx.gluon.nn.HybridBlock:
+               **options: Any) -> mx.gluon.nn.HybridBlock:
     """The block `kind` for `channels` channels and a map of `size`, (h, w) or (d, h, w).
 
     Its parameters are named `<prefix><kind>_…`. Options of None are left to the block.

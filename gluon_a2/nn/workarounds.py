@@ -1,9 +1,13 @@
 """Operators that compute what MXNet's own get wrong, refuse or round on a CPU (docs/traps.md)."""
 from __future__ import annotations
 
+from typing import Union
+
 import numpy as np
 
 from ..backend import mx
+
+Tensor = Union[mx.nd.NDArray, mx.sym.Symbol]  # what Gluon hands to hybrid_forward, beside F
 
 
 class FoldedBatchNorm(mx.gluon.nn.BatchNorm):
@@ -37,7 +41,7 @@ class Softmax(mx.gluon.nn.HybridBlock):
     """
     _half = False
 
-    def cast(self, dtype):
+    def cast(self, dtype: str | type) -> None:
         self._half = np.dtype(dtype) == np.float16
         super().cast(dtype)
 
@@ -47,7 +51,7 @@ class Softmax(mx.gluon.nn.HybridBlock):
         return F.softmax(x, axis=-1, name='attention')
 
 
-def flatten(F, x):
+def flatten(F, x: Tensor) -> Tensor:
     """N×C×(D×)H×W → N×C×dhw, only for what `batch_dot` reads.
 
     The reshaped output of a Conv3D keeps oneDNN's blocked layout. oneDNN's own softmax and
@@ -56,7 +60,7 @@ def flatten(F, x):
     return F.reshape(x, (0, 0, -1))
 
 
-def positions_first(F, x, channels: int, dims: int):
+def positions_first(F, x: Tensor, channels: int, dims: int) -> Tensor:
     """N×C×(D×)H×W → N×dhw×C in a plain layout, given C and the number of space axes.
 
     The transpose comes before the flattening, because oneDNN reads the layout of a Conv3D output
@@ -66,6 +70,6 @@ def positions_first(F, x, channels: int, dims: int):
     return F.reshape(channels_last, (0, -1, channels))
 
 
-def positions_last(F, x, channels: int, dims: int):
+def positions_last(F, x: Tensor, channels: int, dims: int) -> Tensor:
     """N×C×(D×)H×W → N×C×dhw, as `flatten`, but in a plain layout, for oneDNN's softmax."""
     return F.transpose(positions_first(F, x, channels, dims), (0, 2, 1))
