@@ -28,16 +28,12 @@ WIDTH, HEIGHT = 1180, 900
 def look(folder, model):
     """Write the sheet and the page of docs/digit.png into `folder`."""
     script, digit = ROOT / 'scripts' / 'visualize_attention.py', HERE / 'digit.png'
-    subprocess.run([
-        sys.executable,
-        str(script),
-        str(digit), '--model', model, '--at', AT, '--top', '5', '--out',
-        str(folder)
-    ], check=True)
+    subprocess.run([sys.executable, str(script), str(digit), '--model', model, '--at', AT, '--top',
+                    '5', '--out', str(folder)], check=True)
 
 
 def photograph(page, png):
-    """What Chromium shows of a page, its place pinned in another block."""
+    """What Chromium shows of a page, its position pinned in another block."""
     options = webdriver.ChromeOptions()
     for word in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--hide-scrollbars'):
         options.add_argument(word)
@@ -51,17 +47,14 @@ def photograph(page, png):
             lambda _: browser.find_element('tag name', 'body').get_attribute('data-ready') == 'yes')
         Select(browser.find_element('id', 'block')).select_by_index(BLOCK)
         view = browser.find_element('id', 'view')
-        side = view.size['width']
-        ActionChains(browser).move_to_element_with_offset(view, round(5.5 / 8 * side - side / 2),
-                                                          round(7.5 / 8 * side
-                                                                - side / 2)).click().perform()
+        offset = [round((at / 8 - 0.5) * view.size['width']) for at in (5.5, 7.5)]
+        ActionChains(browser).move_to_element_with_offset(view, *offset).click().perform()
         browser.save_screenshot(str(png))
 
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
-        look(
-            folder, sys.argv[1] if len(sys.argv) > 1 else str(ROOT / 'runs' / 'demo' / 'export'
-                                                              / 'a2_resnet26'))
+        demo = str(ROOT / 'runs' / 'demo' / 'export' / 'a2_resnet26')
+        look(folder, sys.argv[1] if len(sys.argv) > 1 else demo)
         shutil.copy(Path(folder) / 'sheet.png', HERE / 'attention.png')
         photograph(Path(folder) / 'page.html', HERE / 'attention_page.png')

@@ -9,18 +9,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from gluon_a2 import data
+from gluon_a2.visualization.figure import as_png, new_figure
 
 HERE = Path(__file__).parent
 DIGIT = 42  # of the held-out images
+GREY = '#444444'
 
 BOXES = [  # x, y, text, colour
     (0.0, 2.0, 'X\nc × dhw', 'white'), (2.2, 3.6, 'φ\nm × dhw', '#dbe9f6'),
-    (2.2, 2.0, 'θ\nn × dhw', '#dbe9f6'), (2.2, 0.4, 'ρ\nn × '
-                                          'dhw', '#dbe9f6'),
+    (2.2, 2.0, 'θ\nn × dhw', '#dbe9f6'), (2.2, 0.4, 'ρ\nn × dhw', '#dbe9f6'),
     (4.2, 2.0, 'softmax\nover dhw', '#fde8cf'), (4.2, 0.4, 'softmax\nover n', '#fde8cf'),
     (6.2, 2.8, 'gather, Eq. 4\nG = A Bᵀ\nm × n', '#e2f0d9'),
     (8.4, 1.6, 'distribute, Eq. 5\nZ = G V\nm × dhw', '#e2f0d9'),
@@ -35,33 +34,25 @@ ARROWS = [  # from box, to box, label
 
 def draw_block(png):
     """Figure 2 of the paper, with shapes."""
-    figure = Figure(figsize=(11, 3.6), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure = new_figure(11, 3.6)
+    axes, style = figure.subplots(), {'arrowstyle': '-|>', 'color': GREY}
     axes.set_axis_off()
-    axes.set_xlim(-0.8, 14.2)
-    axes.set_ylim(-0.7, 4.5)
-    drawn = [
-        axes.text(x, y, text, ha='center', va='center', fontsize=9, bbox={
-            'boxstyle': 'round,pad=0.45', 'facecolor': colour, 'edgecolor': '#444444'
-        }) for x, y, text, colour in BOXES
-    ]
+    axes.set(xlim=(-0.8, 14.2), ylim=(-0.7, 4.5))
+    drawn = [axes.text(x, y, text, ha='center', va='center', fontsize=9, bbox={
+        'boxstyle': 'round,pad=0.45', 'facecolor': colour, 'edgecolor': GREY})
+        for x, y, text, colour in BOXES]
     for start, end, label in ARROWS:
         (x0, y0), (x1, y1) = BOXES[start][:2], BOXES[end][:2]
         axes.annotate('', (x1, y1), (x0, y0), arrowprops={
-            'arrowstyle': '-|>', 'color': '#444444', 'patchA': drawn[start].get_bbox_patch(),
+            **style, 'patchA': drawn[start].get_bbox_patch(),
             'patchB': drawn[end].get_bbox_patch(), 'shrinkA': 2, 'shrinkB': 2})
         axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.18, label, ha='center', fontsize=9,
                   style='italic')
-    axes.plot([0, 0, 12.4], [1.65, -0.45, -0.45], color='#444444', linewidth=1)  # the residual path
-    axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops={
-        'arrowstyle': '-|>', 'color': '#444444'
-    })
-    axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops={
-        'arrowstyle': '-|>', 'color': '#444444'
-    })
+    axes.plot([0, 0, 12.4], [1.65, -0.45, -0.45], color=GREY, linewidth=1)  # the residual path
+    axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops=style)
+    axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops=style)
     axes.text(2.2, 4.2, 'blue: BN-ReLU-Conv, kernel 1', ha='center', fontsize=8, color='#33557a')
-    figure.savefig(png, dpi=110)
+    png.write_bytes(as_png(figure, 110))
 
 
 def write_digit(png):

@@ -23,7 +23,7 @@ ALLOWED = {
     'data': {'errors', 'files', 'flags', 'machine'},
     'scoring': {'data', 'errors', 'files'},
     'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'machine', 'scoring'},
-    'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'scoring'},
+    'visualization': {'backend', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},
     'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models',
             'visualization'},
     'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
@@ -62,9 +62,7 @@ LOCAL = {
     ('gluon_a2/visualization/page.py', 'matplotlib'),
     ('gluon_a2/visualization/sheet.py', 'PIL'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib'),
-    ('gluon_a2/visualization/sheet.py', 'matplotlib.backends.backend_agg'),
     ('gluon_a2/visualization/sheet.py', 'matplotlib.colors'),
-    ('gluon_a2/visualization/sheet.py', 'matplotlib.figure'),
     # slow to import; only when a picture is drawn
     ('gluon_a2/visualization/figure.py', 'matplotlib.backends.backend_agg'),
     ('gluon_a2/visualization/figure.py', 'matplotlib.figure'),

@@ -66,7 +66,7 @@ def script():
 
 @pytest.mark.parametrize('text, expected', [
     ('0,0', (0, 0, 0)), ('6,4,2', (6, 4, 2)), ('50%,50%', (3, 2, 0)), ('99.9%,4,0%', (6, 4, 0))])
-def test_places(script, text, expected):
+def test_positions(script, text, expected):
     assert script.point(text, (3, 5, 7)) == expected
 
 
@@ -74,25 +74,24 @@ def test_non_local_networks_are_seen_too(script, folder, tmp_path, capsys):
     script.main([str(folder / 'picture.png'), '--model', str(folder / 'nl'), '--out', str(tmp_path),
                  '--order', 'sharpest'])
     assert capsys.readouterr().out.startswith(str(tmp_path / 'sheet.png'))
-    assert '"kind":"nl"' in (tmp_path / 'page.html').read_text(encoding='utf-8')
+    assert '"label":"non-local"' in (tmp_path / 'page.html').read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize('model, words, sentence', [
     ('a2', ['--blocks', 'conv4'], "a2_resnet26 has no block 'conv4': its blocks are conv3_unit1, "
                                   "conv3_unit2, "),
-    ('se', [], 'se_resnet26 has no double attention or non-local block to see, only conv1, '
+    ('se', [], 'se_resnet26 has no double attention or non-local block to visualize, only conv1, '
                'conv2_unit1'),
     ('a2', ['--at', '48,0'], '--at 48,0 is outside: X goes from 0 to 47, in percent to below 100%'),
     ('a2', ['--at', '1,100%'], '--at 1,100% is outside: Y goes from 0 to 47'),
     ('a2', ['--at', '1,1,1'], '--at 1,1,1 is outside: FRAME goes from 0 to 0'),
-    ('a2', ['--at', '1'], '--at 1 is not a place: give X,Y in pixels'),
-    ('a2', ['--at', 'x,-1'], '--at x,-1 is not a place: give X,Y in pixels'),
+    ('a2', ['--at', '1'], '--at 1 is not a position: give X,Y in pixels'),
+    ('a2', ['--at', 'x,-1'], '--at x,-1 is not a position: give X,Y in pixels'),
+    ('a2', ['--at', '-1,-1'], '--at -1,-1 is not a position: give X,Y in pixels'),
+    ('a2', ['--blocks', ','], '--blocks names no block: give names'),
     ('a2', ['--descriptors', '3,64'], 'conv3_unit1 has no descriptor 64: it has 64, 0 to 63'),
-    ('a2', ['--descriptors', 'all'], "--descriptors all is no list of descriptors: give numbers "
-                                     "such as 3,17, or "),
-    ('a2', ['--top', '65'], '--top must lie between 1 and 64, the descriptors of conv3_unit1, not '
-                            '65'),
-    ('a2', ['--top', '0'], '--top must lie between 1 and 64'),
+    ('a2', ['--top', '65'], '--top must be at most 64, the descriptors of conv3_unit1, not 65'),
+    ('a2', ['--top', '0'], '--top must be 1 or more, not 0'),
     ('a2', ['--animate'], '--animate is for videos: leave it out for '),
     ('a2', ['--checkpoint', 'best'], '--checkpoint best needs the folder of a run'),
     ('none', [], 'none-meta.json does not exist')])

@@ -53,4 +53,4 @@ def test_the_page_works_from_top_to_bottom(tmp_path):
     assert said[0] == '(2, 10)' and 'epoch 3' in done.stdout
     assert re.search(r'(\d+\.\d) % of 100 held-out images', done.stdout)
     assert "'digit 3'" in said[-1]
-    assert (tmp_path / 'seen' / 'page.html').exists()
+    assert (tmp_path / 'attention' / 'page.html').exists()

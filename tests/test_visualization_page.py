@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gluon_a2.errors import UserError
-from gluon_a2.visualization import Attention, Seen, page, write_page
+from gluon_a2.visualization import Attention, BlockAttention, page, write_page
 from gluon_a2.visualization.sheet import heat, percent
 
 TOP, SHAPE = 4, (5, 40, 40)
@@ -17,22 +17,22 @@ TOP, SHAPE = 4, (5, 40, 40)
 
 def block(name, size, n, seed):
     rng = np.random.default_rng(seed)
-    places = int(np.prod(size))
+    positions = int(np.prod(size))
     b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32)
-            for shape in ((n, places), (places, n)))
-    return Attention(name, 'a2', size, b, v)
+            for shape in ((n, positions), (positions, n)))
+    return BlockAttention(name, 'double attention', size, v, b)
 
 
 def non_local(name, size, seed):
-    places = int(np.prod(size))
-    v = np.random.default_rng(seed).dirichlet(np.full(places, 0.3), places).astype(np.float32)
-    return Attention(name, 'nl', size, np.eye(places, dtype=np.float32), v)
+    positions = int(np.prod(size))
+    v = np.random.default_rng(seed).dirichlet(np.full(positions, 0.3), positions).astype(np.float32)
+    return BlockAttention(name, 'non-local', size, v)
 
 
 @pytest.fixture(scope='module')
 def seen():
     frames = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8)
-    return Seen('a2_net', frames, (('</script><b>cat', 0.75), ('dog', 0.25)), (block(
+    return Attention('a2_net', frames, (('</script><b>cat', 0.75), ('dog', 0.25)), (block(
         'one', (3, 5, 7), 11, 1), block('two', (2, 3, 2), 13, 2), non_local('three', (2, 4, 3), 3)))
 
 
@@ -50,8 +50,8 @@ def test_the_data_are_the_arrays(seen, html):
     assert data['guesses'][0] == ['</script><b>cat', 0.75]
     for given, one in zip(data['blocks'], seen.blocks):
         assert base64.b64decode(given['v']) == one.v.tobytes()
-        assert given['b'] is None if one.kind == 'nl' else base64.b64decode(
-            given['b']) == one.b.tobytes()
+        assert (one.b is None) == (given['b'] is None) and given['label'] == one.label
+        assert one.b is None or base64.b64decode(given['b']) == one.b.tobytes()
         assert given['selected'] == one.selected.tolist()
 
 
@@ -64,7 +64,7 @@ def test_the_page_loads_nothing_else(html):
 def test_too_much_attention_is_refused_before_it_is_written(seen, tmp_path, monkeypatch):
     monkeypatch.setattr(page, 'MAX_BYTES', 2 ** 10)
     with pytest.raises(UserError, match='^the page would hold 0 MB of attention, above 0: choose '
-                                        'fewer --blocks$'):
+                                        'fewer `blocks`$'):
         write_page(seen, (0, 0, 0), [one.order()
                                      for one in seen.blocks], TOP, tmp_path / 'page.html', 'x')
     assert not list(tmp_path.iterdir())
@@ -95,8 +95,8 @@ def browser():
 
 def label_of(one, j):
     """What the page calls a descriptor."""
-    t, row, column = np.unravel_index(one.b[j].argmax(), one.size)
-    name = f'row {row}, column {column}' if one.kind == 'nl' else f'descriptor {j}'
+    t, row, column = np.unravel_index(one.gathered(j).argmax(), one.size)
+    name = f'row {row}, column {column}' if one.b is None else f'descriptor {j}'
     return f'{name}, frame {int(np.ceil(t * SHAPE[0] / one.size[0]))}'
 
 
@@ -140,12 +140,12 @@ class Page:
         Select(self.one('#block')).select_by_index(number)
 
     def shows(self, one, t, row, column, pinned=False):
-        """Whether the words and numbers are those of a place."""
-        place = (t * one.size[1] + row) * one.size[2] + column
-        reads, shares = one.reads(place), one.v[place]
+        """Whether the words and numbers are those of a position."""
+        position = (t * one.size[1] + row) * one.size[2] + column
+        reads, shares = one.reads(position), one.v[position]
         most = reads.argmax()
         at, y, x = np.unravel_index(most, one.size)
-        assert self.text('#place') == (f'Row {row}, column {column} of '
+        assert self.text('#position') == (f'Row {row}, column {column} of '
                                        f'{one.size[1]}×{one.size[2]}, time {t} of '
                                        f'{one.size[0]}' + ', pinned' * pinned)
         assert self.text('#reading').startswith(
@@ -171,10 +171,10 @@ def opened(browser, html):
     assert [entry['message'] for entry in browser.get_log('browser')] == []
 
 
-def test_it_opens_at_the_place_and_names_what_was_said(opened, seen):
+def test_it_opens_at_the_position_and_names_what_was_said(opened, seen):
     assert opened.text(
         '#said') == 'a2_net says of cat <1>.mp4: </script><b>cat (75.0 %), dog (25.0 %)'
-    assert opened.browser.title == 'cat <1>.mp4: what each place reads'
+    assert opened.browser.title == 'cat <1>.mp4: what each position reads'
     # (20, 8, 2) of 40×40, 5 frames; 7 columns, 5 rows, 3 times
     opened.shows(seen.blocks[0], 1, 1, 3)
     assert [option.text for option in opened.all('#block option')] == [
@@ -182,7 +182,7 @@ def test_it_opens_at_the_place_and_names_what_was_said(opened, seen):
 
 
 @pytest.mark.parametrize('row, column', [(0, 0), (4, 6), (2, 5), (3, 1)])
-def test_pointing_shows_the_numbers_of_the_place(opened, seen, row, column):
+def test_pointing_shows_the_numbers_of_the_position(opened, seen, row, column):
     opened.point(seen.blocks[0].size, row, column)
     opened.shows(seen.blocks[0], 1, row, column)
 
@@ -190,7 +190,7 @@ def test_pointing_shows_the_numbers_of_the_place(opened, seen, row, column):
 def test_every_cell_has_the_colour_of_the_sheet(opened, seen):
     one = seen.blocks[0]
     opened.point(one.size, 2, 5)
-    reads = one.reads(one.place((29, 16, 2), SHAPE))
+    reads = one.reads(one.position((29, 16, 2), SHAPE))
     expected = 255 * heat(one.at_time(reads / reads.max(), 1), seen.frames[seen.first_frame(one,
                                                                                             1)])
     drawn = opened.picture()
@@ -253,7 +253,7 @@ def test_pointing_at_a_descriptor_shows_its_map(opened, seen):
     assert opened.text('#drawn') == f'where {label_of(one, strongest)} is gathered'
     assert opened.text('#most') == f'max {percent(one.b[strongest].max())}'
     opened.actions().move_to_element(opened.one('h1')).perform()
-    assert opened.text('#drawn') == 'what the marked place reads'
+    assert opened.text('#drawn') == 'what the marked position reads'
 
 
 def test_the_selection_and_the_times(opened, seen):
@@ -261,7 +261,7 @@ def test_the_selection_and_the_times(opened, seen):
     opened.one('[value=selected]').click()
     votes = np.bincount(one.selected) / len(one.v)
     assert [item.text for item in opened.all('#key li')] == [
-        *(f'{label_of(one, j)}: {percent(votes[j])} of the places'
+        *(f'{label_of(one, j)}: {percent(votes[j])} of the positions'
           for j in one.favourites(7)), 'all '
         'others: '
         'grey'
@@ -269,7 +269,7 @@ def test_the_selection_and_the_times(opened, seen):
     assert [button.text for button in opened.all('#film button')] == ['frame 0', 'frame 2', 'frame '
                                                                                             '4']
     opened.all('#film button')[2].click()
-    assert opened.text('#place') == 'Row 1, column 3 of 5×7, time 2 of 3'
+    assert opened.text('#position') == 'Row 1, column 3 of 5×7, time 2 of 3'
     opened.one('[value=nothing]').click()
     at = np.int64((np.arange(30, 40) + 0.5) * 512 / 40)  # where nothing is marked
     np.testing.assert_array_equal(opened.picture()[np.ix_(at, at)], seen.frames[4][30:, 30:])

@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_a2.visualization import Attention, Seen, draw_animation, draw_sheet
+from gluon_a2.visualization import Attention, BlockAttention, draw_animation, draw_sheet
 from gluon_a2.visualization.sheet import DIM, OPACITY, PALETTE, heat, percent, selection
 
 
 def block(name, size, n, seed):
     rng = np.random.default_rng(seed)
-    places = int(np.prod(size))
+    positions = int(np.prod(size))
     b, v = (rng.dirichlet(np.full(shape[1], 0.3), shape[0]).astype(np.float32)
-            for shape in ((n, places), (places, n)))
-    return Attention(name, 'a2', size, b, v)
+            for shape in ((n, positions), (positions, n)))
+    return BlockAttention(name, 'double attention', size, v, b)
 
 
 def seen(times, frames, seed=0):
     pictures = np.random.default_rng(seed).integers(0, 256, (frames, 35, 35, 3), np.uint8)
-    return Seen('net', pictures, (('cat', 0.75), ('dog', 0.25)),
+    return Attention('net', pictures, (('cat', 0.75), ('dog', 0.25)),
                 (block('one', (times, 5, 7), 11, seed + 1), block('two',
                                                                   (times, 3, 2), 13, seed + 2)))
 
@@ -45,7 +45,8 @@ def test_selection_gives_the_commonest_their_colours_and_greys_the_rest():
     v = np.full((11, 9), 0.01, np.float32)
     chosen = [4, 4, 4, 8, 8, 0, 1, 2, 3, 5, 6]  # eight descriptors, for seven colours
     v[np.arange(11), chosen] = [0.92] * 10 + [0.46]
-    drawn = selection(Attention('unit', 'a2', (1, 1, 11), np.full((9, 11), 1 / 11, np.float32), v))
+    b = np.full((9, 11), 1 / 11, np.float32)
+    drawn = selection(BlockAttention('unit', 'double attention', (1, 1, 11), v, b))
     hexed = ['#{:02x}{:02x}{:02x}'.format(*row) for row in np.rint(255 * drawn).astype(int)]
     assert hexed[:5] == [PALETTE[0]] * 3 + [PALETTE[1]] * 2
     assert hexed[5:10] == list(PALETTE[2:7])
@@ -64,7 +65,7 @@ def test_the_sheet_has_a_row_for_each_block_and_time(times, frames, rows, tmp_pa
     assert np.count_nonzero(np.diff(first_column.astype(int)) == 1) >= rows
 
 
-def test_the_place_and_the_descriptors_change_the_sheet_where_they_are_shown(tmp_path):
+def test_the_position_and_the_descriptors_change_the_sheet_where_they_are_shown(tmp_path):
     def sheet(point=(20, 8, 0), chosen=((3, 1), (12, 0))):
         draw_sheet(seen(1, 1), point, chosen, tmp_path / 'sheet.png')
         return cv2.imread(str(tmp_path / 'sheet.png')).astype(int)

@@ -1,15 +1,16 @@
-"""Seeing the attention of a trained network: Figure 1 of the paper, for any image or video.
+"""The attention of a trained network, visualized: Figure 1 of the paper, for any image or video.
 
     maps → sheet      arrays → a PNG, or an animated GIF
-         → page       arrays → one HTML file, to point at places in
+         → page       arrays → one HTML file, to point at positions in
 
-Needs an exported network and knows no model: the blocks are found in the graph, by the names of
-their softmaxes.
+Needs an exported network and knows no model: it finds the blocks in the graph, by the names of
+their softmaxes, which stand in the registry of blocks.
 """
-from .maps import ORDERS, Attention, Seen, attention, see
+from .maps import ORDERS, Attention, BlockAttention, attend, attention_maps
 from .page import write_page
 from .sheet import draw_animation, draw_sheet
 
 __all__ = [
-    'ORDERS', 'Attention', 'Seen', 'attention', 'draw_animation', 'draw_sheet', 'see', 'write_page'
+    'ORDERS', 'Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
+    'draw_sheet', 'write_page',
 ]

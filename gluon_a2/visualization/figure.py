@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 DPI = 100
 
 
-def new_figure(width: float, height: float, layout: Any = 'constrained') -> Figure:
-    """A figure of so many inches."""
+def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
+    """A figure of so many inches; where `constrained`, its parts make room for each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height), layout='constrained' if constrained else None)
     FigureCanvasAgg(figure)
     return figure
 
