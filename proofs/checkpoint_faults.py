@@ -8,11 +8,12 @@ Takes Linux and a C compiler; no MXNet. `failing_disk.c` is preloaded, so that t
 below Python and below safetensors. For each scenario, each libc call on the checkpoints' folder and
 each fault that may befall it:
 
-    ENOSPC, EIO     the call fails; `full` and `gone`: from then on all that take space do, or all
-    whatsoever short write     half is written, and the call says so silent loss     half is
-    written, and the call claims that all was, as some full disks on a network do kill before, kill
-    after     SIGKILL power cut       killed, and each file that was written and not synced loses
-    its second half
+    ENOSPC, EIO       the call fails
+    full, gone        from then on all calls that take space fail, or all whatsoever
+    short write       half is written, and the call says so
+    silent loss       half is written, and the call claims that all was, as some full disks do
+    kill before/after SIGKILL
+    power cut         killed, and each file that was written and not synced loses its second half
 
 Afterwards the newest checkpoint and the best must be valid, bit for bit what was there before or
 what was saved; the latter if the child said 'saved'. An error must be the sentence that scripts
@@ -63,11 +64,9 @@ def tensors(step, again=0):
     """Deterministic, some kB in several types; `again` gives another try at the same step other
     values."""
     rng = np.random.default_rng((step, again))
-    return {
-        'param/w': rng.normal(size=(61, 67)).astype(np.float32),
-        'param/b': rng.normal(size=7).astype(np.float16), 'state/w/0': rng.integers(
-            0, 99, (3, 5)), 'param/none': np.zeros((0, 3), np.float32)
-    }
+    return {'param/w': rng.normal(size=(61, 67)).astype(np.float32),
+            'param/b': rng.normal(size=7).astype(np.float16),
+            'state/w/0': rng.integers(0, 99, (3, 5)), 'param/none': np.zeros((0, 3), np.float32)}
 
 
 def state(step, again=0):
@@ -116,18 +115,17 @@ def mark_two(folder):
     checkpoint.mark_best(folder, folder / 'step-00000002')
 
 
-SCENARIOS = (Scenario('a new step', lambda folder: save(folder, '3'), ('2', '3')),
-             Scenario('a new step, the best', lambda folder: save(folder, '3', best=True),
-                      ('2', '3'), ('1', '3')),
-             Scenario('the same step, same content', lambda folder: save(folder, '2')),
-             Scenario('the same step, other content', lambda folder: save(folder, '2 again'),
-                      ('2', '2 '
-                       'again')),
-             Scenario('the same step, which is the best', lambda folder: save(folder, '2 again'),
-                      ('2', '2 again'), ('2', '2 again')),
-             Scenario('the same step, damaged', lambda folder: save(folder, '2'), ('1', '2'),
-                      damaged=True), Scenario('mark the best', mark_two, best=('1', '2')),
-             )
+SCENARIOS = (
+    Scenario('a new step', lambda folder: save(folder, '3'), ('2', '3')),
+    Scenario('a new step, the best', lambda folder: save(folder, '3', best=True), ('2', '3'),
+             ('1', '3')),
+    Scenario('the same step, same content', lambda folder: save(folder, '2')),
+    Scenario('the same step, other content', lambda folder: save(folder, '2 again'),
+             ('2', '2 again')),
+    Scenario('the same step, which is the best', lambda folder: save(folder, '2 again'),
+             ('2', '2 again'), ('2', '2 again')),
+    Scenario('the same step, damaged', lambda folder: save(folder, '2'), ('1', '2'), damaged=True),
+    Scenario('mark the best', mark_two, best=('1', '2')))
 
 
 def prepare(folder, scenario):
@@ -150,8 +148,8 @@ class Call(NamedTuple):
         """The faults that can befall it."""
         # that of a file that was only read does not fail
         fails = self.takes_space or self.name != 'close'
-        return (*KILLS, *FAILS * fails, *TAKES_SPACE * self.takes_space, *WRITES *
-                (self.name in ('write', 'pwrite')))
+        return (*KILLS, *FAILS * fails, *TAKES_SPACE * self.takes_space,
+                *WRITES * (self.name in ('write', 'pwrite')))
 
 
 class Ending(NamedTuple):
@@ -224,8 +222,8 @@ def _telling_the_type(act):
 
 def _outcome(status, text):
     if os.WIFSIGNALED(status):
-        return {signal.SIGKILL: 'killed', signal.SIGALRM: 'hung'}.get(os.WTERMSIG(status), 'signal '
-                                                                      f'{status}')
+        return {signal.SIGKILL: 'killed',
+                signal.SIGALRM: 'hung'}.get(os.WTERMSIG(status), f'signal {status}')
     if os.WEXITSTATUS(status) == 0:
         return text  # 'saved', whatever else is no success
     return text.partition('\n')[0].strip() or f'exit {os.WEXITSTATUS(status)}'
@@ -248,8 +246,8 @@ def violations(scenario, folder, ending, spoiled=()):
     newest, wrong = identify(checkpoint.newest(folder)), []
     best = _best(folder)
     saved = ending.outcome == 'saved'
-    for what, found, (before, after) in (('newest', newest, scenario.newest), ('best', best,
-                                                                               scenario.best)):
+    for what, found, (before, after) in (('newest', newest, scenario.newest),
+                                         ('best', best, scenario.best)):
         if found not in ((after,) if saved else (before, after)):
             wrong.append(f'{what} is {found}' + ', though it said saved' * saved)
     # the data is in memory, so it looks well from here
@@ -326,22 +324,22 @@ def check(scenario, disk, template, scratch):
 
 # ---- all of it
 
-def check_all(scratch):
-    """The rows of all scenarios. In a process with `failing_disk.c` preloaded."""
+def check_all(scratch, scenarios):
+    """The rows of scenarios. In a process with `failing_disk.c` preloaded."""
     logging.disable(logging.WARNING)  # damaged checkpoints are what we come for
     template, rows = scratch / 'template', []
     with tempfile.TemporaryFile(dir=scratch) as log, tempfile.TemporaryFile(dir=scratch) as report:
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             prepare(template, scenario)
             rows += check(scenario, Disk(log, report), template, scratch)
             shutil.rmtree(template)
     return rows
 
 
-def summarise(rows):
+def summarise(rows, scenarios):
     """Print a line per scenario and one per kind of violation; how many cases are bad."""
     table = [('scenario', 'calls', 'cases', 'saved', 'refused', 'killed', 'violations')]
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         mine = [row for row in rows if row[0] == scenario.name and row[1]]
         outcomes = collections.Counter(row[5] for row in mine)
         table.append((scenario.name, max(row[1] for row in mine), len(mine), outcomes['saved'],
@@ -375,21 +373,27 @@ def main(argv=None):
     """Build the library, start this script again with it preloaded, there check all; 1 if anything
     was violated."""
     parser = cli.parser(__doc__)
+    parser.add_argument('--scenarios', nargs='+', choices=[scenario.name for scenario in SCENARIOS],
+                        help='only these, and nothing is kept')
     # the scratch folder, in the second start
     parser.add_argument('--child', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
-        rows = check_all(args.child)
-        keep([dict(zip(COLUMNS, row)) for row in rows], RESULT, show=False)
-        return int(summarise(rows) > 0)
+        chosen = [scenario for scenario in SCENARIOS
+                  if not args.scenarios or scenario.name in args.scenarios]
+        rows = check_all(args.child, chosen)
+        if not args.scenarios:
+            keep([dict(zip(COLUMNS, row)) for row in rows], RESULT, show=False)
+        return int(summarise(rows, chosen) > 0)
     memory = '/dev/shm'  # where syncs take no time: what is tested are failures, not the disk
-    with tempfile.TemporaryDirectory() as built, \
-            tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as scratch:
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory() as built, tempfile.TemporaryDirectory(dir=place) as scratch:
         library = Path(built) / 'failing_disk.so'
         compile_disk(library)
         # One thread of OpenBLAS, because the process forks.
         environment = {**os.environ, 'LD_PRELOAD': str(library), 'OPENBLAS_NUM_THREADS': '1'}
-        command = [sys.executable, __file__, '--child', str(Path(scratch).resolve())]
+        command = [sys.executable, __file__, '--child', str(Path(scratch).resolve()),
+                   *(['--scenarios', *args.scenarios] if args.scenarios else [])]
         return subprocess.run(command, env=environment).returncode
 
 

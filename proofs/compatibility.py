@@ -88,8 +88,9 @@ def symbol_block():
     return block(x)
 
 def reason(error):
-    """The first line, without its time and place in MXNet's sources, and without what would have been possible."""
-    return re.sub(r'^(MXNetError: )?(\\[.*?\\] \\S+: )?|, Possible Arguments.*', '', str(error).strip().splitlines()[0])
+    """The first line, without its time and line in MXNet's sources and what would be possible."""
+    line = str(error).strip().splitlines()[0]
+    return re.sub(r'^(MXNetError: )?(\\[.*?\\] \\S+: )?|, Possible Arguments.*', '', line)
 
 found = {}
 for way in (load_checkpoint, module, symbol_block):
@@ -108,7 +109,8 @@ for name in sys.argv[1:]:
     operator = getattr(mx.sym, name, None) or getattr(mx.sym._internal, name, None)
     if operator:
         fields = re.findall(r'^(\w+) : (.*)$', operator.__doc__, re.M)
-        known[name] = {field: kind for field, kind in fields if field != 'name' and 'Symbol' not in kind}
+        known[name] = {field: kind for field, kind in fields
+                       if field != 'name' and 'Symbol' not in kind}
 print(json.dumps(known))
 '''
 
