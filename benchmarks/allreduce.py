@@ -15,24 +15,20 @@ import functools
 import json
 import os
 import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from bench import at_least, processor, seconds
 from predict_scaling import GRADIENTS, STATISTICS, ring_seconds
-from scaling import measure, processor
+from scaling import measure
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.launch.launcher import launch  # noqa: E402
-from gluon_a2.launch.options import Processes  # noqa: E402
-from gluon_a2.machine.ranks import launch_id  # noqa: E402
-from gluon_a2.machine.resources import cores  # noqa: E402
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
+from gluon_a2.launch.launcher import launch
+from gluon_a2.launch.options import Processes
+from gluon_a2.machine.ranks import launch_id
+from gluon_a2.machine.resources import cores
 
 SIZES = (1000, 10000, 100000, 8 * STATISTICS, 2000000, 8000000, 33000000, 66000000, 4 * GRADIENTS)
 FITTED = SIZES[::2]
@@ -53,9 +49,8 @@ def child(folder, repeats):
         for size, buffer in buffers.items():
             buffer.wait_to_read()
             group.all_reduce(np.zeros(1), 'meet')
-            start = time.perf_counter()
-            group.all_reduce_gradients(buffer, 'none', 1)
-            slowest = max(group.all_gather(time.perf_counter() - start, 'seconds'))
+            taken = seconds(group.all_reduce_gradients, buffer, 'none', 1)
+            slowest = max(group.all_gather(taken, 'seconds'))
             if repeat:  # the first finds its memory and connections cold
                 times.append((size, repeat, slowest))
     if group.first:
@@ -86,25 +81,22 @@ def fit(times, ranks):
 
 def report(rows):
     """Print what was measured beside what the model says."""
-    found = {
-        ranks: {
-            size: [row['seconds'] for row in rows if (row['ranks'], row['bytes']) == (ranks, size)]
-            for size in SIZES
-        } for ranks in RANKS
-    }
+    found = {ranks: {size: [row['seconds'] for row in rows
+                            if (row['ranks'], row['bytes']) == (ranks, size)] for size in SIZES}
+             for ranks in RANKS}
     first = RANKS[0]
     bandwidth, latency = fit({size: statistics.median(found[first][size])
                               for size in FITTED}, first)
     print(f'fitted: B = {bandwidth / 1e9:.2f} GB/s, α = {1000 * latency:.2f} ms; {cores()} cores, '
           f'{processor()}')
-    table = [('ranks', 'bytes', 'median ms', 'quartiles', 'model ms', 'model / median', 'used in '
-                                                                                        'the fit')]
+    table = [('ranks', 'bytes', 'median ms', 'quartiles', 'model ms', 'model / median',
+              'used in the fit')]
     for ranks, sizes in found.items():
         errors = []
-        for size, seconds in sizes.items():
-            low, middle, high = statistics.quantiles(seconds, n=4)
-            model, fitted = ring_seconds(size, ranks, bandwidth,
-                                         latency), ranks == first and size in FITTED
+        for size, taken in sizes.items():
+            low, middle, high = statistics.quantiles(taken, n=4)
+            model = ring_seconds(size, ranks, bandwidth, latency)
+            fitted = ranks == first and size in FITTED
             if not fitted:
                 errors.append(abs(model / middle - 1))
             table.append(
@@ -120,18 +112,19 @@ def report(rows):
 def main(argv=None):
     """Measure, keep, print."""
     flags = parser(__doc__)
-    flags.add_argument('--rounds', type=int, default=3)
-    flags.add_argument('--repeats', type=int, default=20, help='of every size, in each launch')
+    flags.add_argument('--rounds', type=at_least(1), default=3)
+    flags.add_argument('--repeats', type=at_least(2), default=20,
+                       help='of every size, in each launch')
+    flags.add_argument('--csv', type=Path,
+                       default=Path(__file__).with_name('allreduce_buffers.csv'))
     flags.add_argument('--save-dir', help='set by the launcher')
     given = flags.parse_args(argv)
-    if given.rounds < 1 or given.repeats < 2:
-        raise UserError('--rounds must be 1 or more, and --repeats 2 or more')
     if launch_id():
         child(Path(given.save_dir), given.repeats)
     else:
         os.environ.setdefault('OMP_NUM_THREADS', '1')
         cases = {f'{ranks} ranks': functools.partial(run, ranks, given.repeats) for ranks in RANKS}
-        report(measure(cases, given.rounds, HERE / 'allreduce_buffers.csv', FIELDS))
+        report(measure(cases, given.rounds, given.csv, FIELDS))
 
 
 if __name__ == '__main__':

@@ -156,7 +156,7 @@ def in_turn(acts, rounds, warm=0, unit='turn'):
     with tqdm(total=(warm + rounds) * len(acts), unit=unit, disable=None) as bar:
         for number in range(1 - warm, rounds + 1):
             for name, act in acts.items():
-                bar.set_description(str(name))
+                bar.set_description(name if isinstance(name, str) else ', '.join(map(str, name)))
                 answer = act(number)
                 if number > 0:
                     found[name].append(answer)

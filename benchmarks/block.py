@@ -26,27 +26,22 @@ The crossover of Eq. 6 and Eq. 7 is predicted at (dhw)² = mn, and measured wher
 time, or memory, between sizes by straight lines in logarithms; all are given where noise makes
 several. Keeps `block.csv`, `block_crossover.csv` and `block.png`.
 """
+import functools
 import gc
 import itertools
 import json
 import math
-import os
-import re
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
+from bench import Child, at_least, in_turn, keep, memory, seconds, serve
+from tqdm import tqdm
+
+from gluon_a2.cli import entry, parser
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from table import keep  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from gluon_a2.cli import entry, parser  # noqa: E402
-
 BLOCKS = ('A² left', 'A² right', 'A² auto', 'NL', 'SE')
 COLOURS = dict(zip(BLOCKS, ('tab:blue', 'tab:red', 'black', 'tab:green', 'tab:gray')))
 SIZES = ((7, 7), (10, 10), (14, 14), (20, 20), (28, 28), (4, 28, 28), (8, 28, 28), (16, 28, 28),
@@ -114,23 +109,14 @@ def actions(point):
 
 
 def timed(points, rounds):
-    """{point: {'forward': [seconds], 'step': [seconds]}} of points that take turns, after a first
-    round."""
+    """{point: {'forward': [seconds], 'step': [seconds]}} of one input, of points that take turns,
+    after a first round."""
+    def turn(point, act, _):
+        return seconds(act) / point.batch
     ready = {point: actions(point) for point in points}
-    taken = {point: {way: [] for way in WAYS} for point in points}
-    for number in range(rounds + 1):
-        for point, way in itertools.product(points, WAYS):
-            start = time.perf_counter()
-            ready[point][way]()
-            taken[point][way] += [(time.perf_counter() - start) / point.batch] * (number > 0)
-    return taken
-
-
-def resident(field):
-    """VmRSS (now) or VmHWM (the highest since it was set back) of this process, in bytes."""
-    return 1024 * int(
-        re.search(rf'{field}:\s+(\d+) kB',
-                  Path('/proc/self/status').read_text()).group(1))
+    taken = in_turn({(*point, way): functools.partial(turn, point, ready[point][way])
+                     for point, way in itertools.product(points, WAYS)}, rounds, warm=1)
+    return {point: {way: taken[(*point, way)] for way in WAYS} for point in points}
 
 
 def peaks(point):
@@ -139,50 +125,28 @@ def peaks(point):
     from gluon_a2.backend import mx
     gc.collect()
     mx.nd.waitall()
-    base, found = resident('VmRSS'), {}
+    base, found = memory('VmRSS'), {}
     ready = actions(point)
     mx.nd.waitall()
     for way in WAYS:
         Path('/proc/self/clear_refs').write_text('5')  # sets VmHWM back to VmRSS
         ready[way]()
-        found[way] = resident('VmHWM') - base
+        found[way] = memory('VmHWM') - base
     return found
 
 
-def child():
-    """Answer every point on standard input, as JSON, by its peaks: the lower of two
-    measurements."""
-    for line in sys.stdin:
-        block, channels, size = json.loads(line)
-        point = Point(block, channels, tuple(size))
-        found = [peaks(point) for _ in range(2)]
-        print(json.dumps({way: min(peak[way] for peak in found) for way in WAYS}), flush=True)
+def weighing():
+    """In a process of its own: a function of a point, its peaks, the lower of two measurements."""
+    def answer(point):
+        block, channels, size = point
+        found = [peaks(Point(block, channels, tuple(size))) for _ in range(2)]
+        return {way: min(peak[way] for peak in found) for way in WAYS}
+    return answer
 
 
-class Scale:
-    """The process that weighs."""
-
-    def __init__(self):
-        # glibc then returns what is freed, at once
-        environ = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '65536'}
-        self._process = subprocess.Popen([sys.executable, __file__, '--child'],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         encoding='utf-8', env=environ)
-
-    def weigh(self, point):
-        """{'forward': MB, 'step': MB} for one input of the point."""
-        self._process.stdin.write(json.dumps(point) + '\n')
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f'{point} ended the process that weighs it with exit code '
-                               f'{self._process.wait()}')
-        return {way: peak / point.batch / 2 ** 20 for way, peak in json.loads(answer).items()}
-
-    def close(self):
-        """Let it end."""
-        self._process.stdin.close()
-        self._process.wait()
+def scale():
+    """The process that weighs; glibc there returns what is freed, at once."""
+    return Child('the weighing', __file__, '--child', MALLOC_MMAP_THRESHOLD_='65536')
 
 
 # ---- what is predicted
@@ -197,14 +161,13 @@ def counted(point):
     inner = symbol.get_internals()
     written = {f'{node["name"]}_output' for node in json.loads(symbol.tojson())['nodes']
                if node['op'] not in ('null', *IN_PLACE)}
-    maps = [
-        math.prod(size) for name, size in zip(inner.list_outputs(),
-                                              inner.infer_shape(data=shape)[1])
-        if name == 'data' or name in written
-    ]
+    maps = [math.prod(size) for name, size in zip(inner.list_outputs(),
+                                                  inner.infer_shape(data=shape)[1])
+            if name == 'data' or name in written]
     cost = count(symbol, data=shape)
-    return {'multiply_adds': cost.flops, **{name: values / 2 ** 18 for name, values in (
-        ('maps_mb', sum(maps)), ('gradients_mb', 2 * math.prod(shape) + max(maps)), ('weights_mb', cost.trained))}}
+    return {'multiply_adds': cost.flops, 'maps_mb': sum(maps) / 2 ** 18,
+            'gradients_mb': (2 * math.prod(shape) + max(maps)) / 2 ** 18,
+            'weights_mb': cost.trained / 2 ** 18}
 
 
 def first_product(point):
@@ -214,28 +177,23 @@ def first_product(point):
     return product_memory(point.channels // 2, point.channels // 2, point.positions, association)
 
 
-def fit_rate(points, seconds):
+def fit_rate(points, taken):
     """Multiply-adds per second, the median over the A² points of at least a tenth of the largest's
     multiply-adds.
 
-    `points` {point: counted}, `seconds` {point: s} of one input.
+    `points` {point: counted}, `taken` {point: seconds} of one input.
     """
-    a2 = [point for point in seconds if point.block.startswith('A²')]
+    a2 = [point for point in taken if point.block.startswith('A²')]
     work = {point: points[point]['multiply_adds'] * point.batch for point in a2}
     large = [point for point in a2 if work[point] >= max(work.values()) / 10]
-    return statistics.median(points[point]['multiply_adds'] / seconds[point] for point in large)
+    return statistics.median(points[point]['multiply_adds'] / taken[point] for point in large)
 
 
 def rough_rate():
     """Multiply-adds per second of a plain product of two matrices, for planning."""
     from gluon_a2.backend import mx
     a = mx.nd.random.normal(shape=(1024, 1024))
-    taken = []
-    for _ in range(4):
-        start = time.perf_counter()
-        mx.nd.dot(a, a).wait_to_read()
-        taken.append(time.perf_counter() - start)
-    return 1024 ** 3 / min(taken)
+    return 1024 ** 3 / min(seconds(lambda: mx.nd.dot(a, a).wait_to_read()) for _ in range(4))
 
 
 def hindrance(point, known, rate, limit, free):
@@ -244,8 +202,8 @@ def hindrance(point, known, rate, limit, free):
     needed = 2 * point.batch * known['maps_mb'] * 2 ** 20 + 3 * known['weights_mb'] * 2 ** 20
     if needed > free:
         return f'needs up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free'
-    seconds = step_seconds(point, known, rate)
-    return f'a step of about {seconds:.0f} s' if seconds > limit else None
+    taken = step_seconds(point, known, rate)
+    return f'a step of about {taken:.0f} s' if taken > limit else None
 
 
 def step_seconds(point, known, rate):
@@ -270,46 +228,40 @@ def measure(points, args):
     """({point: seconds by way}, {point: MB by way}, {point: why it is left out}) of {point:
     counted}."""
     from gluon_a2.machine.resources import free_memory
-    rate, seconds, memory, left_out, scale = rough_rate(), {}, {}, {}, Scale()
+    rate, times, weights, left_out = rough_rate(), {}, {}, {}
     groups = [list(group) for _, group in itertools.groupby(points, key=lambda point: point[1:])]
-    for group in tqdm(groups, unit='size', disable=None):
-        reasons = {
-            point: hindrance(point, points[point], rate, args.limit, free_memory())
-            for point in group
-        }
-        left_out.update({point: reason for point, reason in reasons.items() if reason})
-        group = [point for point in group if not reasons[point]]
-        memory.update({point: scale.weigh(point) for point in group})
-        a_round = sum(step_seconds(point, points[point], rate) for point in group)
-        seconds.update(
-            timed(group, max(3, min(args.rounds, int(args.seconds / max(a_round, 1e-9))))))
-    scale.close()
-    return seconds, memory, left_out
+    with scale() as process:
+        for group in tqdm(groups, unit='size', disable=None):
+            reasons = {point: hindrance(point, points[point], rate, args.limit, free_memory())
+                       for point in group}
+            left_out.update({point: reason for point, reason in reasons.items() if reason})
+            group = [point for point in group if not reasons[point]]
+            weights.update({point: {way: peak / point.batch / 2 ** 20
+                                    for way, peak in process.ask(point).items()}
+                            for point in group})
+            a_round = sum(step_seconds(point, points[point], rate) for point in group)
+            rounds = max(3, min(args.rounds, int(args.seconds / max(a_round, 1e-9))))
+            times.update(timed(group, rounds))
+    return times, weights, left_out
 
 
-def rows(points, seconds, memory, left_out):
+def rows(points, times, weights, left_out):
     """A row of the CSV for each point."""
-    rates = {
-        way: fit_rate(points,
-                      {point: statistics.median(taken[way]) for point, taken in seconds.items()})
-        for way in WAYS
-    }
+    rates = {way: fit_rate(points, {point: statistics.median(taken[way])
+                                    for point, taken in times.items()}) for way in WAYS}
     for point, known in points.items():
-        row = {
-            'block': point.block, 'channels': point.channels, 'm': point.channels // 2,
-            'size': '×'.join(map(str, point.size)),
-            'positions': point.positions, 'batch': point.batch, 'status': left_out.get(
-                point, 'measured'), 'multiply_adds': known['multiply_adds']
-        }
+        row = {'block': point.block, 'channels': point.channels, 'm': point.channels // 2,
+               'size': '×'.join(map(str, point.size)), 'positions': point.positions,
+               'batch': point.batch, 'status': left_out.get(point, 'measured'),
+               'multiply_adds': known['multiply_adds']}
         for way in WAYS:
-            taken = [1000 * value for value in seconds.get(point, {way: []})[way]]
-            row[f'{way}_ms'] = round(statistics.median(taken), 4) if taken else None
-            row[f'{way}_lowest'], row[f'{way}_highest'] = (round(f(taken), 4) if taken else None
-                                                           for f in (min, max))
+            taken = [1000 * value for value in times.get(point, {way: []})[way]]
+            for name, function in (('ms', statistics.median), ('lowest', min), ('highest', max)):
+                row[f'{way}_{name}'] = round(function(taken), 4) if taken else None
             row[f'{way}_predicted'] = round(1000 * known['multiply_adds'] / rates[way], 4)
         row['rounds'] = len(taken)
         for way in WAYS:
-            row[f'{way}_mb'] = round(memory[point][way], 4) if point in memory else None
+            row[f'{way}_mb'] = round(weights[point][way], 4) if point in weights else None
         row['first_product_mb'] = None if point.block == 'SE' else round(first_product(point), 4)
         row['predicted_mb'] = round(
             known['maps_mb'] + known['gradients_mb'] + 2 * known['weights_mb'] / point.batch, 4)
@@ -319,31 +271,25 @@ def rows(points, seconds, memory, left_out):
 def crossover_rows(table):
     """For each c, where the two associations of A² take the same time (forward, a step) or memory
     (a step)."""
-    for channels, column in itertools.product(dict.fromkeys(row['channels']
-                                                            for row in table), COMPARED):
-        left, right = ({
-            row['positions']: row[column] for row in table
-            if row['status'] == 'measured' and (row['channels'], row['block']) == (channels, block)
-        } for block in BLOCKS[:2])
+    for channels, column in itertools.product(dict.fromkeys(row['channels'] for row in table),
+                                              COMPARED):
+        left, right = ({row['positions']: row[column] for row in table
+                        if (row['status'], row['channels'], row['block'])
+                        == ('measured', channels, block)} for block in BLOCKS[:2])
         both = sorted(set(left) & set(right))
         found = crossings(both, [left[p] for p in both], [right[p] for p in both])
-        yield {
-            'channels': channels, 'm': channels // 2, 'of': column,
-            'predicted_positions': channels // 2, 'measured_positions': ' '.join(
-                f'{p:.0f}'
-                for p in found), 'left_over_right': ' '.join(f'{p}:{left[p] / right[p]:.3f}'
-                                                             for p in both)
-        }
+        yield {'channels': channels, 'm': channels // 2, 'of': column,
+               'predicted_positions': channels // 2,
+               'measured_positions': ' '.join(f'{p:.0f}' for p in found),
+               'left_over_right': ' '.join(f'{p}:{left[p] / right[p]:.3f}' for p in both)}
 
 
 def draw(table, png):
     """Measured points over predicted curves: a column for each c; forward, a step, and the memory
     of a step."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from gluon_a2.visualization.figure import as_png, new_figure
     channels = list(dict.fromkeys(row['channels'] for row in table))
-    figure = Figure(figsize=(1 + 4 * len(channels), 11), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 4 * len(channels), 11)
     panels = figure.subplots(3, len(channels), sharex=True, sharey='row', squeeze=False)
     for axes, c in zip(panels.T, channels):
         mine = [row for row in table if row['channels'] == c]
@@ -356,25 +302,24 @@ def draw(table, png):
             panel.grid(alpha=0.3)
         for block in BLOCKS[:2]:
             own = [row for row in mine if row['block'] == block]
-            axes[2].plot([row['positions']
-                          for row in own], [row['first_product_mb'] for row in own],
-                         color=COLOURS[block], linestyle=':', linewidth=1.2)
+            axes[2].plot([row['positions'] for row in own],
+                         [row['first_product_mb'] for row in own], color=COLOURS[block],
+                         linestyle=':', linewidth=1.2)
         axes[0].set_title(f'c = {c}, m = n = {c // 2}')
         axes[2].set_xlabel('positions dhw')
-    for panel, label in zip(panels[:, 0], ('forward, ms', 'forward and backward, ms', 'memory of a '
-                                                                                      'step, MB')):
+    for panel, label in zip(panels[:, 0], ('forward, ms', 'forward and backward, ms',
+                                           'memory of a step, MB')):
         panel.set_ylabel(f'{label} per input')
-    handles = [
-        panels[0, 0].plot([], [], color=COLOURS[block], marker=_marker(block), linestyle='none')[0]
-        for block in BLOCKS
-    ]
-    handles += [panels[0, 0].plot([], [], color=colour, **style)[0] for colour, style in (
-        ('black', {'linestyle': '--'}), ('black', {'linestyle': 'none', 'marker': 'x'}),
-        ('tab:red', {'linestyle': ':'}), ('tab:purple', {'linestyle': ':'}))]
-    figure.legend(handles, [*BLOCKS, 'predicted', 'left out, predicted only', 'first product alone '
-                                                                              '(Section 2.3)',
-                            '(dhw)² = mn'], loc='outside lower center', ncols=5)
-    figure.savefig(png, dpi=90)
+    styles = [({'color': COLOURS[block], 'marker': _marker(block), 'linestyle': 'none'}, block)
+              for block in BLOCKS]
+    styles += [({'color': 'black', 'linestyle': '--'}, 'predicted'),
+               ({'color': 'black', 'linestyle': 'none', 'marker': 'x'},
+                'left out, predicted only'),
+               ({'color': 'tab:red', 'linestyle': ':'}, 'first product alone (Section 2.3)'),
+               ({'color': 'tab:purple', 'linestyle': ':'}, '(dhw)² = mn')]
+    figure.legend([panels[0, 0].plot([], [], **style)[0] for style, _ in styles],
+                  [label for _, label in styles], loc='outside lower center', ncols=5)
+    png.write_bytes(as_png(figure, 90))
 
 
 def _marker(block):
@@ -399,11 +344,11 @@ def _curve(panel, own, block, key, predicted):
 def main(argv=None):
     """Measure, print, keep, draw."""
     flags = parser(__doc__)
-    flags.add_argument('--rounds', type=int, default=9, help='measurements of each point at most, '
-                                                             '3 at least')
+    flags.add_argument('--rounds', type=at_least(3), default=9,
+                       help='measurements of each point at most')
     flags.add_argument('--seconds', type=float, default=8, help='for all blocks at one size, about')
-    flags.add_argument('--limit', type=float, default=4, help='s of a step; longer ones are left '
-                                                              'out')
+    flags.add_argument('--limit', type=float, default=4,
+                       help='seconds of a step; longer ones are left out')
     flags.add_argument('--quick', action='store_true', help='few small sizes: does it run?')
     flags.add_argument('--out', type=Path, default=HERE, help='folder of the three files')
     args = flags.parse_args(argv)
@@ -417,4 +362,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    child() if sys.argv[1:2] == ['--child'] else main()
+    serve(weighing) if sys.argv[1:2] == ['--child'] else main()

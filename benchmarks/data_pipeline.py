@@ -9,21 +9,19 @@ float32 NDArrays. Rounds alternate between the two in one run. Prints images per
 processor time per image, and keeps `data_pipeline.csv`. Processor time is the fairer figure where
 ImageRecordIter does not use the cores it is given.
 """
-import argparse
-import csv
+import functools
 import os
 import statistics
-import sys
 import tempfile
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
+from bench import at_least, in_turn, keep
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
-sys.path.insert(0, ROOT)
-
-from gluon_a2 import data  # noqa: E402
+from gluon_a2 import data
+from gluon_a2.cli import entry, parser
 
 SIZE, BATCH = 224, 32
 
@@ -100,58 +98,53 @@ def our_loader(mx, loader, source):
 
 
 def measure(contestants, rounds):
-    """Rows of name, round, images/s and processor ms per image; round 0 warms up and is left
-    out."""
-    rows = []
-    for number in range(rounds + 1):
-        for name, epoch in contestants.items():
-            start, cpu = time.perf_counter(), processor_time()
-            count = epoch(number)
-            seconds, cpu = time.perf_counter() - start, processor_time() - cpu
-            if number:
-                rows.append((name, number, round(count / seconds, 1), round(1000 * cpu / count, 3)))
-    return rows
+    """Rows of name, round, images/s and processor ms per image, after a round that warms up."""
+    def turn(name, epoch, number):
+        start, used = time.perf_counter(), processor_time()
+        count = epoch(number)
+        taken, used = time.perf_counter() - start, processor_time() - used
+        return {'pipeline': name, 'round': number, 'images_per_second': round(count / taken, 1),
+                'processor_ms_per_image': round(1000 * used / count, 3)}
+    found = in_turn({name: functools.partial(turn, name, epoch)
+                     for name, epoch in contestants.items()}, rounds, warm=1, unit='epoch')
+    return [row for turns in zip(*found.values()) for row in turns]
 
 
-def report(rows, path):
-    """Save the rows as CSV; print the medians and their ratios."""
-    with open(path, 'w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(('pipeline', 'round', 'images_per_second', 'processor_ms_per_image'))
-        writer.writerows(rows)
+def report(rows):
+    """Print the medians and their ratios."""
     medians = {}
-    for name in dict.fromkeys(row[0] for row in rows):
-        medians[name] = [
-            statistics.median(row[column] for row in rows if row[0] == name) for column in (2, 3)
-        ]
-        print(f'{name:16} {medians[name][0]:7.1f} images/s   {medians[name][1]:6.2f} processor ms '
-              'per image')
+    for name in dict.fromkeys(row['pipeline'] for row in rows):
+        speed, used = medians[name] = [
+            statistics.median(row[column] for row in rows if row['pipeline'] == name)
+            for column in ('images_per_second', 'processor_ms_per_image')]
+        print(f'{name:16} {speed:7.1f} images/s   {used:6.2f} processor ms per image')
     ours, theirs = medians['Loader'], medians['ImageRecordIter']
     print(f'Loader / ImageRecordIter: {ours[0] / theirs[0]:.2f} in images/s, '
           f'{theirs[1] / ours[1]:.2f} in images per processor second')
 
 
-def main():
+@entry
+def main(argv=None):
     """Write the pictures, measure both pipelines in turn, report."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=416)
-    parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('-j', '--workers', type=int, default=2, help='workers of ours, threads of '
-                                                                     'ImageRecordIter')
-    args = parser.parse_args()
-    # here: the loader's processes import this file too. It sets OpenMP to all cores,
+    flags = parser(__doc__)
+    flags.add_argument('--images', type=at_least(BATCH), default=416)
+    flags.add_argument('--rounds', type=at_least(1), default=9)
+    flags.add_argument('-j', '--workers', type=at_least(1), default=2,
+                       help='workers of ours, threads of ImageRecordIter')
+    flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'))
+    args = flags.parse_args(argv)
+    # Here, because the loader's processes import this file too. It sets OpenMP to all cores, which
+    # ImageRecordIter decodes with, whatever preprocess_threads says.
     from gluon_a2.backend import mx
-    # which ImageRecordIter decodes with, whatever preprocess_threads says.
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'photos.rec')
         print(f'{args.images} JPEGs of {write_records(path, args.images) / 1000:.0f} kB')
-        source = data.RecordSource(path)
-        with data.Loader(source, data.TrainTransform(data.Preprocessing(SIZE)), args.workers) as loader:
-            contestants = {'Loader': our_loader(mx, loader, source),
-                           'ImageRecordIter': record_iter(mx, path, args.workers)}
-            report(measure(contestants, args.rounds),
-                   os.path.join(os.path.dirname(__file__), 'data_pipeline.csv'))
+        source, transform = data.RecordSource(path), data.TrainTransform(data.Preprocessing(SIZE))
+        with data.Loader(source, transform, args.workers) as loader:
+            rows = measure({'Loader': our_loader(mx, loader, source),
+                            'ImageRecordIter': record_iter(mx, path, args.workers)}, args.rounds)
+    keep(rows, args.csv, show=False)
+    report(rows)
 
 
 if __name__ == '__main__':

@@ -1,26 +1,22 @@
-"""One engine of `peers.py` in a process of its own; it reads jobs from standard input and answers
-with seconds.
+"""One engine of `peers.py` in a process of its own, which answers jobs with seconds.
 
     python benchmarks/peer_engines.py KIND FOLDER
 
-FOLDER holds what `prepare` wrote. A job is a line, `inference 8`; the first of each sort sets it
-up. `logits` writes those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor
+FOLDER holds what `prepare` wrote. A job is such as 'inference 8'; the first of each sort sets it
+up. 'logits' writes those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor
 ours PyTorch.
 """
 import copy
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from bench import seconds, serve
 
 MODEL, CLASSES, IMAGES = 'a2_resnet50', 1000, 8
-RATE, MOMENTUM = 0.01, 0.9  # of Nesterov's SGD
+RATE, MOMENTUM = 0.001, 0.9  # of Nesterov's SGD
 
 
 # ---- what all engines are given
@@ -28,10 +24,11 @@ RATE, MOMENTUM = 0.01, 0.9  # of Nesterov's SGD
 def prepare(folder, size):
     """Write the network's weights, the images, the row of Table 1 and the exported forms; return
     its multiply-adds."""
+    from mxnet_steps import row_of
+
     from gluon_a2.backend import mx
     from gluon_a2.cost import count_network
     from gluon_a2.models import get_model
-    from gluon_a2.models.table import STAGES
     rng = np.random.RandomState(1)
     net = get_model(MODEL, classes=CLASSES, input_size=size)
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2))
@@ -47,14 +44,9 @@ def prepare(folder, size):
                 spread /= 4  # else 21 branches add up, and rounding with them
             parameter.set_data(rng.normal(0, spread, parameter.shape))
     table = net.row.table
-    (folder / 'table.json').write_text(
-        json.dumps({
-            'stem': table.stem, 'stages': {stage: getattr(table, stage) for stage in STAGES},
-            'blocks': table.blocks, 'ratio': table.ratio
-        }))
-    np.savez(folder / 'weights.npz', **{
-        name: value.data().asnumpy() for name, value in net.collect_params().items()
-    })
+    (folder / 'table.json').write_text(json.dumps(row_of(table, table.blocks)))
+    np.savez(folder / 'weights.npz', **{name: value.data().asnumpy()
+                                        for name, value in net.collect_params().items()})
     images = rng.normal(size=(IMAGES, 3, size, size)).astype('float32')
     np.save(folder / 'images.npy', images)
     write_forms(net, size, images, folder)
@@ -110,23 +102,14 @@ class MXNet:
 
     def training(self, batch):
         """Forward, backward, update."""
+        import mxnet_steps
+
         from gluon_a2.backend import mx
         from gluon_a2.models import get_model, load_weights
         net = get_model(MODEL, classes=CLASSES)
         load_weights(net, read(self._folder)[0])
-        net.hybridize(static_alloc=True, static_shape=True)
-        trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
-                                   {'learning_rate': RATE, 'momentum': MOMENTUM})
-        criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-        x, labels = mx.nd.array(self._images[:batch]), mx.nd.zeros(batch)
-
-        def step():
-            with mx.autograd.record():
-                loss = criterion(net(x), labels)
-            loss.backward()
-            trainer.step(batch)
-            mx.nd.waitall()
-        return step
+        step, x = mxnet_steps.training(net, fresh=False), mx.nd.array(self._images[:batch])
+        return lambda: step(x)
 
     def _engine(self):
         from gluon_a2.deploy import read_bundle
@@ -191,18 +174,9 @@ class PyTorch:
 
     def training(self, batch):
         """Forward, backward, update."""
-        torch, net = self._torch, copy.deepcopy(self._net).train()
-        x, labels = self._images[:batch], torch.zeros(batch, dtype=torch.long)
-        update = torch.optim.SGD(net.parameters(), RATE, MOMENTUM, nesterov=True)
-        run, criterion = self._compiled(net), torch.nn.CrossEntropyLoss()
-
-        def step():
-            update.zero_grad()
-            with torch.autocast('cpu', torch.bfloat16, enabled=self._kind == 'bf16'):
-                loss = criterion(run(x), labels)
-            loss.backward()
-            update.step()
-        return step
+        import torch_net
+        net = self._compiled(copy.deepcopy(self._net).train())
+        return torch_net.training(net, self._images[:batch], RATE, MOMENTUM, self._kind == 'bf16')
 
     def _inferring(self):
         dtype = self._torch.bfloat16 if self._kind == 'bf16' else self._torch.float32
@@ -237,27 +211,27 @@ class Products:
 KINDS = {'mxnet': MXNet, 'onnxruntime': OnnxRuntime, 'torch': PyTorch, 'product': Products}
 
 
-def serve(engine, path):
-    """Answer every line of standard input; `logits` go to `path`."""
-    steps = {'logits': lambda: np.save(path, engine.logits())}
-    for line in sys.stdin:
-        job = line.strip()
+def ready(kind, folder):
+    """What answers a job of an engine, as a function."""
+    family, variant = kind.split('-')
+    engine = KINDS[family](folder, variant)
+    steps = {'logits': lambda: np.save(folder / f'{kind}.npy', engine.logits())}
+
+    def answer(job):
         if job not in steps:
             task, number = job.split()
             steps[job] = getattr(engine, task)(int(number))
-        start = time.perf_counter()
-        steps[job]()
-        print(f'seconds {time.perf_counter() - start}', flush=True)
+        return seconds(steps[job])
+    return answer
 
 
-def main(kind, folder, *size):
-    """`KIND FOLDER`, or `prepare FOLDER SIZE`."""
+def main(kind, folder):
+    """`KIND FOLDER`, or `prepare FOLDER`, which is asked with the size of the images."""
     folder = Path(folder)
     if kind == 'prepare':
-        print(f'flops {prepare(folder, int(*size))}', flush=True)
+        serve(lambda: lambda size: prepare(folder, size))
     else:
-        family, variant = kind.split('-')
-        serve(KINDS[family](folder, variant), folder / f'{kind}.npy')
+        serve(ready, kind, folder)
 
 
 if __name__ == '__main__':

@@ -9,13 +9,10 @@ A ring over p ranks sends 2 (p - 1) / p of N bytes through each link, in 2 (p - 
 (p - 1) / p · N / B + 2 (p - 1) α. The exchange begins when backward has ended, as in this
 implementation, so a step takes its compute time plus T. Every default of a flag is an assumption.
 """
-import sys
-from pathlib import Path
+import bench  # noqa: F401 (it makes gluon_a2 importable)
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
 
 # trained parameters of the A²-ResNet-50: python scripts/count_cost.py a2_resnet50
 GRADIENTS = 32900808
@@ -43,8 +40,7 @@ def rows(step, latency, speeds, ranks):
                 exchange = ring_seconds(size, ranks, gbit * 1e9 / 8, latency)
                 share = efficiency(step, exchange, micro)
                 yield (f'{gbit:g} Gbit/s', name, str(micro), f'{1000 * exchange:.0f} ms',
-                       f'{100 * share:.0f} '
-                       '%', f'{ranks * 32 / step * share:.0f}')
+                       f'{100 * share:.0f} %', f'{ranks * 32 / step * share:.0f}')
 
 
 @entry
@@ -52,12 +48,11 @@ def main(argv=None):
     """Print the table."""
     flags = parser(__doc__)
     flags.add_argument('--ranks', type=int, default=64)
-    flags.add_argument('--step', type=float, default=0.15, help='s that a GPU computes on 32 '
-                                                                'images; assumed')
+    flags.add_argument('--step', type=float, default=0.15,
+                       help='s that a GPU computes on 32 images; assumed')
     flags.add_argument('--latency', type=float, default=30, help='µs of a message; assumed')
-    flags.add_argument('--gbit', type=float, nargs='+', default=[10, 25, 100], help='per rank, of '
-                                                                                    'its link; '
-                                                                                    'assumed')
+    flags.add_argument('--gbit', type=float, nargs='+', default=[10, 25, 100],
+                       help='per rank, of its link; assumed')
     given = flags.parse_args(argv)
     if given.ranks < 1 or given.step <= 0 or given.latency < 0 or min(given.gbit) <= 0:
         raise UserError('--ranks must be 1 or more, --step and --gbit above 0, --latency 0 or more')

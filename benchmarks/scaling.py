@@ -3,8 +3,8 @@
 
     python benchmarks/scaling.py                          # a2_resnet26 at 64×64, 8 images a rank
     python benchmarks/scaling.py -- --model resnet26      # more flags for the training script
-    python benchmarks/scaling.py --allreduce              # A²-ResNet-50 at 224×224 on 2 ranks: what
-    the exchange costs
+    python benchmarks/scaling.py --allreduce              # A²-ResNet-50 at 224×224 on 2 ranks:
+                                                          # what the exchange costs
 
 Runs the training script on random pixels, one thread a rank, the same batch on each (weak scaling);
 rounds take turns. The first two steps, which find memory and connections cold, are left out.
@@ -12,26 +12,18 @@ Efficiency is against one rank, with as many ranks as there are cores at most: m
 Prints medians with the spread of the rounds, and keeps `scaling.csv` or `allreduce.csv`, one row a
 run.
 """
-import csv
 import functools
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from bench import ROOT, at_least, in_turn, keeping, processor, script, whole_numbers
 from predict_scaling import GRADIENTS
-from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from gluon_a2.cli import entry, parser, show_table  # noqa: E402
-from gluon_a2.errors import UserError  # noqa: E402
-from gluon_a2.machine.resources import cores  # noqa: E402
+from gluon_a2.cli import entry, parser, show_table
+from gluon_a2.errors import UserError
+from gluon_a2.machine.resources import cores
 
 SHARES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
 WARM_UP = 2  # steps
@@ -49,26 +41,18 @@ FIELDS = ('case', 'ranks', 'round', 'images_per_s', 'images_per_step', *SHARE_FI
 def run(case, ranks, steps, flags):
     """The row of a run: images/s and shares after its first steps, and its images per step."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable, HERE.parent / 'scripts' / 'train_imagenet.py', '--synthetic-data',
-            WARM_UP + steps, '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
-            '--rank-timeout', 120, *flags
-        ]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
-                              env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        done = script(ROOT / 'scripts' / 'train_imagenet.py', '--synthetic-data', WARM_UP + steps,
+                      '--log-interval', WARM_UP, '--save-dir', f'{folder}/run', '-np', ranks,
+                      '--rank-timeout', 120, *flags)
         if done.returncode:
             raise UserError(f'{case}: the training script ended with {done.returncode}: '
                             f'{done.stderr.strip()[-500:]}')
-        lines = [
-            json.loads(line)
-            for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()
-        ]
+        lines = [json.loads(line)
+                 for line in Path(folder, 'run', 'timing.jsonl').read_text().splitlines()]
         recipe = json.loads(Path(folder, 'run', 'run.json').read_text())['recipe']
     batch = ranks * recipe['batch_size'] * recipe['accumulate']
-    return [{
-        'case': case, 'ranks': ranks, 'images_per_step': batch, **between(
-            lines[0], lines[-1], batch)
-    }]
+    return [{'case': case, 'ranks': ranks, 'images_per_step': batch,
+             **between(lines[0], lines[-1], batch)}]
 
 
 def between(first, last, batch):
@@ -81,29 +65,17 @@ def between(first, last, batch):
             **{name: value / seconds for name, value in spent.items()}}
 
 
-def processor():
-    """The processor's name."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
-    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')),
-                platform.machine())
-
-
 def measure(cases, rounds, path, fields):
     """All rows of {case: function that gives some}, which take turns in each round; kept in `path`
     as they come."""
     rows, machine = [], {'cores': cores(), 'processor': processor()}
-    with open(path, 'w', newline='') as file, tqdm(total=rounds * len(cases), unit='run',
-                                                   disable=None) as bar:
-        writer = csv.DictWriter(file, fields, lineterminator='\n')
-        writer.writeheader()
-        for number in range(1, rounds + 1):
-            for case, run_case in cases.items():
-                bar.set_description(case)
-                new = [{'round': number, **machine, **row} for row in run_case()]
-                writer.writerows(new)
-                file.flush()
-                rows += new
-                bar.update()
+    with keeping(path, fields) as write:
+        def turn(run_case, number):
+            for row in run_case():
+                rows.append({'round': number, **machine, **row})
+                write(rows[-1])
+        in_turn({case: functools.partial(turn, run_case) for case, run_case in cases.items()},
+                rounds, unit='run')
     return rows
 
 
@@ -152,27 +124,27 @@ def show_allreduce(rows):
 def main(argv=None):
     """Measure, keep, print."""
     flags = parser(__doc__)
-    flags.add_argument('--ranks', type=lambda text: [int(word)
-                                                     for word in text.split(',')], default=[
-                                                         1, 2, 4
-                                                     ])
-    flags.add_argument('--rounds', type=int, default=3)
-    flags.add_argument('--steps', type=int, default=20, help='of each run; a fifth of it with '
-                                                             '--allreduce')
-    flags.add_argument('--allreduce', action='store_true', help='the A²-ResNet-50 on 2 ranks '
-                                                                'instead')
-    flags.add_argument('more', nargs='*', metavar='-- FLAG', help='for the training script, after '
-                                                                  'those of its own')
+    flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
+                       help='numbers of ranks with commas between, the first 1')
+    flags.add_argument('--rounds', type=at_least(1), default=3)
+    flags.add_argument('--steps', type=at_least(5), default=20,
+                       help='of each run; a fifth of it with --allreduce')
+    flags.add_argument('--allreduce', action='store_true',
+                       help='the A²-ResNet-50 on 2 ranks instead')
+    flags.add_argument('--csv', type=Path, help='where the rows go')
+    flags.add_argument('more', nargs='*', metavar='-- FLAG',
+                       help='for the training script, after those of its own')
     given = flags.parse_args(argv)
-    if given.rounds < 1 or given.steps < 5 or min(given.ranks) < 1 or given.ranks[0] != 1:
-        raise UserError('--rounds must be 1 or more, --steps 5 or more, and --ranks begin with 1')
+    if min(given.ranks) < 1 or given.ranks[0] != 1:
+        raise UserError('--ranks must begin with 1, and hold no number below it')
     if given.allreduce:
         cases = [(case, 2, given.steps // 5, [*PAPERS, *more, *given.more])
                  for case, (_, more) in VARIANTS.items()]
     else:
         cases = [(str(ranks), ranks, given.steps, [*NETWORK, *given.more]) for ranks in given.ranks]
     rows = measure({case[0]: functools.partial(run, *case) for case in cases}, given.rounds,
-                   HERE / ('allreduce.csv' if given.allreduce else 'scaling.csv'), FIELDS)
+                   given.csv or Path(__file__).with_name(
+                       'allreduce.csv' if given.allreduce else 'scaling.csv'), FIELDS)
     show_allreduce(rows) if given.allreduce else show_scaling(rows)
 
 

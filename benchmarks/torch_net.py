@@ -1,4 +1,5 @@
-"""The A²-ResNet of images in PyTorch, from a row of Table 1; needs PyTorch and nothing of ours.
+"""The A²-ResNet of images, and the plain ResNet of video, in PyTorch, from a row of Table 1; needs
+PyTorch and nothing of ours.
 
 Layers are named so that a weight's name, with underscores for dots, is the one it has in
 `gluon_a2`.
@@ -11,29 +12,46 @@ from torch import nn
 BATCH_NORM = {'bn_weight': 'bn_gamma', 'bn_bias': 'bn_beta'}  # end of a name here, and there
 
 
-def conv(inner, outer, kernel, stride=1):
-    """A convolution without bias that keeps the size at stride 1."""
-    return nn.Conv2d(inner, outer, kernel, stride, kernel // 2, bias=False)
+class Space:
+    """Convolution and pooling of images (2 axes) or video (3)."""
 
+    def __init__(self, dims):
+        self.dims, self.point = dims, (1,) * dims
+        self._conv, self.norm, self._pool, self.average = (
+            (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d) if dims == 2 else
+            (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AdaptiveAvgPool3d))
 
-def bn_relu(channels, **then):
-    """BatchNorm, ReLU, and what else is named."""
-    return nn.Sequential(
-        OrderedDict(bn=nn.BatchNorm2d(channels), relu=nn.ReLU(inplace=True), **then))
+    def cut(self, sizes):
+        """(time, height, width) → the axes there are."""
+        return tuple(sizes)[-self.dims:]
+
+    def conv(self, inner, outer, kernel, stride=None):
+        """A convolution without bias that keeps the size at stride 1."""
+        return self._conv(inner, outer, kernel, stride or self.point,
+                          tuple(side // 2 for side in kernel), bias=False)
+
+    def bn_relu(self, channels, **then):
+        """BatchNorm, ReLU, and what else is named."""
+        return nn.Sequential(
+            OrderedDict(bn=self.norm(channels), relu=nn.ReLU(inplace=True), **then))
+
+    def max_pool(self, kernel):
+        """Of a stem."""
+        return self._pool(kernel, 2, tuple(side // 2 for side in kernel))
 
 
 class Unit(nn.Module):
     """Pre-activation bottleneck; the projection shares the first BN-ReLU."""
 
-    def __init__(self, inner, width, stride):
+    def __init__(self, space, inner, width, kernel, stride):
         super().__init__()
-        outer = 4 * width
-        self.bn, self.relu = nn.BatchNorm2d(inner), nn.ReLU(inplace=True)
-        self.conv1_conv = conv(inner, width, 1)
-        self.conv2 = bn_relu(width, conv=conv(width, width, 3, stride))
-        self.conv3 = bn_relu(width, conv=conv(width, outer, 1))
-        self.shortcut_conv = conv(inner, outer, 1,
-                                  stride) if inner != outer or stride != 1 else None
+        outer, point = 4 * width, space.point
+        self.bn, self.relu = space.norm(inner), nn.ReLU(inplace=True)
+        self.conv1_conv = space.conv(inner, width, point)
+        self.conv2 = space.bn_relu(width, conv=space.conv(width, width, kernel, stride))
+        self.conv3 = space.bn_relu(width, conv=space.conv(width, outer, point))
+        self.shortcut_conv = (None if inner == outer and stride == point else
+                              space.conv(inner, outer, point, stride))
 
     def forward(self, x):
         a = self.relu(self.bn(x))
@@ -44,11 +62,12 @@ class Unit(nn.Module):
 class DoubleAttention(nn.Module):
     """A² block, Eq. 6: x + expand([φ softmax(θ)ᵀ] softmax(ρ))."""
 
-    def __init__(self, channels, inner):
+    def __init__(self, space, channels, inner):
         super().__init__()
-        self.phi, self.theta, self.rho = (bn_relu(channels, conv=conv(channels, inner, 1))
-                                          for _ in range(3))
-        self.expand = bn_relu(inner, conv=conv(inner, channels, 1))
+        self.phi, self.theta, self.rho = (
+            space.bn_relu(channels, conv=space.conv(channels, inner, space.point))
+            for _ in range(3))
+        self.expand = space.bn_relu(inner, conv=space.conv(inner, channels, space.point))
 
     def forward(self, x):
         phi = self.phi(x)  # N×m×h×w
@@ -59,24 +78,40 @@ class DoubleAttention(nn.Module):
         return x + self.expand(z.reshape(phi.shape))
 
 
-def build(table, classes):
-    """The network of `table`, {'stem', 'stages', 'blocks', 'ratio'}: a row of
-    `gluon_a2.models.table` as lists."""
-    kernel, channels, stride, pool = table['stem']  # each as time, height, width
-    layers = OrderedDict(conv1_conv=conv(3, channels, kernel[1], stride[1]),
-                         conv1=bn_relu(channels))
+def build(row, classes, dims=2):
+    """The network of a row, which `mxnet_steps.row_of` gives, for images or video (`dims` 3)."""
+    space = Space(dims)
+    kernel, channels, stride, pool = row['stem']  # each as time, height, width
+    layers = OrderedDict(conv1_conv=space.conv(3, channels, space.cut(kernel), space.cut(stride)),
+                         conv1=space.bn_relu(channels))
     if pool:
-        layers['pool1'] = nn.MaxPool2d(pool[1], 2, pool[1] // 2)
-    for stage, (width, units, _, stride) in table['stages'].items():
-        for unit in range(1, units + 1):
-            layers[f'{stage}_unit{unit}'] = Unit(channels, width, stride[1] if unit == 1 else 1)
+        layers['pool1'] = space.max_pool(space.cut(pool))
+    for stage, (width, units, times, stride) in row['stages'].items():
+        for unit in range(units):
+            layers[f'{stage}_unit{unit + 1}'] = Unit(
+                space, channels, width, space.cut((times[unit % len(times)], 3, 3)),
+                space.point if unit else space.cut(stride))
             channels = 4 * width
-            if unit in table['blocks'].get(stage, ()):
-                layers[f'{stage}_unit{unit}_a2'] = DoubleAttention(channels,
-                                                                   channels // table['ratio'])
+            if unit + 1 in row['blocks'].get(stage, ()):
+                layers[f'{stage}_unit{unit + 1}_a2'] = DoubleAttention(space, channels,
+                                                                       channels // row['ratio'])
     return nn.Sequential(
-        OrderedDict(**layers, final=bn_relu(channels), pool=nn.AdaptiveAvgPool2d(1),
+        OrderedDict(**layers, final=space.bn_relu(channels), pool=space.average(1),
                     flatten=nn.Flatten(), fc=nn.Linear(channels, classes)))
+
+
+def training(net, inputs, rate, momentum, bf16=False):
+    """A function that takes one step: forward, backward, update with Nesterov's momentum."""
+    update = torch.optim.SGD(net.parameters(), rate, momentum, nesterov=True)
+    labels, criterion = torch.zeros(len(inputs), dtype=torch.long), nn.CrossEntropyLoss()
+
+    def step():
+        update.zero_grad()
+        with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
+            loss = criterion(net(inputs), labels)
+        loss.backward()
+        update.step()
+    return step
 
 
 def set_weights(net, values):

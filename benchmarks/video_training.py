@@ -1,178 +1,95 @@
 #!/usr/bin/env python3
 """Clips a second in training the 3-D ResNet-26 on 16×112×112, beside the same network in PyTorch.
 
-    python benchmarks/video_training.py python benchmarks/video_training.py --torch
-    ~/torch-env/bin/python     # an interpreter that has PyTorch
+    python benchmarks/video_training.py
+    python benchmarks/video_training.py --torch ~/torch-env/bin/python  # one that has PyTorch
 
-Both take a step (forward, backward, update with Nesterov momentum) in turn, round by round, on as
-many threads each; PyTorch in a process of its own. The PyTorch network is written below from the
-same rows of Table 1 and must have as many trained values, or nothing is timed. Keeps
-`video_training.csv`.
+All take a step (forward, backward, update with Nesterov momentum) in turn, round by round, each in
+a process of its own and on as many threads. The PyTorch network is built from the same row of Table
+1 and must have as many trained values, or nothing is timed. Keeps `video_training.csv`.
 """
+import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from bench import Child, at_least, in_turn, keep, rates, seconds, serve
+
+from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
 
 SIZE, CLASSES = (16, 112, 112), 400
+RATE, MOMENTUM = 0.001, 0.9
 
 
 def ours(batch):
     """(trained values, a function that takes one step) of our network."""
+    from mxnet_steps import training
+
     from gluon_a2.backend import mx
     from gluon_a2.cost import count_network
     from gluon_a2.models import get_model
     net = get_model('resnet26_3d', classes=CLASSES, input_size=SIZE)
-    net.initialize(mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
-    trainer = mx.gluon.Trainer(net.collect_params(), 'nag',
-                               {'learning_rate': 0.01, 'momentum': 0.9})
-    criterion, clips = mx.gluon.loss.SoftmaxCrossEntropyLoss(), mx.nd.random.normal(shape=(batch, 3,
-                                                                                           *SIZE))
-
-    def step():
-        with mx.autograd.record():
-            loss = criterion(net(clips), mx.nd.zeros(batch))
-        loss.backward()
-        trainer.step(batch)
-        mx.nd.waitall()
-    return count_network(net, SIZE).trained, step
+    step, clips = training(net), mx.nd.random.normal(shape=(batch, 3, *SIZE))
+    return count_network(net, SIZE).trained, lambda: step(clips)
 
 
-def theirs(batch, channels_last, stem, stages):
-    """The same in PyTorch, from a row of Table 1: its stem, and its stages, both as lists."""
+def theirs(batch, row, channels_last):
+    """The same of PyTorch's, from a row of Table 1."""
     import torch
-    from torch import nn
-
-    def conv(inner, outer, kernel, stride=(1, 1, 1)):
-        return nn.Conv3d(inner, outer, kernel, stride, tuple(k // 2 for k in kernel), bias=False)
-
-    def bn_relu(channels):
-        return nn.Sequential(nn.BatchNorm3d(channels), nn.ReLU(inplace=True))
-
-    class Unit(nn.Module):
-        """Pre-activation bottleneck; the projection shares the first BN-ReLU."""
-
-        def __init__(self, inner, width, k, stride):
-            super().__init__()
-            point = (1, 1, 1)
-            self.pre = bn_relu(inner)
-            self.body = nn.Sequential(conv(inner, width, point), bn_relu(width),
-                                      conv(width, width, (k, 3, 3), stride), bn_relu(width),
-                                      conv(width, 4 * width, point))
-            same = inner == 4 * width and stride == (1, 1, 1)
-            self.shortcut = None if same else conv(inner, 4 * width, point, stride)
-
-        def forward(self, x):
-            a = self.pre(x)
-            return self.body(a) + (x if self.shortcut is None else self.shortcut(a))
-
-    kernel, channels, stride, _ = stem
-    layers = [conv(3, channels, tuple(kernel), tuple(stride)), bn_relu(channels)]
-    for width, units, k, stride in stages:
-        for unit in range(units):
-            layers.append(
-                Unit(channels, width, k[unit % len(k)], (1, 1, 1) if unit else tuple(stride)))
-            channels = 4 * width
-    net = nn.Sequential(*layers, bn_relu(channels), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
-                        nn.Linear(channels, CLASSES))
-    clips, labels = torch.randn(batch, 3, *SIZE), torch.zeros(batch, dtype=torch.long)
-    if channels_last:
-        net, clips = net.to(memory_format=torch.channels_last_3d), clips.to(
-            memory_format=torch.channels_last_3d)
-    update, criterion = torch.optim.SGD(net.parameters(), 0.01, 0.9,
-                                        nesterov=True), nn.CrossEntropyLoss()
-
-    def step():
-        update.zero_grad()
-        criterion(net(clips), labels).backward()
-        update.step()
-    return sum(p.numel() for p in net.parameters()), step
+    import torch_net
+    torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    net = torch_net.build(row, CLASSES, dims=3).to(memory_format=layout)
+    clips = torch.randn(batch, 3, *SIZE).to(memory_format=layout)
+    return (sum(p.numel() for p in net.parameters()),
+            torch_net.training(net, clips, RATE, MOMENTUM))
 
 
-def child(batch, kind, table):
-    """Say how many trained values there are; then a step, and its seconds, for every line of
-    standard input."""
-    batch, threads = int(batch), int(os.environ['OMP_NUM_THREADS'])
-    if kind == 'ours':
-        values, step = ours(batch)
-    else:
-        import torch
-        torch.set_num_threads(threads)
-        values, step = theirs(batch, kind == 'channels last', *json.loads(table))
-    print(values, flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        step()
-        print(time.perf_counter() - start, flush=True)
+def ready(kind, batch, row):
+    """A function that answers 'values' by the number of trained values, and null by the seconds of
+    a step."""
+    values, step = (ours(int(batch)) if kind == 'ours'
+                    else theirs(int(batch), json.loads(row), kind == 'channels last'))
+    return lambda order: values if order else seconds(step)
 
 
-def start(python, batch, kind):
-    """A child process and its number of trained values."""
-    from gluon_a2.models.table import BACKBONES, STAGES
-    row = BACKBONES['resnet26']
-    # PyTorch's side has no MXNet to import
-    table = json.dumps([row.stem, [getattr(row, stage) for stage in STAGES]])
-    process = subprocess.Popen(
-        [python, __file__, '--child', str(batch), kind, table], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, encoding='utf-8')
-    return process, int(process.stdout.readline())
-
-
+@entry
 def main(argv=None):
     """Measure in turn, print and keep the medians."""
-    from table import keep
-    from tqdm import tqdm
+    from mxnet_steps import row_of
 
-    from gluon_a2.cli import parser
     from gluon_a2.machine.resources import cores
+    from gluon_a2.models.table import BACKBONES
     flags = parser(__doc__)
-    flags.add_argument('--batch-size', type=int, default=2, help='clips of a step')
-    flags.add_argument('--rounds', type=int, default=9, help='steps of each, besides two first '
-                                                             'ones')
+    flags.add_argument('--batch-size', type=at_least(1), default=2, help='clips of a step')
+    flags.add_argument('--rounds', type=at_least(1), default=9,
+                       help='steps of each, besides two first ones')
     flags.add_argument('--torch', metavar='PYTHON', help='an interpreter that has PyTorch')
+    flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'))
     args = flags.parse_args(argv)
-    os.environ.setdefault('OMP_NUM_THREADS', str(cores()))
-    kinds = {
-        'ours': sys.executable,
-        **({'PyTorch': args.torch, 'PyTorch, channels last': args.torch} if args.torch else {})
-    }
-    children = {
-        name: start(python, args.batch_size,
-                    name.split(', ')[-1]) for name, python in kinds.items()
-    }
-    if len({values for _, values in children.values()}) > 1:
-        raise SystemExit('the networks differ: '
-                         f'{({name: values for name, (_, values) in children.items()})}')
-    seconds = {name: [] for name in children}
-    with tqdm(total=(args.rounds + 2) * len(children), unit='step') as bar:
-        for number in range(args.rounds + 2):
-            for name, (process, _) in children.items():
-                process.stdin.write('\n')
-                process.stdin.flush()
-                taken = float(process.stdout.readline())
-                seconds[name] += [taken] * (number > 1)
-                bar.update()
-    for process, _ in children.values():
-        process.stdin.close()
-        process.wait()
-    base = statistics.median(seconds['ours'])
-    rows = [{
-        'network': name, 'threads': int(
-            os.environ['OMP_NUM_THREADS']), 'batch': args.batch_size, 'clips_per_s': round(
-                args.batch_size / statistics.median(taken), 3), 'lowest': round(
-                    args.batch_size / max(taken), 3), 'highest': round(
-                        args.batch_size / min(taken), 3), 'ours_is_faster': round(
-                            statistics.median(taken) / base, 3)
-    } for name, taken in seconds.items()]
-    keep(rows, Path(__file__).with_suffix('.csv'))
+    threads = os.environ.setdefault('OMP_NUM_THREADS', str(cores()))
+    row = json.dumps(row_of(BACKBONES['resnet26'], {}))
+    names = ['ours', *(['PyTorch', 'PyTorch, channels last'] if args.torch else [])]
+    with contextlib.ExitStack() as stack:
+        children = {name: stack.enter_context(Child(
+            name, __file__, '--child', name.split(', ')[-1], args.batch_size, row,
+            python=sys.executable if name == 'ours' else args.torch)) for name in names}
+        values = {name: process.ask('values') for name, process in children.items()}
+        if len(set(values.values())) > 1:
+            raise UserError(f'the networks differ in trained values: {values}')
+        found = in_turn({name: lambda _, ask=process.ask: ask()
+                         for name, process in children.items()}, args.rounds, warm=2, unit='step')
+    base, rows = statistics.median(found['ours']), []
+    for name, taken in found.items():
+        median, lowest, highest = rates(args.batch_size, taken)
+        rows.append({'network': name, 'threads': int(threads), 'batch': args.batch_size,
+                     'clips_per_s': median, 'lowest': lowest, 'highest': highest,
+                     'ours_is_faster': round(statistics.median(taken) / base, 3)})
+    keep(rows, args.csv)
 
 
 if __name__ == '__main__':
-    child(*sys.argv[2:]) if sys.argv[1:2] == ['--child'] else main()
+    serve(ready, *sys.argv[2:]) if sys.argv[1:2] == ['--child'] else main()

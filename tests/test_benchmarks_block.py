@@ -16,7 +16,8 @@ C, M = 16, 8
 
 
 @pytest.mark.parametrize('block, products', [
-    ('A² left', lambda p: 2 * M * M * p), ('A² right', lambda p: 2 * M * p * p), ('NL', lambda p: 2 * M * p * p)])
+    ('A² left', lambda p: 2 * M * M * p), ('A² right', lambda p: 2 * M * p * p),
+    ('NL', lambda p: 2 * M * p * p)])
 def test_multiply_adds_by_hand(block, products):
     for size, p in (((3, 5), 15), ((2, 3, 5), 30)):
         known = BENCHMARK.counted(BENCHMARK.Point(block, C, size))
