@@ -18,7 +18,6 @@ Needs numpy and OpenCV, and PyAV for videos: the loader's processes start withou
 """
 from .augment import TrainClip, TrainTransform
 from .classes import check_labels, match_classes
-from .classes import match_classes as check_classes
 from .clips import Views
 from .digits import digits_folder
 from .images import ImageError, decode
@@ -39,7 +38,7 @@ __all__ = [
     'Loader', 'MEAN', 'Preprocessing', 'Record', 'RecordError', 'RecordReader', 'RecordSource',
     'RecordWriter', 'SCALE', 'SyntheticLoader', 'SyntheticSource', 'TrainClip',
     'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches',
-    'check_classes', 'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order',
+    'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order',
     'match_classes',
     'moving_digits_folder', 'open_source', 'open_video', 'open_video_source', 'photo_batch',
     'sample_rng',

@@ -29,7 +29,7 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
     the records. For `video`, `lists` are the arguments of `video_lists.open_video_source`. Where
     nothing is named, the source is the embedded set. UserError when there is none.
     """
-    if data_dir is None and not rec and lists.get('video_list') is None:
+    if data_dir is None and not rec and all(value is None for value in lists.values()):
         data_dir = EMBEDDED[embedded_name(video)]()
     if video:
         folder = None if data_dir is None else os.fspath(data_dir)

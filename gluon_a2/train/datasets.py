@@ -15,7 +15,6 @@ from ..run.options import Options
 from ..run.recipes import Recipe
 
 log = logging.getLogger(__name__)
-EMBEDDED = {2: 'digits', 3: 'moving digits'}  # by the axes of a sample's space
 
 
 def open_sources(recipe: Recipe, options: Options) -> list:
@@ -24,12 +23,20 @@ def open_sources(recipe: Recipe, options: Options) -> list:
     if options.synthetic_data:
         return [data.SyntheticSource(options.synthetic_data * recipe.global_batch, recipe.classes),
                 data.SyntheticSource(recipe.batch_size * recipe.ranks, recipe.classes)]
-    pair = _videos(options) if recipe.frames else _images(options)
-    for source in pair:
-        data.check_labels(source, recipe.classes)
-    _check_class_count(pair[0], recipe, options)
-    data.check_classes(pair[1], pair[0].classes)
-    return pair
+    train, val = _open(recipe, options, 'train'), _open(recipe, options, 'val')
+    data.check_labels(train, recipe.classes)
+    _check_class_count(train, recipe, options)
+    data.match_classes(val, class_names(recipe, train))
+    return [train, val]
+
+
+def _open(recipe: Recipe, options: Options, part: str) -> Any:
+    if recipe.frames:
+        return data.open_source(options.data_dir, part, video=True, split=options.split,
+                                splits=options.splits, list_format=options.list_format,
+                                video_list=getattr(options, f'list_{part}'))
+    return data.open_source(options.data_dir, part, rec=getattr(options, f'rec_{part}'),
+                            idx=getattr(options, f'rec_{part}_idx'))
 
 
 def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:
@@ -44,37 +51,16 @@ def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:
         raise UserError(f'no data is given, and the embedded {data_name(recipe, options)} have '
                         f'{len(names)} classes, not {classes}: give `data_dir`, or choose the '
                         f'recipe {"moving_digits" if recipe.frames else "digits"}')
-    numbered = all(name == str(label) for label, name in enumerate(names))
-    if not numbered or isinstance(source, data.FolderSource):
+    if source.named:
         raise UserError(f'the data has {len(names)} classes and the network {classes}: give '
                         f'`classes` {len(names)}')
     log.warning('the data has labels up to %d and names no classes; the network has %d classes',
                 len(names) - 1, classes)
 
 
-def _images(options: Options) -> list:
-    folder = options.data_dir
-    if folder is None and options.rec_train is None:
-        folder = data.digits_folder()
-    return [data.RecordSource(rec, idx) if rec else data.open_source(folder, part)
-            for part, rec, idx in (('train', options.rec_train, options.rec_train_idx),
-                                   ('val', options.rec_val, options.rec_val_idx))]
-
-
-def _videos(options: Options) -> list:
-    folder = options.data_dir
-    if folder is None and options.list_train is None:
-        folder = data.moving_digits_folder()
-    return [
-        data.open_video_source(folder, part, split=options.split, splits=options.splits,
-                               video_list=video_list, list_format=options.list_format)
-        for part, video_list in (('train', options.list_train), ('val', options.list_val))
-    ]
-
-
 def data_name(recipe: Recipe, options: Options) -> str:
     """What is trained on, for the record: the name of an embedded set, or a path."""
-    return options.data or EMBEDDED[len(recipe.space)]
+    return options.data or data.embedded_name(bool(recipe.frames))
 
 
 def class_names(recipe: Recipe, source: Any) -> list[str]:
