@@ -130,7 +130,7 @@ def test_forms_of_pnm(kind):
     image = decode(kind)
     assert image.shape == ((2, 1, 3) if kind[:2] == b'P6' else (2, 3, 3))
     if kind[:2] in (b'P4', b'P6'):
-        with pytest.raises(ImageError, match='truncated'):
+        with pytest.raises(ImageError):
             decode(kind[:-1])
 
 

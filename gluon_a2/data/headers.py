@@ -19,11 +19,9 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _APP1, _SCAN, _END = 0xE1, 0xDA, 0xD9
 _MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')  # one that ends the data of a scan
 _ALL = 2 ** 64 - 1  # the 64 coefficients of a block, a bit each
-_NUMBER = rb'\s+(?:#[^\n]*\n\s*)*(\d{1,9})'
-_PNM = re.compile(rb'P([1-6])' + _NUMBER + _NUMBER)
-_PNM_DEPTH = re.compile(_NUMBER + rb'\s')
+_PNM = re.compile(rb'P[1-6]' + 2 * rb'\s+(?:#[^\n]*\n\s*)*(\d{1,9})')
 _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF, and so of EXIF
-_SPANS = ((273, 279), (324, 325))  # tags of the offsets and lengths of strips, and of tiles
+_KINDS = {3: 'H', 4: 'I'}  # SHORT and LONG
 
 
 class ImageError(Exception):
@@ -142,58 +140,37 @@ def _webp(encoded):
 
 
 def _tiff(encoded):
-    """OpenCV turns it itself."""
+    """OpenCV turns it itself, and refuses one that is not whole."""
     tags = _tags(encoded)
     if _WIDTH not in tags or _HEIGHT not in tags:
         raise ImageError('it is truncated')
-    ends = [offset + length for offsets, lengths in _SPANS
-            for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()))]
-    if max(ends, default=0) > len(encoded):
-        raise ImageError('it is truncated')
-    return Header(tags[_WIDTH][0], tags[_HEIGHT][0])
+    return Header(tags[_WIDTH], tags[_HEIGHT])
 
 
 def _pnm(encoded):
-    """PBM, PGM or PPM."""
+    """PBM, PGM or PPM; OpenCV refuses one that is not whole."""
     found = _PNM.match(encoded)
     if not found:
         raise ImageError('it is truncated')
-    kind, width, height = map(int, found.groups())
-    needed = 0  # of those written as text, which OpenCV checks
-    if kind == 4:
-        needed = 1 + (width + 7) // 8 * height
-    elif kind > 4:
-        depth = _PNM_DEPTH.match(encoded, found.end())
-        if not depth:
-            raise ImageError('it is truncated')
-        needed = width * height * (3 if kind == 6 else 1) * (2 if int(depth.group(1)) > 255 else 1)
-        found = depth
-    if width * height <= MAX_PIXELS and found.end() + needed > len(encoded):
-        raise ImageError('it is truncated')
-    return Header(width, height)
+    return Header(*map(int, found.groups()))
 
 
 def _orientation(exif):
     """1…8, as the TIFF file inside of EXIF says; 1 where it does not."""
-    value = _tags(exif).get(_ORIENTATION, (1,))[0]
+    value = _tags(exif).get(_ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
 
 
 def _tags(data):
-    """{tag: whole numbers} of the first directory of a TIFF file, as far as it can be read."""
+    """{tag: its whole number} of the first directory of a TIFF file, as far as it can be read."""
     tags, order = {}, '<' if data[:2] == b'II' else '>'
     try:
         magic, start = struct.unpack_from(order + 'HI', data, 2)
         count, = struct.unpack_from(order + 'H', data, start)
         for entry in range(start + 2, start + 2 + 12 * count * (magic == 42), 12):
-            tag, kind, length = struct.unpack_from(order + 'HHI', data, entry)
-            if kind in (3, 4) and length:
-                size = 2 * kind - 4  # of an item: 2 or 4 bytes
-                where = entry + 8
-                if size * length > 4:
-                    where, = struct.unpack_from(order + 'I', data, where)
-                tags[tag] = struct.unpack_from(f'{order}{length}{"H" if kind == 3 else "I"}', data,
-                                               where)
+            tag, kind = struct.unpack_from(order + 'HH', data, entry)
+            if kind in _KINDS:
+                tags[tag], = struct.unpack_from(order + _KINDS[kind], data, entry + 8)
     except struct.error:
         pass
     return tags

@@ -112,9 +112,10 @@ def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
     with open_text(path) as file:
         rows = [line.strip() for line in file if line.strip()]
     stems, listed = [os.path.splitext(name)[0] for name in names], {}
-    for row in rows:
-        name, _, label = row.partition(',') if ',' in row else row.partition(' ')
-        listed[os.path.splitext(name)[0]] = label.split()[0] if ',' in row else label
+    for row in rows:  # Kaggle's go on behind the class with boxes
+        name, *label = row.replace(',', ' ', 1).split(None, 1)
+        listed[os.path.splitext(name)[0]] = (label[0].split()[0] if label and ',' in row else
+                                             ''.join(label))
     missing = [name for name, stem in zip(names, stems) if not listed.get(stem)]
     if not missing:
         return [listed[stem] for stem in stems]
