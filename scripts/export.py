@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_csv
+from gluon_a2.files import check_folder, write_csv
 from gluon_a2.flags import REQUIRED, add_flags, check, from_args, option
 
 ZOO = 'a network of the zoo, by name'
@@ -106,6 +106,8 @@ def main(argv=None):
     options, wanted, stated = (from_args(cls, args) for cls in (Options, Wanted, Stated))
     if options.csv and not wanted.measured:
         raise UserError('`csv` is for `int8` and `bf16`: add one, or leave it out')
+    if options.csv:
+        check_folder(options.csv)
     bundle, prefix = load(options, stated)
     prefix = options.out or prefix
     if prefix is None:
