@@ -48,8 +48,8 @@ class Options:
 
     def __post_init__(self):
         check(self)
-        if self.csv is not None and not Path(self.csv).absolute().parent.is_dir():
-            raise UserError(f'`csv` {self.csv} is in a folder that does not exist: choose another')
+        if self.csv:
+            check_folder(self.csv)
 
 
 def load(options, stated):
@@ -106,8 +106,6 @@ def main(argv=None):
     options, wanted, stated = (from_args(cls, args) for cls in (Options, Wanted, Stated))
     if options.csv and not wanted.measured:
         raise UserError('`csv` is for `int8` and `bf16`: add one, or leave it out')
-    if options.csv:
-        check_folder(options.csv)
     bundle, prefix = load(options, stated)
     prefix = options.out or prefix
     if prefix is None:

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 from gluon_a2 import cli
 from gluon_a2.errors import UserError
-from gluon_a2.files import write_csv
+from gluon_a2.files import check_folder, write_csv
 from gluon_a2.flags import add_flags, check, from_args, option
 from gluon_a2.machine.resources import cores
 
@@ -56,6 +56,8 @@ class Options:
             raise UserError('`part` must be names separated by commas')
         if self.write_list and not self.list and len(self.part) > 1:
             raise UserError('`write_list` is for one part: add --part train, for example')
+        if self.report:
+            check_folder(self.report)
 
 
 @cli.entry

@@ -153,7 +153,7 @@ def without_packages(script, *args):
 
 @pytest.mark.parametrize('script', sorted((ROOT / 'scripts').glob('*.py')), ids=lambda x: x.name)
 def test_help_needs_no_package_or_says_which(script):
-    """Some flags are options of modules that read images or export, and come with their packages."""
+    """Some flags are options of modules that read images or export, and need their packages."""
     done = without_packages(script, '--help')
     if script.name in ('export.py', 'predict.py', 'score.py'):
         assert done.returncode == 2 and ' is not installed for ' in done.stderr

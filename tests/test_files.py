@@ -3,6 +3,7 @@ import hashlib
 import os
 
 import pytest
+from loading import load
 
 from gluon_a2 import files
 from gluon_a2.errors import UserError
@@ -74,6 +75,17 @@ def test_a_table_makes_no_folder_of_a_typing_error(tmp_path):
     assert not list(tmp_path.iterdir())
     files.write_csv(tmp_path / 'x.csv', [('a', 'b\udce9'), (1, 'c,d')])
     assert (tmp_path / 'x.csv').read_bytes() == b'a,b\xe9\r\n1,"c,d"\r\n'
+
+
+@pytest.mark.parametrize('script, args', [
+    ('count_cost.py', ['resnet26', '--csv']), ('prepare_video.py', ['--data-dir', '.', '--report']),
+    ('export.py', ['resnet26', '--untrained', '--int8', '--csv'])])
+def test_scripts_ask_for_the_folder_before_they_work(capsys, script, args):
+    with pytest.raises(SystemExit) as stopped:
+        load(f'scripts/{script}').main([*args, 'tyop/x.csv'])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == ('error: tyop/x.csv cannot be written: there is no folder '
+                                       'tyop; make it, or correct the name\n')
 
 
 def test_sha256():
