@@ -62,10 +62,6 @@ def _deconvolution(attrs, inputs, output):
     return _convolution(attrs, [output], inputs[0])  # the same products, in the other direction
 
 
-def _fully_connected(attrs, inputs, output):
-    return math.prod(output) * inputs[1][1]
-
-
 def _product(attrs, inputs, output, first_axis=-2):
     transposed = attrs.get('transpose_a', 'False') in ('True', '1')
     return math.prod(output) * inputs[0][first_axis if transposed else -1]
@@ -80,12 +76,11 @@ def _recurrent(attrs, inputs, output):
     return time * batch * ways * sum(gates * hidden * (width + hidden) for width in widths)
 
 
-# Operators that multiply and add. Others count as nothing, as in the paper, but for those in
-# REFUSED.
+# Operators that multiply and add. Others count as nothing, as in the paper, except the REFUSED.
 FLOPS: dict[str, Callable[..., int]] = {
     'Convolution': _convolution,
     'Deconvolution': _deconvolution,
-    'FullyConnected': _fully_connected,
+    'FullyConnected': lambda attrs, inputs, output: math.prod(output) * inputs[1][1],
     'batch_dot': _product,
     '_linalg_gemm2': _product,
     'dot': functools.partial(_product, first_axis=0),
@@ -147,11 +142,10 @@ def _layers(nodes, known, fed, statistics):
 
 
 def attention_memory(symbol: Any, **shapes: tuple[int, ...]) -> dict[str, int]:
-    """{block: bytes} that the matrix products and softmaxes of each block put out.
+    """{block: bytes} that each block's matrix products and softmaxes put out for such inputs.
 
-    The symbol is fed arrays of `shapes`. Of a non-local block these are above all 2·N·(dhw)²
-    floats, the relation of all positions and its softmax. Of an A² block they are N·mn and what
-    belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
+    Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and
+    its softmax; of an A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
     """
     internals = symbol.get_internals()
     _, outputs, _ = internals.infer_shape(**shapes)

@@ -47,20 +47,12 @@ class Options:
                 raise UserError(f'`{name}` needs a NETWORK: the table of the paper has its own')
 
 
-def paper_rows():
-    """The table of the paper's figures."""
-    from gluon_a2.paper.compare import COLUMNS, compare_all
-    yield list(COLUMNS)
-    for figure in compare_all():
-        yield figure.cells
-
-
 def network_rows(asked):
     """The table of the networks named."""
     from gluon_a2.paper.compare import network_cost
     layer_columns = ['layer', 'operator', 'output'] if asked.layers else []
-    size = asked.input_size[0] if asked.input_size and len(
-        asked.input_size) == 1 else asked.input_size
+    size = asked.input_size
+    size = size[0] if size and len(size) == 1 else size
     yield ['network', *layer_columns, 'trained', 'statistics', 'parameters', 'multiply-adds']
     for source in asked.networks:
         cost = network_cost(source, size, asked.classes)
@@ -78,7 +70,9 @@ def main(argv=None):
     flags = cli.parser(__doc__)
     add_flags(flags, Options)
     asked = from_args(Options, flags.parse_args(argv))
-    rows = list(network_rows(asked) if asked.networks else paper_rows())
+    from gluon_a2.paper.compare import COLUMNS, compare_all
+    rows = (list(network_rows(asked)) if asked.networks
+            else [list(COLUMNS), *(figure.cells for figure in compare_all())])
     cli.show_table(rows)
     if asked.csv:
         write_csv(asked.csv, rows)

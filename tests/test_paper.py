@@ -1,5 +1,8 @@
 """The paper's printed costs, transcribed here by hand from its text, against the data and against
 what is counted."""
+import re
+from pathlib import Path
+
 import pytest
 
 from gluon_a2.paper.accuracies import TARGETS
@@ -12,6 +15,8 @@ from gluon_a2.paper.compare import (
 )
 from gluon_a2.paper.costs import BASELINES, CONTRADICT_TABLE_5, EXCERPT, FIGURES
 from gluon_a2.run.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Each cell as printed. Tables 1–3: rows of Model, + Block(s), #Params, FLOPs, ∆ FLOPs.
 PRINTED = {
@@ -155,6 +160,12 @@ def test_the_targets_of_the_recipes_are_the_papers():
         'kinetics_ablation': ('Table 3', 53.0, 63.5),
         'kinetics_a2_resnet50': ('Table 5', 74.6, 91.5), 'ucf101': ('Table 6', 96.4)}
     assert set(RECIPES) - set(TARGETS) == {'digits', 'moving_digits'}
+
+
+def test_the_comments_of_the_recipes_say_the_same_targets():
+    comments = re.findall(r'#.*', (ROOT / 'gluon_a2' / 'run' / 'recipes.py').read_text('utf-8'))
+    assert set(re.findall(r'\b\d\d\.\d\b', ' '.join(comments))) == {
+        f'{value:.1f}' for target in TARGETS.values() for value in target.figures.values()}
 
 
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it

@@ -46,9 +46,9 @@ class Bottleneck(mx.gluon.nn.HybridBlock):
 class ResNet(mx.gluon.nn.HybridBlock):
     """`features` (the last map, after its BN-ReLU), average pool, dropout, `fc` to the logits.
 
-    Built by `gluon_a2.models.get_model`, which checks its arguments. Input N×3×H×W, or N×3×D×H×W
-    where the row's `dims` is 3; output N×classes. `size` is what association='auto' is decided
-    for. Parameter names say where they are: `conv3_unit1_a2_phi_conv_weight`.
+    Built by `get_model`, which checks its arguments. Input N×3×(D×)H×W; output N×classes. `size`
+    is what association='auto' is decided for. Parameter names say where they are:
+    `conv3_unit1_a2_phi_conv_weight`.
     """
 
     def __init__(self, row: Row, classes: int = 1000, size: tuple[int, ...] | None = None,

@@ -151,10 +151,7 @@ ZOO = {row.name: row for row in _zoo()}
 
 
 class BaselineRow(NamedTuple):
-    """Another system of Tables 5 and 6, trained and counted by the same scripts.
-
-    It has what a `Row` has, but no column of Table 1 and no options.
-    """
+    """Another system of Tables 5 and 6: what a `Row` has, without a column of Table 1."""
     name: str
     builder: str
     input_size: tuple[int, int, int]

@@ -18,6 +18,8 @@ TORCH = ('.safetensors', '.pth', '.pt', '.tar')
 # what a network may have that the weights lack, where the caller says so
 NEW = ('blocks', 'classifier')
 SHOWN = 10  # misfits that are written out
+CHECKPOINT = ('is a checkpoint, not weights alone: export it first, and give the .params file that '
+              'makes')
 
 # numpy's types by the names safetensors gives them; BF16 is the upper half of a float32.
 TYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2', 'I64': '<i8', 'I32': '<i4'}
@@ -28,20 +30,13 @@ def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndar
                  source: str = 'the weights') -> list[str]:
     """Give `net` the `weights`; returns the names of the parameters that start anew.
 
-    Parameters
-    ----------
-    net : a network of `get_model`
-        It is initialized on `ctx` (by default the CPU) if it was not, or brought to `ctx`.
-    weights : path or {name: array}
-        A `.params` file, exported or saved by Gluon by name or by structure; or a PyTorch
-        `state_dict` in the layout that `convert` knows (`.safetensors`, or `.pth`, `.pt` or `.tar`,
-        which take PyTorch to read, and are read with weights_only=True: they cannot run code); or
-        the arrays of one of them, which messages call `source`.
-    new : 'blocks' and 'classifier', or one of them, or none
-        What may stay as it is initialized: blocks that the weights lack, and a classifier that they
-        lack or that has another number of classes.
-    epsilon : float
-        That of the BatchNorms of a PyTorch network; see `convert.translate`.
+    `net`, of `get_model`, is initialized on `ctx` (by default the CPU) if it was not. `weights` are
+    a `.params` file, exported or saved by Gluon by name or by structure; or a PyTorch `state_dict`
+    in the layout that `convert` knows (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take
+    PyTorch to read and cannot run code); or the arrays of one of them, {name: array}, which
+    messages call `source`. `new` names what may stay as it is initialized: 'blocks' that the
+    weights lack, and a 'classifier' that they lack or that has another number of classes. See
+    `convert.translate` for `epsilon`.
 
     A kernel that gains T frames is repeated T times and divided by T (Section 3.4; Carreira and
     Zisserman, ref. [1]). A clip of one repeated frame then gives, away from its first and last
@@ -145,7 +140,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     The prefixes that others put before all names, such as `arg:` and `module.`, are taken off.
     """
     if (Path(path) / 'manifest.json').exists():
-        raise UserError(_checkpoint_refusal(path))
+        raise UserError(f'{path} {CHECKPOINT}')
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -156,14 +151,9 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
                 for name, value in params.from_bytes(content, path).items()}
     state = (_from_safetensors if suffix == '.safetensors' else _from_pickle)(content, path)
     if any(name.startswith('param/') for name in state):
-        raise UserError(_checkpoint_refusal(path))
+        raise UserError(f'{path} {CHECKPOINT}')
     wrapped = all(name.startswith('module.') for name in state)  # by DataParallel
     return {name[len('module.'):] if wrapped else name: value for name, value in state.items()}
-
-
-def _checkpoint_refusal(path):
-    return (f'{path} is a checkpoint, not weights alone: export it first, and give the .params '
-            'file that makes')
 
 
 def _widened(values, bfloat16=False):

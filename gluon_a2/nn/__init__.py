@@ -1,7 +1,4 @@
-"""Building blocks: BN-ReLU-Conv, the double attention block, and the two blocks compared with it.
-
-`blocks` is their registry. No network or data set is named here.
-"""
+"""Building blocks; `blocks` is their registry. No network or data set is named here."""
 from .attention import DoubleAttention, cheaper_association, double_attention, product_memory
 from .blocks import BLOCKS, block_of, make_block
 from .non_local import NonLocal

@@ -27,15 +27,11 @@ ON_SUM, ON_BRANCH = 'sum', 'branch'
 
 
 class Maps(NamedTuple):
-    """The softmaxes of a block, by the ends of their nodes' names in a graph.
-
-    `selection` is dhw×n: what each position selects. `descriptors` is n×dhw: from where each
-    descriptor is gathered. Without it (None) each position is a descriptor of its own, gathered
-    there alone. `shaped` is Z in the shape of the feature map.
-    """
-    selection: str
+    """The ends of the names of a block's softmaxes in a graph."""
+    selection: str  # dhw×n: what each position selects
+    # n×dhw: from where each descriptor is gathered; None: each position is one, gathered there
     descriptors: str | None = None
-    shaped: str = 'unflatten'
+    shaped: str = 'unflatten'  # Z in the shape of the feature map
 
     @property
     def noun(self) -> str:
@@ -44,19 +40,13 @@ class Maps(NamedTuple):
 
 
 class BlockRow(NamedTuple):
-    """One kind of block.
-
-    `options` are the arguments of its class that a user may set, and `input_size` where the class
-    takes it. `unit` is where a residual unit has it: behind the sum, or on the branch before the
-    sum. `everywhere`: in every unit, unless the user places it; else in the units of Table 1's
-    column. `maps` is what can be visualized.
-    """
+    """One kind of block."""
     cls: type
     label: str
-    options: tuple[str, ...]
-    unit: str = ON_SUM
-    everywhere: bool = False
-    maps: Maps | None = None
+    options: tuple[str, ...]  # arguments that a user may set, and `input_size` where it is one
+    unit: str = ON_SUM  # where a residual unit has it: behind the sum, or on the branch before it
+    everywhere: bool = False  # by default in every unit, else in those of Table 1's column
+    maps: Maps | None = None  # what can be visualized
 
 
 BLOCKS = {

@@ -46,8 +46,7 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Within 0.03 %, or within the last printed digit however it was rounded (463 M is 462.4 M
-        rounded up)."""
+        """Within 0.03 %, or one step (the paper rounds 462.4 M up to 463 M); or above a bound."""
         counted, printed = self.counted or 0, self.printed or 0
         if self.at_least:
             return counted > printed
@@ -56,10 +55,8 @@ class Comparison(NamedTuple):
     @property
     def cells(self) -> list[str]:
         """Its row under COLUMNS."""
-        result = ['–', '–']
-        if not math.isnan(self.difference):
-            result = [f'{round(100 * self.difference, 2) + 0.0:+.2f} %',
-                      'yes' if self.agrees else 'no']
+        result = ['–', '–'] if math.isnan(self.difference) else [
+            f'{round(100 * self.difference, 2) + 0.0:+.2f} %', 'yes' if self.agrees else 'no']
         return [self.where, self.network, self.quantity, self.show(self.printed),
                 self.show(self.counted), *result, self.note]
 
@@ -93,11 +90,11 @@ def compare_claims() -> Iterator[Comparison]:
     """The text's figures: the memory of Section 2.3, and the savings over ResNet-152."""
     for association, claim in costs.MEMORY.items():
         counted = product_memory(association=association, **costs.MEMORY_SIZE)
-        yield Comparison(*claim, counted=counted)
+        yield Comparison(*claim)._replace(counted=counted)
     small, large = zoo_cost('a2_resnet50'), zoo_cost('resnet152')
     for claim, ratio in zip(costs.SAVINGS, (small.parameters / large.parameters,
                                             small.flops / large.flops)):
-        yield Comparison(*claim, counted=1 - ratio)
+        yield Comparison(*claim)._replace(counted=1 - ratio)
 
 
 def compare_baselines() -> Iterator[Comparison]:

@@ -1,11 +1,7 @@
-"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, and its claims about costs, as data.
-
-`paper.compare` counts the same networks beside them, and `tests/test_paper.py` holds the counts to
-these figures.
-"""
+"""Every #Params, FLOPs and ΔFLOPs figure the paper prints, and its claims about costs, as data."""
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MILLION, GIGA = 1e6, 1e9
 
@@ -32,18 +28,6 @@ class Baseline(NamedTuple):
     flops: tuple[float, float] | None
     model: str
     note: str = ''
-
-
-class Claim(NamedTuple):
-    """A figure in the text; `at_least` where it is printed as a lower bound."""
-    where: str
-    label: str
-    quantity: str
-    printed: float
-    step: float
-    unit: str
-    note: str = ''
-    at_least: bool = False
 
 
 def _m(value, digits=3):
@@ -76,19 +60,14 @@ _PLAIN = [('ResNet-26', 'resnet26_3d', 7.043, 8.3, None),
           ('ResNet-29', 'resnet29_3d', 7.620, 9.2, _m(900, 0))]
 
 
-def _plain(where):
-    return [Figure(where, label, model, None, _m(params), _g(flops), delta)
-            for label, model, params, flops, delta in _PLAIN]
-
-
 FIGURES = [
     Figure('Table 1', 'ResNet-26', 'resnet26_3d', None, _m(7.0, 1), _g(8.3)),
     Figure('Table 1', 'ResNet-29', 'resnet29_3d', None, _m(7.6, 1), _g(9.2)),
     Figure('Table 1', 'ResNet-50', 'resnet50_3d', None, _m(33.4, 1), _g(31.3)),
-    *_plain('Table 2'),
+    *(Figure('Table 2', name, model, None, _m(p), _g(f), d) for name, model, p, f, d in _PLAIN),
     *(_ablation('Table 2', kind, 1, at, {at.lower(): (2,)}, *printed)
       for kind, at, *printed in _SINGLE),
-    *_plain('Table 3'),
+    *(Figure('Table 3', name, model, None, _m(p), _g(f), d) for name, model, p, f, d in _PLAIN),
     *(_ablation('Table 3', *row) for row in _MULTIPLE),
     Figure('Table 5', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(40.8)),
     Figure('Table 6', 'A²-Net ResNet-50, video', 'a2_resnet50_3d', None, None, _g(41.6)),
@@ -100,12 +79,13 @@ FIGURES = [
 CONTRADICT_TABLE_5 = {('Table 1', 'ResNet-50'), ('Table 6', 'A²-Net ResNet-50, video')}
 
 MEMORY_SIZE = {'m': 512, 'n': 512, 'positions': 32 * 28 * 28}  # of Section 2.3's example
-MEMORY = {
-    'left': Claim('Section 2.3', '32 frames of 28×28, c=512, left', 'memory', 1.0, 1.0, 'MB'),
-    'right': Claim('Section 2.3', '32 frames of 28×28, c=512, right', 'memory', 2048.0, 1.0, 'MB',
-                   '"more than 2 GB"', at_least=True)}
-SAVINGS = [Claim('Section 3.3', 'A²-Net ResNet-50 below ResNet-152', quantity, 0.40, 0.01, '%',
-                 '"over 40 %"', at_least=True) for quantity in ('#Params', 'FLOPs')]
+# The text's figures, as `compare.Comparison` takes them; True where printed as a lower bound.
+MEMORY: dict[str, Any] = {
+    'left': ('Section 2.3', '32 frames of 28×28, c=512, left', 'memory', 1.0, 1.0, 'MB'),
+    'right': ('Section 2.3', '32 frames of 28×28, c=512, right', 'memory', 2048.0, 1.0, 'MB',
+              '"more than 2 GB"', True)}
+SAVINGS: list[Any] = [('Section 3.3', 'A²-Net ResNet-50 below ResNet-152', quantity, 0.40, 0.01, '%',
+            '"over 40 %"', True) for quantity in ('#Params', 'FLOPs')]
 
 I3D = 'an inflated Inception-V1, as the original; the difference is not explained'
 R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both its convolutions, "
