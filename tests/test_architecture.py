@@ -173,9 +173,6 @@ def test_a_process_that_computes_does_import_it():
     assert 'mxnet' in imported('import gluon_a2.nn')
 
 
-# What is not annotated yet, or whose messages still name flags: at the end of the redesign nothing.
-UNTYPED = ('visualization', )
-NAMING_FLAGS = ('visualization', )
 FOREIGN_FLAGS = {'--force-reinstall', '--no-deps'}  # pip's
 
 
@@ -197,19 +194,12 @@ def unannotated(tree):
                     yield node.name
 
 
-def room(path):
-    """The room of a source, or the name of a module without one."""
-    return path.relative_to(PACKAGE).parts[0]
-
-
-@pytest.mark.parametrize('path', [path for path in SOURCES if room(path) not in UNTYPED],
-                         ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_public_functions_are_annotated(path):
     assert list(unannotated(ast.parse(path.read_text(encoding='utf-8')))) == []
 
 
-@pytest.mark.parametrize('path', [path for path in SOURCES if room(path) not in NAMING_FLAGS],
-                         ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_messages_of_the_library_name_no_flag_and_no_script(path):
     """They name options as Python spells them, in backticks, and `cli.entry` makes them flags."""
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
