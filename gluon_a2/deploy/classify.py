@@ -94,7 +94,7 @@ class Classifier:
         shape, free = self.preprocessing.input_shape, free_memory()
         needed = count * (self._engine.memory(shape) + copies * 4 * math.prod(shape))
         if needed > free:
-            way_out = '`batch_size`' if count > 1 else '`size`'
+            way_out = '`batch_size`' if needed // count <= free else '`size`'
             raise UserError(f'a batch of {count} inputs of {"×".join(map(str, shape))} needs about '
                             f'{needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: '
                             f'choose a lower {way_out}')
