@@ -84,8 +84,9 @@ MEMORY: dict[str, Any] = {
     'left': ('Section 2.3', '32 frames of 28×28, c=512, left', 'memory', 1.0, 1.0, 'MB'),
     'right': ('Section 2.3', '32 frames of 28×28, c=512, right', 'memory', 2048.0, 1.0, 'MB',
               '"more than 2 GB"', True)}
-SAVINGS: list[Any] = [('Section 3.3', 'A²-Net ResNet-50 below ResNet-152', quantity, 0.40, 0.01, '%',
-            '"over 40 %"', True) for quantity in ('#Params', 'FLOPs')]
+SAVINGS: list[Any] = [
+    ('Section 3.3', 'A²-Net ResNet-50 below ResNet-152', quantity, 0.40, 0.01, '%', '"over 40 %"',
+     True) for quantity in ('#Params', 'FLOPs')]
 
 I3D = 'an inflated Inception-V1, as the original; the difference is not explained'
 R2PLUS1D = ("where a stage begins, GluonCV's block has one middle width for both its convolutions, "
