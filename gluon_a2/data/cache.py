@@ -32,9 +32,9 @@ def made_once(name: str, make: Callable[[str], object], cache: str | os.PathLike
     """Path of the folder `name` inside `cache` (default: `cache_folder()`), filled by
     `make(folder)` if new.
 
-    Processes may call this at the same time: each writes beside the final place and renames, so
-    nobody sees half of it. UserError where it cannot be written, and where `count(folder, part)`
-    is not the number of samples that `counts` has for the part.
+    Processes may call this at the same time: each writes beside it and renames, so nobody sees half
+    of it. UserError where it cannot be written, and where `count(folder, part)` is not the number
+    of samples that `counts` has for the part.
     """
     folder = os.path.join(cache or cache_folder(), name)
     if not os.path.exists(folder):

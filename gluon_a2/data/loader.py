@@ -123,11 +123,11 @@ class Loader:
             raise RuntimeError('this iteration ended when load() or close() was called')
 
     def _batch(self, images, indices, damaged):
-        good = [place for place in range(len(indices)) if place not in damaged]
+        good = [position for position in range(len(indices)) if position not in damaged]
         if damaged:
             images[:len(good)] = images[good]
-        names = [(self._source.name(indices[place]), reason)
-                 for place, reason in sorted(damaged.items())]
+        names = [(self._source.name(indices[position]), reason)
+                 for position, reason in sorted(damaged.items())]
         return Batch(images[:len(good)], self._source.labels[indices[good]], indices[good], names)
 
     def close(self) -> None:
@@ -189,15 +189,15 @@ class _Job:
         return self._transform.shape
 
     def fill(self, images, indices, epoch):
-        """Write one normalised image for each index into `images`; return {place: reason} of the
+        """Write one normalised image for each index into `images`; return {position: reason} of the
         damaged ones."""
         damaged = {}
-        for place, index in enumerate(indices.tolist()):
+        for position, index in enumerate(indices.tolist()):
             try:
                 self._transform.fill(self._source, index, sample_rng(self._seed, epoch, index),
-                                     images[place])
+                                     images[position])
             except ImageError as error:
-                damaged[place] = str(error)
+                damaged[position] = str(error)
         return damaged
 
 
@@ -277,8 +277,8 @@ class _Crew:
             self._missing[slot] += 1
 
     def wait(self, slot):
-        """The slot's images float32 batch×shape and {place: reason} of the damaged ones, once all
-        is done."""
+        """The slot's images float32 batch×shape and {position: reason} of the damaged ones, once
+        all is done."""
         while self._missing[slot]:
             self._receive()
         return self._images[slot], self._damaged[slot]
@@ -348,7 +348,7 @@ def _work(job, memory, takes, sends):
         except Exception:
             failure = RuntimeError('a data worker failed:\n' + traceback.format_exc())
         try:
-            sends.send((slot, {start + place: reason
-                               for place, reason in damaged.items()}, failure))
+            sends.send((slot, {start + position: reason
+                               for position, reason in damaged.items()}, failure))
         except BrokenPipeError:
             return
