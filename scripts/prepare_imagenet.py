@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 from gluon_a2 import cli, flags
 from gluon_a2.errors import UserError
 from gluon_a2.flags import REQUIRED, option
+from gluon_a2.machine.resources import cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Choices:
     resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
                             'as it is', low=0)
     quality: int = option(95, 'JPEG quality of images that are resized', low=1, high=100)
-    num_data_workers: int = option(os.cpu_count() or 1, 'processes', low=1, short='-j')
+    num_data_workers: int = option(cores(), 'processes', low=1, short='-j')
     overwrite: bool = option(False, 'replace record files that exist')
     verify: bool = option(False, 'check the record files, write nothing')
 

@@ -1,5 +1,6 @@
 """Class names: sound ones are read, others refused, and data and network meet by name."""
 import logging
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,12 @@ def test_numbers_stand_for_names_up_to_a_bound():
         numbers(MAX_CLASSES + 1, 'x')
 
 
+def test_as_many_classes_as_are_allowed_match_in_a_moment():
+    start = time.process_time()
+    match_classes(source(numbers(2 ** 17, 'x')), ['none', *numbers(2 ** 17, 'x')])
+    assert time.process_time() - start < 5
+
+
 def test_names_decide_whatever_their_order(caplog):
     """Eleven folders: alphabetically 10 comes before 2."""
     eleven = sorted(map(str, range(11)))
@@ -81,6 +88,7 @@ def test_a_class_without_a_sample_is_named(caplog):
     (['a', 'b', 'c'], ['a', 'b'], "1 of the data's are unknown to it, such as 'c'"),
     (['cat', 'dog'], list('0123456789'), "data has 2 classes and the network 10, and 2 of .*'cat'"),
     (['10', *'0123456789'], list('0123456789'), "such as '10'"),
+    (['0', '1', 'two'], ['0', '1', '2'], "1 of the data's are unknown to it, such as 'two'"),
     (['crane', 'tench'], ['crane', 'crane', 'tench'], "unknown to it, such as 'crane'")])
 def test_what_names_do_not_decide_is_refused(classes, names, sentence):
     with pytest.raises(UserError, match=sentence):

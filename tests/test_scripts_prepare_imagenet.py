@@ -11,6 +11,7 @@ import pytest
 import scipy.io
 
 from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
+from gluon_a2.machine.resources import cores
 from scripts import prepare_imagenet
 
 SCRIPT = prepare_imagenet.__file__
@@ -119,6 +120,13 @@ def test_nothing_decodes(folder, capsys):
         (folder / 'images/train' / name).write_bytes(b'')
     fails(capsys, lambda: run(folder), 'not one image in .*train can be decoded')
     assert os.listdir(folder / 'out') == ['classes.txt']
+
+
+def test_more_processes_than_make_sense_are_refused_before_anything_is_written(folder, capsys):
+    """The default may not be refused, however many cores the machine has beside this process's."""
+    assert prepare_imagenet.Choices('out', verify=True).num_data_workers == cores()
+    fails(capsys, lambda: run(folder, '-j', '100000'), '--num-data-workers must be 1 to ')
+    assert not (folder / 'out').exists()
 
 
 def test_no_overwriting_unless_asked(folder, capsys):

@@ -22,7 +22,7 @@ def cache_folder() -> str:
         return named
     caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(os.path.join('~', '.cache'))
     if caches.startswith('~'):
-        raise UserError(f'this user has no home folder to keep the embedded data in: {WAY_OUT}')
+        raise UserError(f'this user has no home folder to keep a cache in: {WAY_OUT}')
     return os.path.join(caches, 'gluon_a2')
 
 

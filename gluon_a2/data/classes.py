@@ -84,18 +84,20 @@ def match_classes(source: Any, names: Sequence[str]) -> None:
 
     Classes are matched by name. Where one side has only numbers (record files and lists without
     `classes.txt`, and networks trained on them), they are matched by number, with a warning where
-    the other side has names; a network's numbers must then be as many as the names. Classes without
-    a sample are counted and named in the log. UserError for a class that the network does not know.
+    the other side has names; a network's numbers must then be as many as the names, and none of
+    them a name. Classes without a sample are counted and named in the log. UserError for a class
+    that the network does not know.
     """
     own, known = source.classes, tuple(names)
-    label = {name: i for i, name in enumerate(known) if known.count(name) == 1}
+    count = collections.Counter(known)
+    label = {name: i for i, name in enumerate(known) if count[name] == 1}
     unknown = [] if own == known else [name for name in own if name not in label]
     numbered = known == tuple(map(str, range(len(known))))
     if source.named and not unknown:
         check_labels(source, len(own))
         labels = source.labels if own == known else np.array(
             [label[name] for name in own])[source.labels]
-    elif not source.named or numbered and len(own) == len(known):
+    elif not source.named or numbered and len(own) == len(known) == len(unknown):
         check_labels(source, len(known))
         labels = source.labels
         if source.named or not numbered:

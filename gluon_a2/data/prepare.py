@@ -13,7 +13,7 @@ from ..errors import UserError
 from .classes import CLASSES_FILE, check_labels, read_classes, write_classes
 from .images import ImageError, decode
 from .listing import open_text
-from .parallel import in_parallel
+from .parallel import check_workers, in_parallel
 from .recordio import RecordError, RecordWriter
 from .sources import FlatSource, FolderSource, RecordSource
 
@@ -33,6 +33,7 @@ def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, qua
     as those of ImageNet do, and this list has their labels (see `read_val_labels`). Returns one
     sentence for each image left out; raises `UserError` before anything is written.
     """
+    check_workers(jobs)
     sources = {split: FolderSource(os.path.join(data_dir, split)) for split in splits
                if split != 'val' or not val_labels}
     if val_labels and 'val' in splits:
