@@ -196,6 +196,41 @@ def test_blocks_alone_that_are_lacking_may_start_anew(tmp_path):
                                   small()[1]['fc_weight'].astype('float32'))
 
 
+@pytest.mark.parametrize('name', ['a2_resnet26', 'se_resnet26', 'nl_resnet26_3d'])
+def test_blocks_start_anew_beside_weights_saved_by_structure(tmp_path, name):
+    """Blocks shift the numbers that Gluon's structure gives to the units after them."""
+    plain, p = small()
+    path = saved_by_structure(plain, tmp_path)
+    net = get_model(name, classes=5)
+    new = [key for key in net.collect_params() if key not in p]
+    with pytest.raises(UserError, match=rf'{len(new)} arrays are lacking, 0 unknown, 0 of .* start '
+                                        'anew'):
+        load_weights(net, path)
+    assert load_weights(net, path, new=('blocks',)) == new and new
+    for key, value in p.items():
+        found = net.collect_params()[key].data().asnumpy()
+        wanted = value if found.ndim < 5 else np.repeat(
+            value[:, :, None], found.shape[2], axis=2) / found.shape[2]
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize('weight,bias,way_out', [
+    ((), (5,), 'let'), (None, None, 'let'),
+    ((3, 1024), (3,), 'give `classes` 3, as it has, or let'), ((3, 1024), (4,), 'let'),
+    ((3, 2048), (3,), 'give `classes` 3, as it has, or let')])
+def test_a_classifier_that_does_not_fit_may_start_anew(weight, bias, way_out):
+    values = {**small()[1], 'fc_weight': weight, 'fc_bias': bias}
+    values = {name: np.zeros(value) if isinstance(value, tuple) else value
+              for name, value in values.items() if value is not None}
+    net = get_model('resnet26', classes=5)
+    with pytest.raises(UserError, match=rf"\)\); {way_out} the classifier start anew: load_weights"
+                                        r"\(net, path, new=\('classifier',\)\)$"
+                       if weight is not None else 'let the classifier start anew'):
+        load_weights(net, values)
+    left = load_weights(net, values, new=('classifier',))
+    assert set(left) <= {'fc_weight', 'fc_bias'} and 'fc_weight' in left
+
+
 def test_weights_with_too_much_are_refused(tmp_path):
     path = saved_by_names(small('a2_resnet26')[0], tmp_path)
     with pytest.raises(UserError, match=r'0 arrays are lacking, 80 unknown, 0 of another shape '

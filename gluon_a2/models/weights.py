@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Collection, Mapping
 
@@ -11,7 +12,7 @@ import safetensors
 from ..backend import mx
 from ..errors import UserError
 from ..formats import params
-from ..nn import block_of
+from ..nn import BLOCKS, block_of
 from .convert import EPSILON, name_map, translate
 
 TORCH = ('.safetensors', '.pth', '.pt', '.tar')
@@ -88,9 +89,9 @@ def inflate(image_net: mx.gluon.Block, video_net: mx.gluon.Block) -> list[str]:
 
 def _by_our_names(net, weights, source, epsilon):
     """{our name: (name in the weights, array)}."""
-    structure = net._collect_params_with_prefix()  # the names that Gluon's save_parameters gives
-    if set(weights) == set(structure):
-        return {structure[name].name: (name, value) for name, value in weights.items()}
+    for structure in _structures(net):
+        if set(weights) <= set(structure):
+            return {structure[name].name: (name, value) for name, value in weights.items()}
     table = net.row.table
     if Path(source).suffix in TORCH and table is None:
         raise UserError(f'{source} is a PyTorch file, and {net.row.name} takes a .params file '
@@ -98,6 +99,18 @@ def _by_our_names(net, weights, source, epsilon):
     if table and not name_map(table).keys().isdisjoint(weights):
         return translate(net, weights, epsilon)
     return {name: (name, value) for name, value in weights.items()}
+
+
+def _structures(net):
+    """{name that Gluon's save_parameters gives: parameter} of `net`, and of it without blocks."""
+    whole = net._collect_params_with_prefix()
+    yield whole
+    if net.row.kind:
+        cls = BLOCKS[net.row.kind].cls
+        kept = [at for at, child in net.features._children.items() if not isinstance(child, cls)]
+        numbers = {f'features.{at}.': f'features.{i}.' for i, at in enumerate(kept)}
+        yield {re.sub(r'^features\.\d+\.', lambda found: numbers[found.group()], name): parameter
+               for name, parameter in whole.items() if not block_of(parameter.name)}
 
 
 def _report(net, misfits, unknown, source):
@@ -116,13 +129,15 @@ def _report(net, misfits, unknown, source):
 
 
 def _way_out(net, misfits, unknown, torch):
-    names, shapes = [name for name, *_ in misfits], [value.shape for _, _, value, _ in misfits
-                                                     if value is not None]
+    names = [name for name, *_ in misfits]
     if any('conv_w1.bn' in name for name in unknown):
         return ('projections there have a BatchNorm of their own, and here they share one: call '
                 'gluon_a2.models.convert.separate_projections(net) first')
-    if not unknown and shapes and all(name.startswith(net.row.classifier) for name in names):
-        return f'give `classes` {shapes[0][0]}, as it has, or let the classifier start anew'
+    if not unknown and all(name.startswith(net.row.classifier) for name in names):
+        classes = {value.shape[0] for _, _, value, wanted in misfits if value is not None
+                   and value.shape[1:] == wanted[1:] and value.ndim == len(wanted)}
+        given = f'give `classes` {classes.pop()}, as it has, or ' if len(classes) == 1 else ''
+        return f"{given}let the classifier start anew: load_weights(net, path, new=('classifier',))"
     if not unknown and all(block_of(name) for name in names):
         return ("choose a network without blocks, or let them start anew: load_weights(net, path, "
                 "new=('blocks',))")

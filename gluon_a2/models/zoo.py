@@ -32,7 +32,7 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     name : str
         A name of `list_models()` or `list_baselines()`, in any case.
     pretrained : False or path
-        A file that `load_weights` takes, of the same network.
+        A file that `load_weights` takes, of the same network; from another's, call that.
     classes : int
         Number of logits; by default 1000 (ImageNet-1k) for images and 400 (Kinetics) for video.
     ctx : mx.Context
