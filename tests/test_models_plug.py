@@ -201,6 +201,17 @@ def test_a_size_the_network_cannot_take_is_named(plain, size):
     assert 'no weights' not in str(caught.value)
 
 
+def test_a_mistake_that_a_block_names_itself_is_not_rewritten():
+    class Picky(mx.gluon.nn.HybridBlock):
+        def hybrid_forward(self, F, x):
+            raise UserError('`alpha` must be 1')
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Conv2D(8, 3, in_channels=3), Picky())
+    net.initialize()
+    with pytest.raises(UserError, match='^`alpha` must be 1$'):
+        plug(net, 'se', ['0'])
+
+
 def test_one_place_as_a_string_is_understood_or_named():
     net = ready()
     with pytest.raises(UserError, match='places'):

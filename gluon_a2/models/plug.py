@@ -96,6 +96,8 @@ def _output_shapes(net, children, input_size):
             block._active = False
         parameter = next(iter(parameters.values()))
         net(mx.nd.zeros((1, 3, *input_size), ctx=parameter.list_ctx()[0], dtype=parameter.dtype))
+    except UserError:  # of a block of ours, which says more
+        raise
     except (ValueError, RuntimeError) as error:  # MXNetError is a RuntimeError
         raise UserError(f'the network cannot take an input of {"×".join(map(str, input_size))}: '
                         'give one it can as `input_size`') from error
