@@ -33,6 +33,7 @@ from ..files import check_folder, write_whole
 from ..machine.ranks import launch_id
 from ..visualization import plots
 from . import recipes
+from .network import effective
 from .options import Options
 from .recipes import Recipe
 
@@ -70,7 +71,7 @@ def check_resumable(folder: Path, recipe: Recipe) -> None:
                         '`save_dir`')
     try:
         made = json.loads(path.read_bytes())
-        then, began = recipes.from_json(made['recipe']), made['threads']
+        then, began = effective(recipes.from_json(made['recipe'])), made['threads']
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise

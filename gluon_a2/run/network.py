@@ -103,20 +103,18 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
 def restored(found: Checkpoint) -> Bundle:
     """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is
     scored."""
-    recipe = from_json(found.state['recipe'])
-    # Older runs may name an association where it has no effect, which `get_model` now refuses.
-    kept = recipe.association if 'association' in find_row(recipe.model).options else 'left'
-    net = create(dataclasses.replace(recipe, association=kept, last_gamma=False, dropout=0.0))
-    values = {
-        name.split('/', 1)[1]: value for name, value in found.tensors.items()
-        if name.startswith('param/')
-    }
-    load_weights(net, values, source=str(found.path))
-    return bundle(
-        net, recipe, found.state['classes'], {
-            'data': found.state['data'], 'recipe': found.state['recipe'],
-            'step': found.state['at']['step'], 'split': found.state.get('split')
-        })
+    recipe = effective(from_json(found.state['recipe']))
+    net = create(dataclasses.replace(recipe, last_gamma=False, dropout=0.0))
+    load_weights(net, found.parameters, source=str(found.path))
+    return bundle(net, recipe, found.state['classes'], {
+        'data': found.state['data'], 'recipe': found.state['recipe'],
+        'step': found.state['at']['step'], 'split': found.state.get('split')})
+
+
+def effective(recipe: Recipe) -> Recipe:
+    """`recipe` without an association that has no effect, which older runs may name."""
+    takes = 'association' in find_row(recipe.model).options
+    return recipe if takes else dataclasses.replace(recipe, association='left')
 
 
 def preprocessing(recipe: Recipe) -> Preprocessing:
