@@ -166,9 +166,10 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, *, only: Optional[Iter
         groups.setdefault(rules['group'] or title or 'flags', []).append(field)
     described = {name: _rows(cls, fields, shown) for name, fields in groups.items()}
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) - 2
-    longest = max((len(row[0]) for rows in described.values() for row in rows), default=0)
+    lefts = [len(row[0]) for rows in described.values() for row in rows]
+    column = max((left + 3 for left in lefts if left + 3 <= width // 2), default=width // 2)
     for name, rows in described.items():
-        parser.add_argument_group(name, _describe(rows, min(longest + 3, width // 2), width))
+        parser.add_argument_group(name, _describe(rows, column, width))
     parser.usage = ' '.join(usage)
 
 
@@ -203,7 +204,7 @@ def _describe(rows: List[list], column: int, width: int) -> str:
             lines.append(left)
             left = ''
         lines += textwrap.wrap(text, width, initial_indent=left.ljust(column),
-                               subsequent_indent=' ' * column)
+                               subsequent_indent=' ' * column, break_on_hyphens=False)
     return '\n'.join(lines)
 
 

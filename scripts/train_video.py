@@ -24,13 +24,13 @@ def train_network(recipe, options):
     from gluon_a2.train.reading import save_contact_sheet
     folder, validation = train(recipe, options)
     prefix = folder / 'export' / recipe.model
-    told = (f'{100 * validation.accuracy:.2f} % top-1 by one clip of each of {validation.images} '
-            f'held-out videos; curve: {folder}/curve.png; network: {prefix}')
+    report = (f'{100 * validation.accuracy:.2f} % top-1 by one clip of each of {validation.images} '
+              f'held-out videos; curve: {folder}/curve.png; network: {prefix}')
     if recipe.ranks > 1 or options.synthetic_data:
-        return told
+        return report
     save_contact_sheet(recipe, options, folder / 'clips.png')
-    told += f'; what it saw: {folder}/clips.png'
-    return told if options.data else f'{told}\n{demonstrate(prefix)}'
+    report += f'; what it saw: {folder}/clips.png'
+    return report if options.data else f'{report}\n{demonstrate(prefix)}'
 
 
 def demonstrate(prefix):

@@ -143,12 +143,14 @@ def test_exit_codes(tmp_path, code):
                                          'beginning\nrank 0 ended with exit code 1\n')
 
 
-@pytest.mark.parametrize('foreign', [False, True])
-def test_a_restart_resumes_what_this_launch_began(tmp_path, foreign):
+@pytest.mark.parametrize('foreign, saved', [(False, True), (False, False), (True, True)])
+def test_a_restart_resumes_what_this_launch_began(tmp_path, foreign, saved):
+    if saved:
+        (tmp_path / 'checkpoints' / 'step-00000001').mkdir(parents=True)
     code, said = run(tmp_path, '--max-restarts', 3, '--fault', 'kill', '--until', 2, '--overwrite',
                      *['--foreign'] * foreign)
     assert code == 0
-    how = 'from the beginning' if foreign else 'going on from the last checkpoint'
+    how = 'going on from the last checkpoint' if saved and not foreign else 'from the beginning'
     assert f'rank 0 was killed by SIGKILL\nrestart 1 of 3: {how}\n' in said
     assert f'restart 2 of 3: {how}\n' in said
     modes = [[flag for flag in start['argv'] if flag in ('--resume', '--overwrite')]

@@ -245,6 +245,12 @@ def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, images):
     assert len(errors) == 1 and 'labels are outside 0…4' in errors[0]
 
 
+def test_a_warning_that_all_ranks_could_give_is_given_once(tmp_path, images):
+    _, err = run(tmp_path / 'run', images, 2, '--classes', 12, '--num-epochs', 1)
+    assert err.count('the data has labels up to 9') == 1
+    assert err.count('of the 12 classes have no sample') == 1
+
+
 def test_damaged_images_are_named_once_left_out_and_capped_over_all_ranks(tmp_path, images):
     source, bad = open_source(images, 'train'), (3, 17, 31)
     with RecordWriter(tmp_path / 'train.rec') as writer:

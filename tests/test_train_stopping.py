@@ -7,6 +7,7 @@ import tiny
 
 from gluon_a2.run import checkpoint
 from gluon_a2.train.loop import Loop
+from gluon_a2.train.saving import Saver
 from gluon_a2.train.stopping import StopRequest
 
 
@@ -30,7 +31,9 @@ def test_sigterm_asks_and_ctrl_c_asks_once(request_, capfd):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_twice_within_a_step_names_the_last_checkpoint(tmp_path, images, monkeypatch):
+@pytest.mark.parametrize('first', [True, False])
+def test_ctrl_c_twice_within_a_step_names_the_last_checkpoint(tmp_path, images, monkeypatch,
+                                                              first):
     step = Loop.train_step
 
     def interrupt(self, batches, lr):
@@ -40,9 +43,12 @@ def test_ctrl_c_twice_within_a_step_names_the_last_checkpoint(tmp_path, images, 
         return step(self, batches, lr)
 
     monkeypatch.setattr(Loop, 'train_step', interrupt)
+    if not first:  # what all other ranks say of checkpoints
+        monkeypatch.setattr(Saver, 'last_saved', lambda self: '')
     with pytest.raises(KeyboardInterrupt) as error:
         tiny.run(tmp_path / 'run', images)
     last = tmp_path / 'run' / 'checkpoints' / 'step-00000002'
-    assert str(error.value) == (f'interrupted at step 2: the last good checkpoint is {last}; '
-                                f'`resume` with `save_dir` {tmp_path}/run goes on')
+    saved = f'the last good checkpoint is {last}; ' if first else ''
+    assert str(error.value) == (f'interrupted at step 2: {saved}`resume` with `save_dir` '
+                                f'{tmp_path}/run goes on')
     assert checkpoint.newest(last.parent).path == last

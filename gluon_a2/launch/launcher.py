@@ -98,9 +98,9 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
     with _noted(signal.SIGTERM, signal.SIGINT) as signals:
         for attempt in range(restarts + 1):
             if attempt:
-                how = ('going on from the last checkpoint' if job.resumable() else
-                       'from the beginning')
-                _say(f'restart {attempt} of {restarts}: {how}')
+                saved = job.resumable() and any(job.save_dir.glob('checkpoints/step-*'))
+                _say(f'restart {attempt} of {restarts}: '
+                     f'{"going on from the last checkpoint" if saved else "from the beginning"}')
             with contextlib.suppress(FileNotFoundError):
                 (job.save_dir / 'fault.json').unlink()
             code = _attempt(job, job.command(attempt > 0), signals)

@@ -28,7 +28,7 @@ class Processes:
     remote_shell: Optional[str] = option(
         None, 'runs its last argument, a line of shell, on {host}; default: ssh; inside a Slurm '
         'job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
-    max_restarts: int = option(0, 'starts again from the last checkpoint after a fault, at most',
+    max_restarts: int = option(0, 'restarts after a fault, at most, from the last checkpoint',
                                low=0, group=GROUP)
 
     def __post_init__(self) -> None:

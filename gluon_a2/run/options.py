@@ -13,36 +13,37 @@ run, data = functools.partial(option, group='run'), functools.partial(option, gr
 @dataclass(frozen=True)
 class Options:
     """Paths, workers and logging of a run; `dims` marks those of images (2) or of videos (3)."""
-    save_dir: Optional[str] = run(None, 'the run folder: runs/<model>-<date>-<time>', metavar='DIR')
-    resume: bool = run(False, 'go on with its run exactly, or delete it')
+    save_dir: Optional[str] = run(None, 'the run folder, runs/<model>-<date>-<time>', metavar='DIR')
+    resume: bool = run(False, 'continue the run in that folder; or replace it')
     overwrite: bool = run(False, None)
-    num_gpus: int = run(0, '0 (CPU) or 1: one process drives one device', low=0, high=1)
-    num_data_workers: int = run(2, 'processes that decode', short='-j', low=0)
-    save_frequency: int = run(1, 'epochs, and steps, between checkpoints', low=1)
+    num_gpus: int = run(0, '0: train on the CPU; 1: this process trains on a GPU', low=0, high=1)
+    num_data_workers: int = run(2, 'processes that decode and augment samples', short='-j', low=0)
+    save_frequency: int = run(1, 'save every so many epochs; and steps (0: never)', low=1)
     save_steps: int = run(0, None, low=0)
-    log_interval: int = run(50, 'steps between log lines; instead of train.log', low=1)
+    log_interval: int = run(50, 'steps between log lines; file instead of train.log', low=1)
     logging_file: Optional[str] = run(None, None, metavar='FILE')
-    max_damaged: Optional[int] = run(None, 'samples to leave out before stopping; 1 %', low=0,
-                                     metavar='N')
-    rank_timeout: float = run(20, 'seconds until a silent rank is given up', low=1)
-    test_io: Optional[int] = run(None, 'only read an epoch, or so many: how fast?', low=0, const=0,
-                                 metavar='N')
+    max_damaged: Optional[int] = run(None, 'unreadable samples to skip, at most; default 1 %',
+                                     low=0, metavar='N')
+    rank_timeout: float = run(20, 'seconds after which a silent rank counts as failed', low=1)
+    test_io: Optional[int] = run(None, 'no training: time the reading of N samples, or all', low=0,
+                                 const=0, metavar='N')
 
-    data_dir: Optional[str] = data(None, 'of train.rec and val.rec, or of class folders',
+    data_dir: Optional[str] = data(None, 'folder of train.rec and val.rec, or train/ and val/',
                                    metavar='DIR')
-    rec_train: Optional[str] = data(None, 'RecordIO files instead, and their indices',
+    rec_train: Optional[str] = data(None, 'RecordIO files instead, and their index files',
                                     metavar='FILE', dims=2)
     rec_val: Optional[str] = data(None, None, metavar='FILE', dims=2)
     rec_train_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
     rec_val_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
-    list_train: Optional[str] = data(None, 'lists of videos', metavar='FILE', dims=3)
+    list_train: Optional[str] = data(None, 'lists of videos, instead of --data-dir',
+                                     metavar='FILE', dims=3)
     list_val: Optional[str] = data(None, None, metavar='FILE', dims=3)
-    list_format: Optional[str] = data(None, 'path-label, path-frames-label, id-label-path '
-                                            'or kinetics-csv', metavar='FORM', dims=3)
-    split: Optional[int] = data(None, 'of UCF-101, 1 to 3; folder of the split files', low=1,
+    list_format: Optional[str] = data(None, 'path-label, path-frames-label, id-label-path or '
+                                            'kinetics-csv', metavar='FORM', dims=3)
+    split: Optional[int] = data(None, 'split 1, 2 or 3 of UCF-101; folder of its lists', low=1,
                                 high=3, dims=3)
     splits: Optional[str] = data(None, None, metavar='DIR', dims=3)
-    synthetic_data: Optional[int] = data(None, 'random pixels, so many steps an epoch (100)',
+    synthetic_data: Optional[int] = data(None, 'train on random pixels, STEPS (100) an epoch',
                                          low=1, const=100, metavar='STEPS')
 
     def __post_init__(self) -> None:

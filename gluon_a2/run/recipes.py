@@ -36,69 +36,71 @@ class Recipe:
 
     `dims` marks the fields of images (2) or of videos (3) alone.
     """
-    model: str = network('a2_resnet50', 'of the zoo; an unknown one lists them all')
+    model: str = network('a2_resnet50', 'network (an unknown name lists all); its classes')
     classes: int = network(1000, None, low=2)
-    association: str = network('left', 'A² blocks by Eq. 6 or 7', choices=('left', 'right', 'auto'))
-    blocks: Optional[str] = network(None, "other positions than the network's own",
+    association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
+                               choices=('left', 'right', 'auto'))
+    blocks: Optional[str] = network(None, "positions of blocks, instead of the network's own",
                                     metavar='conv3:1,2;conv4:2')
-    last_gamma: bool = network(False, 'start every residual branch at zero')
-    pretrained: Optional[str] = network(None, 'weights to start from (video: also of images)',
+    last_gamma: bool = network(False, 'zero the last gamma of every branch at the start')
+    pretrained: Optional[str] = network(None, 'initial weights (for video also of an image net)',
                                         metavar='FILE')
-    starts_from: str = network('random', 'the weights it needs', dims=3,
+    starts_from: str = network('random', 'weights it starts from', dims=3,
                                choices=('random', 'image', 'video'))
 
-    frames: int = augment(0, 'of a clip', low=0, dims=3)
-    frame_stride: int = augment(1, 'from frame to frame; 0 repeats a single one', low=0, dims=3)
-    views: int = augment(1, 'test: clips of a video, windows of a clip', low=1, dims=3)
+    frames: int = augment(0, 'frames of a clip', low=0, dims=3)
+    frame_stride: int = augment(1, "distance of a clip's frames; 0 repeats one", low=0, dims=3)
+    views: int = augment(1, 'when scoring: clips of a video; crops of a clip', low=1, dims=3)
     crops: int = augment(1, None, low=1, dims=3)
-    max_scale: float = augment(288 / 224, 'longest short side over the input size', low=1, dims=3)
-    input_size: int = augment(224, "side of crops; validation's over the short side", low=1)
+    max_scale: float = augment(288 / 224, 'largest short side, over the input size', low=1, dims=3)
+    input_size: int = augment(224, 'side of the crop; crop over short side (scoring)', low=1)
     crop_ratio: float = augment(0.875, None, above=0)
-    min_area: float = augment(0.08, 'of random crops, as shares of the image', above=0, dims=2)
+    min_area: float = augment(0.08, 'area of random crops, over that of the image', above=0, dims=2)
     max_area: float = augment(1.0, None, above=0, dims=2)
-    min_aspect: float = augment(3 / 4, 'of random crops: width over height', above=0)
+    min_aspect: float = augment(3 / 4, 'width over height of random crops', above=0)
     max_aspect: float = augment(4 / 3, None, above=0)
     mirror: bool = augment(True, 'mirror half of the images')
     hue: int = augment(20, 'largest random shifts of color', low=0)
     saturation: int = augment(40, None, low=0)
     lightness: int = augment(50, None, low=0)
 
-    batch_size: int = optimize(32, 'per device; such micro-batches of a step', low=1)
+    batch_size: int = optimize(32, 'samples of a device; micro-batches of a step', low=1)
     accumulate: int = optimize(1, None, low=1)
     ranks: int = option(1, 'set by the launcher', low=1, flag=False)
     optimizer: str = optimize('nag', 'Nesterov or plain momentum', choices=OPTIMIZERS)
-    lr: float = optimize(0.1, 'the rate for the base batch, which scales with the global '
-                              'batch; given alone, --lr is absolute', above=0)
+    lr: float = optimize(0.1, 'learning rate, scaled by global / base batch; --lr without '
+                              '--base-batch is not scaled', above=0)
     base_batch: Optional[int] = optimize(None, None, low=1)
-    momentum: float = optimize(0.9, 'decay of weights; not of biases and BatchNorm', low=0, below=1)
+    momentum: float = optimize(0.9, 'momentum; weight decay; none of biases, BatchNorm', low=0,
+                               below=1)
     wd: float = optimize(1e-4, None, low=0)
     no_wd: bool = optimize(False, None)
     dtype: str = optimize('float32', 'float16 needs a GPU', choices=('float32', 'float16'))
-    compression: str = optimize('none', 'of gradients between ranks', choices=('none', 'fp16'))
-    exact_sums: bool = optimize(False, 'the same bits: on any ranks, on every repeat')
+    compression: str = optimize('none', 'compress gradients of ranks', choices=('none', 'fp16'))
+    exact_sums: bool = optimize(False, 'same bits on any number of ranks; on every run')
     deterministic: bool = optimize(False, None)
     # MXNet's generator is seeded with a C int
     seed: int = optimize(0, 'of weights, order, augmentation and dropout', low=0, high=2 ** 31 - 1)
 
-    num_epochs: int = schedule(120, 'the end; 0 steps set no limit', low=1)
+    num_epochs: int = schedule(120, 'epochs at most; steps at most (0: no such limit)', low=1)
     num_steps: int = schedule(0, None, low=0)
-    lr_mode: str = schedule('plateau', "the paper's is plateau",
+    lr_mode: str = schedule('plateau', 'how the rate falls',
                             choices=('plateau', 'step', 'cosine', 'poly'))
-    lr_decay: float = schedule(0.1, 'factor (plateau, step); end (cosine, poly)', above=0)
+    lr_decay: float = schedule(0.1, 'factor (plateau, step); last rate (cosine, poly)', above=0)
     target_lr: float = schedule(0.0, None, low=0)
-    lr_decay_epoch: Tuple[float, ...] = schedule((40, 60), 'epochs or steps of the decays (step)',
-                                                 low=0)
+    lr_decay_epoch: Tuple[float, ...] = schedule(
+        (40, 60), 'when `step` decays: epochs; or steps instead', low=0)
     lr_decay_step: Tuple[float, ...] = schedule((), None, low=0, metavar='S,…')
-    plateau_patience: int = schedule(3, 'saturated: so many epochs without such a gain', low=1)
+    plateau_patience: int = schedule(3, 'epochs to wait for a gain; least gain in accuracy', low=1)
     plateau_gain: float = schedule(0.001, None, low=0)
-    plateau_decays: int = schedule(3, 'decays before the next saturation is the end', low=0)
-    warmup_epochs: float = schedule(0, 'of linear warm-up, and the rate at its start', low=0)
+    plateau_decays: int = schedule(3, 'decays; one more plateau ends training', low=0)
+    warmup_epochs: float = schedule(0, 'epochs of linear warm-up; rate it starts at', low=0)
     warmup_lr: float = schedule(0.0, None, low=0)
 
-    dropout: float = regularize(0.0, 'rate in front of the classifier', low=0, below=1)
-    label_smoothing: float = regularize(0.0, 'over all classes; the bare flag means 0.1', low=0,
-                                        below=1, const=0.1, metavar='SHARE')
-    mixup: bool = regularize(False, 'mix pairs of images, but not in the last epochs')
+    dropout: float = regularize(0.0, 'dropout rate before the classifier', low=0, below=1)
+    label_smoothing: float = regularize(0.0, 'share of a label for all classes; 0.1 if not said',
+                                        low=0, below=1, const=0.1, metavar='SHARE')
+    mixup: bool = regularize(False, 'mix pairs; Beta(α, α); not in so many last epochs')
     mixup_alpha: float = regularize(0.2, None, above=0)
     mixup_off_epoch: int = regularize(0, None, low=0)
 

@@ -17,8 +17,7 @@ from ..run.recipes import Recipe
 
 
 class Command(NamedTuple):
-    """What a command line asks for; `arguments` say it again to a rank, without what the launcher
-    says."""
+    """What a command line asks for; a launcher gives `arguments` to its ranks, with its own."""
     recipe: Recipe
     options: Options
     processes: Processes
@@ -55,18 +54,19 @@ def _default_recipe(options: Options, dims: int) -> str:
 
 
 def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
-    """Start the ranks, or be one: read or `train(recipe, options)`, and print what that says on the
-    first rank."""
+    """Start the ranks, or be one: read, or `train(recipe, options)`, and rank 0 prints the result.
+    """
     recipe, options, processes, arguments = command
     if processes.is_launcher():
         save_dir = options.save_dir or recipes.default_folder(recipe)
         sys.exit(launch(processes, sys.argv[0], arguments, save_dir, options.resume,
                         options.overwrite))
     os.environ.update(recipes.environment(recipe))
-    logging.basicConfig(format='%(message)s')
-    told = (train if options.test_io is None else _read)(recipe, options)
+    # what all ranks find in the data is said once
+    logging.basicConfig(format='%(message)s', level='ERROR' if ranks.rank() else 'WARNING')
+    report = (train if options.test_io is None else _read)(recipe, options)
     if ranks.rank() == 0:
-        print(told)
+        print(report)
 
 
 def _read(recipe: Recipe, options: Options) -> str:

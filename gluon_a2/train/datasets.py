@@ -11,6 +11,7 @@ import numpy as np
 from .. import data
 from ..errors import UserError
 from ..files import sha256
+from ..run.network import preprocessing
 from ..run.options import Options
 from ..run.recipes import Recipe
 
@@ -87,8 +88,5 @@ def train_transform(recipe: Recipe) -> Any:
 
 
 def eval_transform(recipe: Recipe) -> data.Preprocessing:
-    """What validation sees: the centre, for video of one clip in the middle."""
-    if recipe.frames:
-        return data.ClipPreprocessing(recipe.input_size, recipe.crop_ratio, frames=recipe.frames,
-                                      frame_stride=recipe.frame_stride)
-    return data.Preprocessing(recipe.input_size, recipe.crop_ratio)
+    """What validation sees: the center, for video of one clip in the middle."""
+    return preprocessing(dataclasses.replace(recipe, views=1, crops=1))

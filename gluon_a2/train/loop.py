@@ -147,8 +147,8 @@ class Loop:
             # beside the error that ends the run
             log.error('the last checkpoint was not written: %s', lost)
         if kind is KeyboardInterrupt and not error.args:
-            error.args = (f'interrupted at step {self.at.step}: {self.saver.last_saved()}; '
-                          f'{self._way_on()}',)
+            facts = filter(None, (self.saver.last_saved(), self._way_on()))
+            error.args = (f'interrupted at step {self.at.step}: {"; ".join(facts)}',)
 
     def _way_on(self) -> str:
         return f'`resume` with `save_dir` {self.run.folder} goes on'
@@ -196,7 +196,7 @@ class Loop:
         self.saver.wait()
         if self.group.heart:
             self.group.heart.done()
-        if self._stop.interrupted:
+        if self._stop.interrupted and self.group.first:
             raise KeyboardInterrupt(f'interrupted at step {self.at.step}, which is saved: '
                                     f'{self._way_on()}')
         log.warning('stopped on request at step %d, which is saved: resume the run in %s',
