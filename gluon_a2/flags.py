@@ -28,8 +28,7 @@ REQUIRED = dataclasses.MISSING
 WIDTH = 100  # of the help, at most
 KINDS: Dict[type, tuple] = {
     bool: (bool, 'True or False'), int: (numbers.Integral, 'a whole number'),
-    float: (numbers.Real, 'a number'), str: ((str, os.PathLike), 'text'),
-}
+    float: (numbers.Real, 'a number'), str: ((str, os.PathLike), 'text')}
 
 
 def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = None,
@@ -48,29 +47,25 @@ def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = N
     return dataclasses.field(default=default, metadata={
         'help': help, 'choices': choices, 'low': low, 'high': high, 'above': above, 'below': below,
         'flag': flag, 'positional': positional, 'short': short, 'group': group,
-        'metavar': metavar, 'const': const, **more
-    })
+        'metavar': metavar, 'const': const, **more})
 
 
 def options(cls: type, only: Optional[Iterable[str]] = None,
             skip: Iterable[str] = ()) -> List[dataclasses.Field]:
-    """The fields of a dataclass that are options, those named in `only`, without those in
-    `skip`."""
+    """The fields of a dataclass that are options: those in `only` and not in `skip`."""
     wanted, unwanted = None if only is None else set(only), set(skip)
     return [field for field in dataclasses.fields(cls) if 'flag' in field.metadata
             and field.name not in unwanted and (wanted is None or field.name in wanted)]
 
 
 def of_other_kinds(cls: type, **tags: Any) -> List[str]:
-    """The options whose metadata has other values than `tags`; those without them are of every
-    kind."""
+    """The options whose metadata has other values than `tags`; untagged ones have none."""
     return [field.name for field in options(cls)
             if any(field.metadata.get(key, value) != value for key, value in tags.items())]
 
 
 def _types(cls: type) -> Dict[str, tuple]:
-    """{field: (type of a value or of a tuple's items, whether it is a tuple, whether None is
-    allowed)}."""
+    """{field: (type of a value or of a tuple's items, is it a tuple, may it be None)}."""
     found = {}
     for name, hint in typing.get_type_hints(cls).items():
         optional = type(None) in typing.get_args(hint)
@@ -84,8 +79,7 @@ def _types(cls: type) -> Dict[str, tuple]:
 # ---- checks
 
 def check(instance: Any) -> None:
-    """Raise UserError unless each option of a dataclass instance is of its type and within its
-    bounds."""
+    """Raise UserError unless each option of an instance is of its type and within its bounds."""
     types = _types(type(instance))
     for field in options(type(instance)):
         kind, several, optional = types[field.name]
@@ -237,8 +231,7 @@ def _invocation(field, default) -> str:
 
 
 def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -> Any:
-    """The dataclass of a parser's result, other options at their defaults; UserError from its
-    checks."""
+    """The dataclass of a parser's result, other options at their defaults, checked."""
     values = parsed if isinstance(parsed, Mapping) else vars(parsed)
     given = {field.name: values[field.name] for field in options(cls) if field.name in values}
     return cls(**{name: tuple(value) if isinstance(value, list) else value
@@ -246,8 +239,7 @@ def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -
 
 
 def to_args(cls: type, values: Mapping[str, Any], skip: Iterable[str] = ()) -> List[str]:
-    """The flags that say `values` ({option: value}) again; None and what has no flag is left
-    out."""
+    """The flags that say {option: value} again; None and what has no flag is left out."""
     words = []
     for field in options(cls, values, skip):
         value, name = values[field.name], flag_name(field.name)

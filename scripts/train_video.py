@@ -18,8 +18,7 @@ from gluon_a2.train import command
 
 
 def train_network(recipe, options):
-    """Train, and say how it ended and where the results are; the embedded set is scored and looked
-    at, too."""
+    """Train, and say how it ended and where results are; the embedded set is scored, too."""
     from gluon_a2.train.loop import train
     from gluon_a2.train.reading import save_contact_sheet
     folder, validation = train(recipe, options)

@@ -30,8 +30,7 @@ def flags(*given):
 def environment(folder):
     clean = {
         name: value for name, value in os.environ.items()
-        if not name.startswith(('HOROVOD_', 'GLUON_A2_'))
-    }
+        if not name.startswith(('HOROVOD_', 'GLUON_A2_'))}
     return dict(clean, TOY_JOB=str(folder))
 
 
@@ -69,8 +68,7 @@ def test_who_is_a_launcher():
     (['-H', 'a:2'], {}, '`hosts` is for several processes: say how many with `num_proc`'),
     (['-np', 2], {'HOROVOD_RANK': '0'},
      r'already started by a launcher \(HOROVOD_RANK is set\): leave out `num_proc`'),
-    (['--max-restarts', 2], {'OMPI_COMM_WORLD_RANK': '0'}, 'already started by a launcher'),
-])
+    (['--max-restarts', 2], {'OMPI_COMM_WORLD_RANK': '0'}, 'already started by a launcher')])
 def test_flags_that_make_no_sense(given, environ, reason):
     with pytest.raises(UserError, match=reason):
         flags(*given).is_launcher(environ)
@@ -82,8 +80,7 @@ def test_flags_that_make_no_sense(given, environ, reason):
     (['-H', 'a:3,a:4'], 'a host is named twice'),
     (['-H', 'a:3,b:3'], '`num_proc` 7 asks for more ranks than the 6 slots'),
     (['--hostfile', '/no/such/file'], '`hostfile` /no/such/file cannot be read'),
-    (['--hostfile', 'x', '-H', 'a:7'], '`hosts` and `hostfile` exclude each other'),
-])
+    (['--hostfile', 'x', '-H', 'a:7'], '`hosts` and `hostfile` exclude each other')])
 def test_hosts_that_cannot_be(given, reason):
     with pytest.raises(UserError, match=reason):
         flags('-np', 7, *given).read_hosts()
@@ -115,8 +112,7 @@ def test_the_command_of_a_rank(tmp_path):
     (tmp_path / 'run.json').write_text(json.dumps({'launch': job.id}))
     assert job.command(again=True) == [
         sys.executable, 's.py', *rest, '--resume', '--save-dir',
-        str(tmp_path)
-    ]
+        str(tmp_path)]
     assert job.command() == first
     assert '--resume' in launcher.Job(flags(), 's.py', rest, tmp_path, resume=True).command()
 
@@ -202,8 +198,7 @@ def test_a_request_to_stop(tmp_path, horovod, whom):
 @pytest.mark.parametrize('number, code, said', [
     (signal.SIGINT, 130, 'interrupted: saving at the next step; another Ctrl-C ends at once\n'
                          'interrupted: --resume with --save-dir {} goes on\n'),
-    (signal.SIGTERM, 143, ''),
-])
+    (signal.SIGTERM, 143, '')])
 def test_a_second_signal_ends_at_once(tmp_path, horovod, number, code, said):
     with popen(tmp_path, '-np', 2, '--fault', 'hang', '--timeout', 20) as process:
         wait_for(tmp_path, 'step-3')
@@ -251,8 +246,7 @@ def test_ranks_on_another_host(tmp_path, horovod):
     (['-np', 2, '--remote-shell', 'no-such-shell {host}', '-H', 'other:2'], 'no-such-shell cannot '
                                                                             'be started'),
     (['-np', 2, '--network-interface', 'no0', '-H', 'other:2'], '--network-interface no0 has no '
-                                                                'address here'),
-])
+                                                                'address here')])
 def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
     code, said = run(tmp_path, *given)
     assert code == 2 and said.startswith('error: ' + reason) and len(said.splitlines()) == 1
@@ -291,5 +285,4 @@ def test_horovod_meets(tmp_path, horovod, where, locally):
     assert code == 0, said
     for rank in range(2):
         assert (tmp_path / f'of-{rank}').read_text() == str((2, rank % locally, locally, [
-            2.0, 11.0
-        ]))
+            2.0, 11.0]))

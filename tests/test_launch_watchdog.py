@@ -73,8 +73,7 @@ def finish(folder, ranks):
     ('stop', 'is frozen: no sign of life for 1.5 s at step 3 (compute)'),
     ('sleep', 'keeps the others waiting: no progress for'),
     ('raise', 'ValueError: the dog ate it'),
-    ('exit', 'ended early at step 3 (compute), without finishing'),
-])
+    ('exit', 'ended early at step 3 (compute), without finishing')])
 def test_a_lost_rank_ends_all(tmp_path, fault, reason, at_rank):
     begun = time.monotonic()
     codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', at_rank))

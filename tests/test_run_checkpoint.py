@@ -18,8 +18,7 @@ from gluon_a2.run.checkpoint import CheckpointError
 ROOT = Path(__file__).resolve().parents[1]
 TENSORS = {
     'param/w': np.arange(6, dtype=np.float32).reshape(2, 3), 'state/w/0': np.full(
-        3, 0.1, np.float16)
-}
+        3, 0.1, np.float16)}
 STATE = {'at': {'step': 5}, 'loss': 0.1 + 0.2}
 
 
@@ -45,8 +44,7 @@ def test_keeps_the_newest_two_and_the_best(tmp_path):
         if step == 2:
             checkpoint.mark_best(tmp_path, path)
     assert sorted(p.name for p in tmp_path.glob('step-*')) == [
-        'step-00000002', 'step-00000004', 'step-00000005'
-    ]
+        'step-00000002', 'step-00000004', 'step-00000005']
     assert checkpoint.find(tmp_path, 'best').path.name == 'step-00000002'
     assert checkpoint.find(tmp_path, 'last').path.name == 'step-00000005'
     assert checkpoint.find(tmp_path, tmp_path / 'step-00000004').path.name == 'step-00000004'
@@ -223,8 +221,7 @@ def test_a_replacement_that_was_cut_half_way_is_mended_or_left_where_it_is(tmp_p
     (tmp_path / '.best.json.99.tmp').write_text('half')
     checkpoint.remove_unfinished(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [
-        'best.json', 'step-00000002', 'step-00000004', 'step-00000005'
-    ]
+        'best.json', 'step-00000002', 'step-00000004', 'step-00000005']
     checkpoint.save(tmp_path, 2, TENSORS, {'try': 2})
     assert checkpoint.find(tmp_path, 'best').state == {'try': 2}
 

@@ -21,8 +21,7 @@ def lines(folder, key):
     """The lines of log.jsonl that have `key`."""
     return [
         line for line in map(json.loads, (folder / 'log.jsonl').read_text().splitlines())
-        if key in line
-    ]
+        if key in line]
 
 
 def train(tmp_path, images, changes=(), **options):
@@ -63,8 +62,7 @@ def test_plateau_lowers_the_rate_and_ends_the_run(tmp_path, images):
     folder = train(
         tmp_path, images, {
             'lr_mode': 'plateau', 'plateau_patience': 1, 'plateau_gain': 1.0, 'plateau_decays': 2,
-            'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1
-        })
+            'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1})
     rates = [line['lr'] for line in lines(folder, 'lr')]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert len(lines(folder, 'val_top1')) == 3
@@ -183,8 +181,7 @@ def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
     times = [json.loads(line) for line in (folder / 'timing.jsonl').read_text().splitlines()]
     shares = {
         name: times[-1][f'{name}_share']
-        for name in ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
-    }
+        for name in ('data', 'compute', 'wait', 'allreduce', 'checkpoint')}
     assert 0.5 < sum(shares.values()) <= 1 and max(shares, key=shares.get) == 'compute'
 
 

@@ -82,8 +82,7 @@ def test_a_recipe_of_the_other_script_is_refused_with_its_name():
 
 def test_placements():
     assert choose('kinetics_ablation', {'blocks': 'conv3:1,2;conv4:2'}).placement == {
-        'conv3': (1, 2), 'conv4': (2, )
-    }
+        'conv3': (1, 2), 'conv4': (2, )}
     assert choose('kinetics_ablation', {}).placement is None
     for wrong in ('conv4', 'conv4:', 'conv4:a', 'conv3:1;', ';'):
         with pytest.raises(UserError, match='`blocks` must be like conv3:1,2;conv4:2'):

@@ -18,8 +18,7 @@ FLAGS = [
     '--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--accumulate', '2',
     '--num-epochs', '2', '--dropout', '0.3', '--mixup', '--label-smoothing', '0.1', '--mirror',
     '--hue', '5', '--saturation', '5', '--lightness', '5', '--warmup-epochs', '0.5', '--lr', '0.02',
-    '--log-interval', '1', '--save-steps', '1'
-]
+    '--log-interval', '1', '--save-steps', '1']
 
 
 def start(*flags, **kwargs):
@@ -65,8 +64,7 @@ def test_the_lines_users_parse(uncut):
     speed = [
         line for line in lines if re.fullmatch(
             r'Epoch\[\d+\] Batch \[\d+\]\tSpeed: [\d.]+ samples/sec\taccuracy=[\d.]+\t'
-            r'loss=[\d.]+\tlr=[\d.]+', line)
-    ]
+            r'loss=[\d.]+\tlr=[\d.]+', line)]
     errors = [line for line in lines if re.fullmatch(
         r'\[Epoch \d+\] validation: err-top1=[\d.]+ err-top5=[\d.]+', line)]
     assert (len(speed), len(errors)) == (6, 2)

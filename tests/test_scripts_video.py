@@ -70,13 +70,11 @@ def test_two_ranks_train_as_two_micro_batches_do(tmp_path, videos):
 def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
     outs = [
         call('score.py', source, '--data-dir', videos, '-j', '0', '--out',
-             tmp_path / 'scores')[0] for source in (trained, trained / 'export' / 'a2_resnet26_3d')
-    ]
+             tmp_path / 'scores')[0] for source in (trained, trained / 'export' / 'a2_resnet26_3d')]
     sentences = [
         re.search(
             r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of '
-            r'7 videos, clips of 4×16×16', out).groups() for out in outs
-    ]
+            r'7 videos, clips of 4×16×16', out).groups() for out in outs]
     assert sentences[0] == sentences[1]
     with open(tmp_path / 'scores' / 'per_class.csv', newline='') as file:
         rows = list(csv.DictReader(file))
@@ -186,8 +184,7 @@ def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
                              + '\n')
     lists = [
         '--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv', '--list-format',
-        'kinetics-csv'
-    ]
+        'kinetics-csv']
     out, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', tmp_path / 'kinetics',
                     *lists, '--num-epochs', '1', '--max-damaged', '1', '--save-dir',
                     tmp_path / 'run')

@@ -25,8 +25,7 @@ RANK = [sys.executable, str(ROOT / 'proofs' / 'faulty_rank.py')]
 FLAGS = [
     '--recipe', 'digits', '--input-size', '16', '--batch-size', '3', '--num-epochs', '2', '--mixup',
     '--dropout', '0.3', '--label-smoothing', '0.1', '--lr', '0.02', '--log-interval', '1',
-    '--save-steps', '1', '-j', '0', '--max-damaged', '0', '--exact-sums'
-]
+    '--save-steps', '1', '-j', '0', '--max-damaged', '0', '--exact-sums']
 STEPS = 8  # 2 epochs of ⌈40 / 12⌉
 
 pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
@@ -39,8 +38,7 @@ def run(folder, images, ranks, *flags, code=0, fault=None, starter=None):
     several = ['-np', ranks] if ranks > 1 and not starter else []
     command = [
         *(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several,
-        *flags
-    ]
+        *flags]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                           timeout=300, env=environment)
     assert done.returncode == code, done.stderr
@@ -146,8 +144,7 @@ def test_every_share_of_every_step_visits_each_sample_once():
         for start in range(0, 101, 12):
             micro = batches(order, 3, start)
             seen = np.concatenate([
-                np.concatenate(micro[rank::size]) for rank in range(size) if micro[rank::size]
-            ])
+                np.concatenate(micro[rank::size]) for rank in range(size) if micro[rank::size]])
             assert sorted(seen.tolist()) == sorted(order[start:].tolist())
 
 
@@ -174,8 +171,7 @@ def test_another_global_batch_is_refused(tmp_path, images, alone):
 @pytest.mark.parametrize('number, to_all, code, said', [
     (signal.SIGTERM, True, PREEMPTED, r'stopped on request at step \d+, which is saved'),
     (signal.SIGINT, True, 130, 'interrupted: --resume with --save-dir .* goes on'),
-    (signal.SIGINT, False, 130, 'interrupted: --resume with --save-dir .* goes on'),
-])
+    (signal.SIGINT, False, 130, 'interrupted: --resume with --save-dir .* goes on')])
 def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, to_all, code, said):
     """A scheduler's signal comes to every process of the job, data workers included; Ctrl-C in a
     terminal only to the launcher, since the ranks have sessions of their own."""

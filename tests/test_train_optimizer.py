@@ -32,8 +32,7 @@ def numpy_step(kind, w, g, m, lr, momentum, wd):
 def test_updates_follow_the_formula(kind, no_wd):
     rng = np.random.default_rng(5)
     values = {
-        name: rng.normal(size=7) for name in ('conv_weight', 'bn_gamma', 'bn_beta', 'fc_bias')
-    }
+        name: rng.normal(size=7) for name in ('conv_weight', 'bn_gamma', 'bn_beta', 'fc_bias')}
     made = parameters(values)
     updater = Updater(
         made, choose('digits', {'optimizer': kind, 'no_wd': no_wd, 'wd': 0.1, 'momentum': 0.7}))

@@ -20,8 +20,7 @@ def test_warmup_rises_linearly_from_its_own_start():
 def test_step_decays_at_its_epochs():
     step = schedule(lr_mode='step', lr_decay_epoch=(5, 7.5), lr_decay=0.1)
     assert [step.lr(s) for s in (0, 49, 50, 74, 75, 199)] == pytest.approx([
-        0.4, 0.4, 0.04, 0.04, 0.004, 0.004
-    ])
+        0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
 
 
 def test_steps_take_the_place_of_epochs():

@@ -37,8 +37,7 @@ def open_loop(folder, images, **changes):
 def loaded(source, indices, recipe):
     with data.Loader(source, train_transform(recipe), 0, recipe.seed) as loader:
         return [
-            data.Batch(*(np.array(part) for part in batch)) for batch in loader.load(indices, 0)
-        ]
+            data.Batch(*(np.array(part) for part in batch)) for batch in loader.load(indices, 0)]
 
 
 def assert_near(values, expected):
@@ -62,8 +61,7 @@ def test_one_step_is_the_mean_gradient_through_the_optimizer(tmp_path, images):
     assert job.sums.mean_loss == pytest.approx(float(loss.asscalar()), rel=1e-5)
     expected = {
         name: 0.5 * p.grad().asnumpy() for name, p in other.collect_params().items()
-        if p.grad_req != 'null'
-    }
+        if p.grad_req != 'null'}
     assert_near(
         {name: before[name] - job.stepper.parameters[name].data().asnumpy()
          for name in expected}, expected)
@@ -127,8 +125,7 @@ def test_loss_scaling_changes_no_update_and_skips_overflows(tmp_path, images):
 def tiny_bytes(job):
     return {
         name: p.data().asnumpy().tobytes() for name, p in job.stepper.parameters.items()
-        if p.grad_req != 'null'
-    }
+        if p.grad_req != 'null'}
 
 
 def test_a_step_of_damaged_images_only_updates_nothing(tmp_path, images):
@@ -152,8 +149,7 @@ def test_soft_targets():
 def test_step_seeds_are_fixed_31_bit_numbers_that_differ():
     seeds = {
         step_seed(seed, step, micro) for seed in range(3) for step in range(50)
-        for micro in range(4)
-    }
+        for micro in range(4)}
     assert len(seeds) == 600 and all(0 <= seed < 2 ** 31 for seed in seeds)
     assert step_seed(0, 0, 0) == step_seed(0, 0, 0)
 

@@ -131,8 +131,7 @@ def started(path, **changes):
     recipe = dataclasses.replace(tiny_video.RECIPE, pretrained=str(path), **changes)
     return {
         key: value.data().asnumpy()
-        for key, value in network.build(recipe).collect_params().items()
-    }
+        for key, value in network.build(recipe).collect_params().items()}
 
 
 def test_from_image_weights_the_blocks_being_new(tmp_path):

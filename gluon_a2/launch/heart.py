@@ -46,8 +46,7 @@ class Heart:
         self._line.send({
             'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid, 'token': token,
             'folder': folder and str(Path(folder).resolve()),
-            'listener': listener and listener.fileno()
-        })
+            'listener': listener and listener.fileno()})
         self.address: dict | None = None  # of the hub, on rank 0, to be given to all ranks' `join`
         if listener:
             self.address = {'host': _address(), 'port': listener.getsockname()[1], 'token': token}
@@ -57,8 +56,7 @@ class Heart:
         atexit.register(self._at_exit)
 
     def join(self, address: dict) -> None:
-        """Connect the watchdog to the hub at `address`; UserError where that fails for `timeout`
-        seconds."""
+        """Connect the watchdog to the hub at `address`; UserError after `timeout` seconds."""
         with self._lock:
             self._line.send({'join': address})
         answered = self._answered.wait(self.timeout + JOIN_SLACK)
@@ -146,8 +144,7 @@ class Heart:
                 self._process.wait(1)
 
     def _at_exit(self) -> None:
-        """The interpreter ends and neither `done` nor `fail` was called: sys.exit, or an exception
-        nobody caught."""
+        """The interpreter ends without `done` or `fail`: sys.exit, or an uncaught exception."""
         if os.getpid() != self._pid:  # a forked child has inherited this hook
             return
         error = getattr(sys, 'last_value', None)
@@ -178,8 +175,7 @@ def _start_watchdog(rank: int, line: socket.socket,
 
 
 def _one_machine() -> bool:
-    """Whether all ranks share this machine, as the launcher says; a process without a launcher is
-    alone."""
+    """Whether all ranks share this machine, as a launcher says; without one, they do."""
     return os.environ.get('HOROVOD_SIZE') == os.environ.get('HOROVOD_LOCAL_SIZE')
 
 

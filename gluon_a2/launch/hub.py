@@ -247,6 +247,5 @@ class Hub:
             content = {
                 'rank': peer and peer.rank, 'host': peer and peer.host, 'step': report['step'],
                 'phase': report['phase'], 'reason': sentence,
-                'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')
-            }
+                'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')}
             write_whole(Path(self.folder) / 'fault.json', json.dumps(content, indent=1).encode())

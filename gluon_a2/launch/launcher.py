@@ -165,8 +165,7 @@ def _first_bad(ranks: list[Rank]) -> Rank | None:
 
 
 def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
-    """Wait until all have ended, or some seconds after one has ended badly; returns the first that
-    did."""
+    """Wait until all have ended, or a while after one ended badly; the first that did, or None."""
     first = deadline = None
     asked = False
     while any(rank.poll() is None for rank in ranks) and not _at_once(signals):

@@ -33,8 +33,7 @@ def meeting(slot: Any, port: int, interface: str | None, local: bool) -> dict[st
         'HOROVOD_GLOO_TIMEOUT_SECONDS': os.environ.get('HOROVOD_GLOO_TIMEOUT_SECONDS', '300'),
         **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
         'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
-        'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)
-    }
+        'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)}
     if interface:
         found['NCCL_SOCKET_IFNAME'] = interface
     if interface or local:
@@ -73,8 +72,7 @@ def remote_command(shell: str, host: str, command: Sequence[str],
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What the child calls before its program, so that the kernel kills it when this process
-    ends."""
+    """What the child calls first, so that the kernel kills it when this process ends."""
     if not sys.platform.startswith('linux'):
         return None  # the watchdog sees the parent change
     # looked up here, because little is safe between fork and exec

@@ -43,8 +43,7 @@ ENDS = {
     'early': '{name} ended early {where}, without finishing',
     'failed': '{name}: {sentence}',
     'orphan': '{name} was ended {where}: the launcher is gone',
-    'unreachable': '{name} cannot be reached: its watchdog, its machine or the network is gone',
-}
+    'unreachable': '{name} cannot be reached: its watchdog, its machine or the network is gone'}
 
 # sent to all of a job, they are for the rank to act on
 NOT_FOR_WATCHDOGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
@@ -66,8 +65,7 @@ class Clock:
 
 
 class Channel:
-    """JSON objects, one a line, over a socket that never blocks. `closed` once the other side has
-    gone."""
+    """JSON objects, one a line, over a socket that never blocks; `closed` by the other side."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)

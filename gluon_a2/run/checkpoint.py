@@ -78,8 +78,7 @@ class State:
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by name (numpy), a `State` as a dict, and whether it was the best of its run when
-    written."""
+    """Tensors by name (numpy), a `State` as a dict, and whether it was the best when written."""
     path: Path
     tensors: dict[str, np.ndarray]
     state: dict[str, Any]
@@ -98,8 +97,7 @@ class Checkpoint(NamedTuple):
         wrong += [
             f'{name} is {self.tensors[name].shape}, not {tuple(shape)}'
             for name, shape in expected.items()
-            if name in self.tensors and self.tensors[name].shape != tuple(shape)
-        ]
+            if name in self.tensors and self.tensors[name].shape != tuple(shape)]
         if wrong:
             more = f', and {len(wrong) - 3} more' if len(wrong) > 3 else ''
             raise CheckpointError(f'{self.path} does not fit this network '
@@ -127,8 +125,7 @@ def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state
     try:
         temporary.mkdir(parents=True)
         content = safetensors.numpy.save({
-            name: np.ascontiguousarray(array) for name, array in tensors.items()
-        })
+            name: np.ascontiguousarray(array) for name, array in tensors.items()})
         write_synced(temporary / TENSORS, content)
         write_synced(temporary / MANIFEST, _encode({
             'format': FORMAT, 'step': step, 'best': best, 'state': state, 'size': len(content),
@@ -146,8 +143,7 @@ def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state
 
 
 def _make_way(final: Path) -> None:
-    """Free the name `final`: the checkpoint that is there stays, under a name `newest` knows, until
-    it is replaced."""
+    """Free the name `final`: what is there keeps a name that `newest` knows until replaced."""
     if not final.exists():
         return
     old = final.with_suffix(REPLACED)
@@ -167,8 +163,7 @@ def _is_valid(path: Path) -> bool:
 
 
 def _prune(folder: Path, written: Path, keep: int) -> None:
-    """Remove what `written` makes superfluous: older checkpoints, and later ones it was resumed
-    past as damaged."""
+    """Remove checkpoints older than `written`, and damaged later ones that were resumed past."""
     best, steps = _best_name(folder), _steps(folder)
     standing = [path for path in steps if not _is_replaced(path)]
     end = standing.index(written) + 1
@@ -183,8 +178,7 @@ def _is_replaced(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint, which is hidden first: one whose removal was cut shall not look like a
-    damaged one."""
+    """Delete a checkpoint, hidden first: half a removal must not look like damage."""
     hidden = path.with_name(f'.{path.name}.gone.tmp')
     shutil.rmtree(hidden, ignore_errors=True)
     os.replace(path, hidden)
@@ -220,8 +214,7 @@ class Writer:
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
              best: bool = False) -> None:
-        """Begin to write; arrays must not be changed afterwards. Waits for the save before this
-        one."""
+        """Begin to write, once the save before is done; arrays must not change afterwards."""
         self.wait()
         self._thread = threading.Thread(target=self._save, args=(step, tensors, state, best),
                                         name='checkpoint')
@@ -293,8 +286,7 @@ def _encode(manifest: Mapping) -> bytes:
 
 
 def newest(folder: str | Path) -> Checkpoint | None:
-    """The newest valid `Checkpoint` of a folder, or None; damaged newer ones are named in the log
-    and left alone."""
+    """The newest valid `Checkpoint`, or None; damaged newer ones are logged and left alone."""
     for path in reversed(_steps(folder)):
         try:
             return load(path)
@@ -304,8 +296,7 @@ def newest(folder: str | Path) -> Checkpoint | None:
 
 
 def find(folder: str | Path, which: str | Path) -> Checkpoint:
-    """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or the one at the path
-    `which`."""
+    """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or that at a path `which`."""
     if which not in ('last', 'best'):
         return load(which)
     found = newest(folder) if which == 'last' else _best(folder)
@@ -334,7 +325,6 @@ def _best_name(folder: str | Path) -> str | None:
 
 
 def _steps(folder: str | Path) -> list[Path]:
-    """Checkpoints from the oldest to the newest; of one step, the one that replaces another comes
-    last."""
+    """Checkpoints from oldest to newest; of one step, the one that replaces another is last."""
     return sorted(
         Path(folder).glob('step-*'), key=lambda path: (path.stem, path.suffix != REPLACED))

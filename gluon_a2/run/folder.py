@@ -50,8 +50,7 @@ def versions() -> dict[str, str]:
 
 
 def lock(folder: Path) -> TextIO:
-    """An open file that keeps other processes out of a run folder until it is closed, or this
-    process ends."""
+    """An open file that keeps other processes out of a run folder until it is closed."""
     file = open(folder / 'lock', 'w')  # noqa: SIM115 (held while the run is open)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,8 +62,7 @@ def lock(folder: Path) -> TextIO:
 
 
 def check_resumable(folder: Path, recipe: Recipe) -> None:
-    """Raise UserError unless the run in `folder` can go on with `recipe`, which may share its
-    global batch out otherwise; the log says what that changes."""
+    """UserError unless the run in `folder` can go on with `recipe`; logs what it changes."""
     path = folder / 'run.json'
     if not path.exists():
         raise UserError(f'{folder} holds no run to resume: leave out `resume`, or give its '
@@ -181,8 +179,7 @@ class Run:
         self._lock.close()
 
     def _undo(self) -> None:
-        """No step was made: the same command, mended, finds nothing in its way, and what was to be
-        replaced is back."""
+        """No step was made: leave the folder free, or as the run that was there had it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._replaced:
             self._replaced.rename(self.folder)
@@ -198,8 +195,7 @@ class Run:
                 lines = path.read_text().splitlines(keepends=True)
                 kept = [
                     line for line in lines
-                    if line.endswith('\n') and json.loads(line)['step'] <= step
-                ]
+                    if line.endswith('\n') and json.loads(line)['step'] <= step]
                 write_whole(path, ''.join(kept).encode())
         self._board = SummaryWriter(str(self.folder), purge_step=step + 1)
 

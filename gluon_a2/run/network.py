@@ -48,8 +48,7 @@ def build(recipe: Recipe, ctx: mx.Context | None = None,
 
 
 def check_model(recipe: Recipe) -> None:
-    """UserError where the recipe's network is not one for its input, or lacks the weights it should
-    start from."""
+    """UserError where the recipe's network does not fit its input or lacks initial weights."""
     dims = find_row(recipe.model).dims
     if dims == 3 and not recipe.frames:
         raise UserError(f'{recipe.model} is a video network: choose an image network, or train '
@@ -101,8 +100,7 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
 
 
 def restored(found: Checkpoint) -> Bundle:
-    """The network of a `Checkpoint` as a `Bundle` in float32: what is exported, and what is
-    scored."""
+    """The network of a `Checkpoint` as a `Bundle` in float32, to be exported or scored."""
     recipe = effective(from_json(found.state['recipe']))
     net = create(dataclasses.replace(recipe, last_gamma=False, dropout=0.0))
     load_weights(net, found.parameters, source=str(found.path))
@@ -127,8 +125,7 @@ def preprocessing(recipe: Recipe) -> Preprocessing:
 
 
 def bundle(net: Any, recipe: Recipe, classes: Sequence[str], training: dict) -> Bundle:
-    """`net` (float32, on the CPU) as a `Bundle`; `classes` are names, `training` says where it
-    comes from."""
+    """`net` (float32, CPU) as a `Bundle`; `training` says where the weights come from."""
     return from_gluon(net, net.row.name, classes, preprocessing(recipe), training,
                       stride=net.row.stride, classifier=CLASSIFIER, fixed=net.row.fixed,
                       features=FEATURES if isinstance(net, ResNet) else None)

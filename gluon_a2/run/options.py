@@ -1,5 +1,4 @@
-"""What a run needs but does not compute with: where data and results are, how often to say and
-save."""
+"""What a run needs but does not compute with: data, folder, how often it logs and saves."""
 import functools
 from dataclasses import dataclass
 from typing import Optional

@@ -23,8 +23,7 @@ from ..flags import option
 OPTIMIZERS = ('nag', 'sgd')
 DETERMINISTIC = {
     'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0', 'NCCL_ALGO': 'Ring',
-    'HOROVOD_FUSION_THRESHOLD': '0'
-}
+    'HOROVOD_FUSION_THRESHOLD': '0'}
 network, augment, optimize, schedule, regularize = (
     functools.partial(option, group=group) for group in
     ('network', 'augmentation', 'optimization', 'schedule', 'regularization'))
@@ -141,8 +140,7 @@ class Recipe:
 
 
 def parse_blocks(text: Optional[str]) -> Optional[Dict[str, Tuple[int, ...]]]:
-    """{'conv3': (1, 2), 'conv4': (2,)} of 'conv3:1,2;conv4:2', units counted from 1; None of
-    None."""
+    """{'conv3': (1, 2), 'conv4': (2,)} of 'conv3:1,2;conv4:2', counted from 1; None of None."""
     if text is None:
         return None
     if not re.fullmatch(r'(\w+:\d+(,\d+)*)(;\w+:\d+(,\d+)*)*', text):
@@ -197,8 +195,7 @@ RECIPES: Dict[str, Recipe] = {
     # Section 3.4, Table 6: 8 GPUs, Kinetics weights. The paper prints 96.4 %, the average of three
     # splits. Never run here.
     'ucf101': replace(VIDEO, classes=101, starts_from='video', batch_size=13, lr=0.01,
-                      base_batch=104, lr_mode='plateau'),
-}
+                      base_batch=104, lr_mode='plateau')}
 EMBEDDED = {2: 'digits', 3: 'moving_digits'}  # the recipes of the data that come along
 PAPER = {2: 'imagenet_a2_resnet50', 3: 'kinetics_a2_resnet50'}
 

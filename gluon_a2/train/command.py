@@ -54,8 +54,7 @@ def _default_recipe(options: Options, dims: int) -> str:
 
 
 def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
-    """Start the ranks, or be one: read, or `train(recipe, options)`, and rank 0 prints the result.
-    """
+    """Start the ranks, or be one: read, or `train(recipe, options)`; rank 0 prints the result."""
     recipe, options, processes, arguments = command
     if processes.is_launcher():
         save_dir = options.save_dir or recipes.default_folder(recipe)

@@ -1,5 +1,4 @@
-"""What a run trains and validates on: the sources, checked, and what is done to a sample of
-them."""
+"""What a run trains and validates on: checked sources, and the transform of their samples."""
 from __future__ import annotations
 
 import dataclasses
@@ -19,8 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def open_sources(recipe: Recipe, options: Options) -> list:
-    """[training, validation] sources with labels checked: files or folders given, or the embedded
-    set."""
+    """[training, validation] sources with labels checked: those given, or the embedded set."""
     if options.synthetic_data:
         return [data.SyntheticSource(options.synthetic_data * recipe.global_batch, recipe.classes),
                 data.SyntheticSource(recipe.batch_size * recipe.ranks, recipe.classes)]
@@ -65,15 +63,13 @@ def data_name(recipe: Recipe, options: Options) -> str:
 
 
 def class_names(recipe: Recipe, source: Any) -> list[str]:
-    """One name for each class of the recipe; classes the data has no name for are called by their
-    number."""
+    """A name for each class of the recipe; classes the data does not name are numbers."""
     names = list(source.classes)[:recipe.classes]
     return names + [str(label) for label in range(len(names), recipe.classes)]
 
 
 def fingerprint(source: Any) -> str:
-    """SHA-256 of a source's labels, in order, and class names: what a resumed run must find
-    again."""
+    """SHA-256 of a source's labels and class names, which a resumed run must find again."""
     return sha256(
         np.asarray(source.labels, np.int64).tobytes()
         + '\0'.join(source.classes).encode('utf-8', 'replace'))

@@ -63,8 +63,7 @@ class Group:
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
-        """Around a collective operation: to wait is no fault of this rank, and a failure is another
-        rank's."""
+        """Around a collective operation: waiting is no fault, and failure is another rank's."""
         if self.heart:
             self.heart.waiting(self._at[0])
         try:
@@ -175,8 +174,7 @@ class Group:
         self.raise_once(UserError(where + first), cause)
 
     def raise_once(self, error: UserError, cause: BaseException | None = None) -> NoReturn:
-        """Raise an error that all ranks have at once: rank 0 says it, and the others leave with its
-        exit code."""
+        """Raise, on rank 0, an error that all ranks have; the others leave with its exit code."""
         if self.heart:
             self.heart.done()
         if self.first:

@@ -88,8 +88,7 @@ def export(run: Run, recipe: Recipe) -> None:
 
 
 def watch(group: Group, options: Options, folder: Path, stack: contextlib.ExitStack) -> None:
-    """Give this rank a heart that a watchdog listens to, where there are other ranks or a
-    launcher."""
+    """Give this rank a heart that a watchdog hears, where there are other ranks or a launcher."""
     if group.size == 1 and not launch_id():
         return
     heart = stack.enter_context(
@@ -99,8 +98,7 @@ def watch(group: Group, options: Options, folder: Path, stack: contextlib.ExitSt
 
 
 def choose_device(recipe: Recipe, options: Options, local_rank: int = 0) -> Any:
-    """The context to train on; UserError where it cannot be had, or cannot do what the recipe
-    asks."""
+    """The context to train on; UserError where there is none, or it cannot train `recipe`."""
     if recipe.dtype == 'float16' and not options.num_gpus:
         raise UserError('`dtype` float16 needs a GPU (`num_gpus` 1): on a CPU, train with `dtype` '
                         'float32')
@@ -204,8 +202,7 @@ class Loop:
         sys.exit(PREEMPTED)
 
     def _end_epoch(self) -> Sums:
-        """Validate, report, feed the plateau rule, and save; then the position is the next epoch's
-        start."""
+        """Validate, report, feed the plateau rule, save; the position is the next epoch's start."""
         at, recipe = self.at, self.recipe
         validation = self.validate()
         self.reporter.epoch(validation)

@@ -52,8 +52,7 @@ class Updater:
         return [parameter.grad() for parameter in self._parameters.values()]
 
     def flat_gradients(self) -> Any:
-        """All gradients as one float32 vector, a copy in the plain layout (oneDNN's own cannot be
-        sent)."""
+        """All gradients copied into one float32 vector, since oneDNN's layout cannot be sent."""
         return mx.nd.concat(*[mx.nd.reshape(gradient, (-1,)) for gradient in self.gradients()],
                             dim=0).astype('float32')
 
@@ -94,8 +93,7 @@ class LossScale:
         self.scale, self.clean = (scale if enabled else 1.0), 0
 
     def accept(self, finite: bool) -> bool:
-        """Whether gradients, `finite` or not, may be used; adapts the scale. Always True where
-        scaling is off."""
+        """Whether gradients may be used; adapts the scale. Always True where scaling is off."""
         if not self.enabled:
             return True
         if not finite:

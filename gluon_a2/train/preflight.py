@@ -1,5 +1,4 @@
-"""What must be the same on all ranks, and be there, before the first step: one sentence for each
-fault."""
+"""What must be there, and the same on all ranks, before the first step: a sentence a fault."""
 from __future__ import annotations
 
 import functools
@@ -31,14 +30,12 @@ WAYS_OUT = {
     'code': 'gluon_a2 is another version there: install the same one everywhere',
     'recipe': 'it was started with other flags: start every rank with the same command',
     'training images': 'its training data is other data: give every host the same files',
-    'validation images': 'its validation data is other data: give every host the same files',
-}
+    'validation images': 'its validation data is other data: give every host the same files'}
 
 
 def check(group: Group, recipe: Recipe, options: Options, sources: list, net: Any,
           folder: Path) -> None:
-    """Raise UserError on all ranks unless they agree, and rank 0's disk holds the checkpoints to
-    come."""
+    """UserError on all ranks unless they agree and rank 0's disk has room for checkpoints."""
     facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
     everyone = group.all_gather(facts, 'preflight')
@@ -71,8 +68,7 @@ def contents(source: Any) -> list:
 
 
 def _bytes(source: Any, i: int) -> bytes:
-    """An image's encoded bytes; a damaged one, which training leaves out, is the same fault
-    everywhere."""
+    """An image's encoded bytes; for a damaged one, its fault, which is the same everywhere."""
     try:
         return bytes(source.read(i))
     except ImageError as error:

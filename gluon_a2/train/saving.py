@@ -29,8 +29,7 @@ class Saver:
         self._writer = checkpoint.Writer(self.folder)
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint of this moment, on rank 0 and in the background. UserError if the
-        ranks differ."""
+        """Write a checkpoint of now, on rank 0 in the background. UserError if ranks differ."""
         loop = self.loop
         loop.group.beat(loop.at.step, 'checkpoint')
         with loop.timer.during('checkpoint'):
@@ -64,8 +63,7 @@ class Saver:
                  digests[0][:16])
 
     def resume(self) -> None:
-        """Go back to the newest valid checkpoint of the run folder, which rank 0 reads; without
-        one, to the start."""
+        """Go back to the newest valid checkpoint, which rank 0 reads; without one, to the start."""
         loop, state = self.loop, None
         with loop.group.all_or_none('resume'):
             if loop.group.first:

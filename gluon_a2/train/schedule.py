@@ -19,8 +19,7 @@ class Plateau:
     decays: int = 0
 
     def observe(self, accuracy: float, gain: float, patience: int) -> None:
-        """Take in one epoch's training accuracy; after `patience` epochs without a rise of `gain`,
-        one more decay."""
+        """Take in an epoch's training accuracy; `patience` epochs without a `gain` are a decay."""
         if accuracy > self.best + gain:
             self.best, self.stale = accuracy, 0
             return
@@ -41,8 +40,7 @@ class Schedule:
         steps = recipe.num_epochs * steps_per_epoch
         self.total = min(steps, recipe.num_steps or steps)  # steps of the whole run
         self._boundaries = recipe.lr_decay_step or [
-            round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch
-        ]
+            round(epoch * steps_per_epoch) for epoch in recipe.lr_decay_epoch]
 
     def lr(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""

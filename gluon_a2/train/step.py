@@ -203,8 +203,7 @@ def step_seed(seed: int, *key: int) -> int:
 
 
 def mixing_share(recipe: Recipe, at: Position, number: int) -> float:
-    """λ of mixup for micro-batch `number` of a step, drawn from Beta(α, α); 1 where nothing is
-    mixed."""
+    """λ of mixup for micro-batch `number` of a step, from Beta(α, α); 1 mixes nothing."""
     if not recipe.mixup or at.epoch >= recipe.num_epochs - recipe.mixup_off_epoch:
         return 1.0
     rng = np.random.default_rng(step_seed(recipe.seed, at.step, number, 1))
@@ -212,8 +211,7 @@ def mixing_share(recipe: Recipe, at: Position, number: int) -> float:
 
 
 def soft_targets(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
-    """One-hot rows (N×classes, float32) with `smoothing` of their mass spread evenly over all
-    classes."""
+    """One-hot rows (N×classes, float32) with `smoothing` of each spread over all classes."""
     targets = np.full((len(labels), classes), smoothing / classes, np.float32)
     targets[np.arange(len(labels)), labels] += 1 - smoothing
     return targets
