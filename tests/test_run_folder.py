@@ -133,6 +133,23 @@ def test_a_run_that_made_no_step_leaves_nothing_in_the_way_of_the_next(tmp_path)
     assert not (tmp_path / 'run').exists()
 
 
+def test_a_log_that_cannot_be_opened_costs_no_run_that_is_resumed(tmp_path):
+    with open_run(tmp_path / 'run'):
+        pass
+    with pytest.raises(FileNotFoundError):
+        open_run(tmp_path / 'run', resume=True, logging_file=str(tmp_path / 'none' / 'log'))
+    with open_run(tmp_path / 'run', resume=True):
+        assert (tmp_path / 'run' / 'run.json').exists()
+
+
+def test_a_mistake_before_the_first_line_of_the_log_costs_no_checkpoint(tmp_path):
+    step = tmp_path / 'run' / 'checkpoints' / 'step-00000001'
+    with pytest.raises(UserError), open_run(tmp_path / 'run'):
+        step.mkdir(parents=True)
+        raise UserError('the loss is nan')
+    assert step.exists()
+
+
 def test_a_log_is_utf_8_and_escapes_what_is_not(tmp_path):
     """A name that is not UTF-8 is a surrogate in Python, and an ASCII locale has no ×."""
     handler = LogFile(tmp_path / 'log')

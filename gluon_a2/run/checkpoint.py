@@ -67,8 +67,8 @@ class State:
     split: int | None  # of UCF-101
     classes: list[str]  # their names
     at: dict  # of `Position`
-    sums: dict  # of `metrics.Sums`, over the epoch so far
-    plateau: dict  # of `schedule.Plateau`
+    sums: dict  # images, loss, top1, top5: `metrics.Sums` over the epoch so far
+    plateau: dict  # best, stale, decays: of `schedule.Plateau`
     scale: list  # of the loss, and the clean steps since it changed
     damaged: list  # names of the samples left out
     threads: int

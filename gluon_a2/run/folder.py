@@ -129,6 +129,7 @@ class Run:
             self._handler = LogFile(options.logging_file or self.folder / 'train.log')
         except OSError:
             self._undo()
+            self._lock.close()
             raise
         self._handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
         PACKAGE.setLevel(logging.INFO)
@@ -171,18 +172,19 @@ class Run:
             self._handler.close()
         if self._board:
             self._board.close()
-        mistake = isinstance(error, (UserError, OSError))
-        if mistake and self._new and not (self.folder / 'log.jsonl').exists():
+        if isinstance(error, (UserError, OSError)):
             self._undo()
-        elif self._replaced:
+        if self._replaced:
             shutil.rmtree(self._replaced, ignore_errors=True)
         self._lock.close()
 
     def _undo(self) -> None:
-        """No step was made: leave the folder free, or as the run that was there had it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self._replaced:
-            self._replaced.rename(self.folder)
+        """Where no step was made, leave the folder free, or as the run that was there had it."""
+        made = (self.folder / 'log.jsonl').exists() or any(self.checkpoints.glob('step-*'))
+        if self._new and not made:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if self._replaced:
+                self._replaced.rename(self.folder)
 
     def rewind(self, step: int) -> None:
         """Forget the log lines after `step`, so that a resumed run writes each once."""

@@ -157,7 +157,8 @@ class Group:
         except OSError as error:
             if error.filename is None:
                 raise
-            fault = UserError(f'{error.filename} cannot be used: {error.strerror}')
+            fault = UserError(f'{error.filename} cannot be used: {error.strerror}; choose another '
+                              'path')
         if self.size == 1 and fault:
             raise fault
         self.raise_if_any(str(fault) if fault else None, name, fault)
