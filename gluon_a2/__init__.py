@@ -3,4 +3,4 @@
 Importing the package imports no MXNet, so that data workers start fast;
 the modules that compute take it from `gluon_a2.backend`, which knows how to import it.
 """
-__version__ = '0.1.0'
+__version__ = '0.2.0'
