@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from gluon_a2.data.listing import class_folders, files_below, open_text, printable
+from gluon_a2.data.classes import open_text, printable
+from gluon_a2.data.listing import class_folders, files_below
 from gluon_a2.errors import UserError
 
 

@@ -1,10 +1,11 @@
-"""Class names: reading, writing and checking them, and matching those of data and network."""
+"""Class names: reading, writing and checking them, and matching those of data and network; text of
+any encoding, read and printed."""
 from __future__ import annotations
 
 import collections
 import logging
 import os
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Sequence, TextIO
 
 import numpy as np
 
@@ -17,20 +18,30 @@ CLASSES_FILE = 'classes.txt'
 MAX_CLASSES = 2 ** 20  # far above any data set; a damaged label is larger
 
 
+def open_text(path: str) -> TextIO:
+    """A list, opened: UTF-8 with or without a byte-order mark; bytes of other encodings survive as
+    surrogates. UserError if it cannot be read."""
+    try:
+        return open(path, encoding='utf-8-sig', errors='surrogateescape', newline='')
+    except OSError as error:
+        raise UserError(f'{printable(path)} cannot be read: {error.strerror}') from error
+
+
+def printable(path: str | os.PathLike) -> str:
+    """A path that can be printed and logged: bytes that are not UTF-8 become \\x escapes."""
+    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
 def read_classes(path: str) -> tuple[str, ...]:
     """The class names in a `classes.txt`, one a line; UserError unless they are sound."""
-    try:
-        with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
-            names = file.read().rstrip('\n').splitlines()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+    with open_text(path) as file:
+        names = file.read().rstrip('\r\n').splitlines()
     check_names(names, path)
     return tuple(names)
 
 
 def write_classes(folder: str, names: Iterable[str]) -> None:
-    """Write `classes.txt` into the folder, whole or not at all; UserError unless the names are
-    sound."""
+    """Write `classes.txt`, whole or not at all; UserError unless the names are sound."""
     names = list(names)
     check_names(names, 'the class names')
     write_whole(os.path.join(folder, CLASSES_FILE), ''.join(f'{name}\n' for name in names).encode())
@@ -39,20 +50,12 @@ def write_classes(folder: str, names: Iterable[str]) -> None:
 def check_names(names: Iterable[str], where: str) -> None:
     """UserError unless each class name is one line of UTF-8 and differs from the others."""
     for name, count in collections.Counter(list(names)).items():
-        wrong = ('is not UTF-8' if not _is_utf8(name) else 'is blank' if not name.strip() else
+        shown = name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+        wrong = ('is not UTF-8' if shown != name else 'is blank' if not name.strip() else
                  'is not one line' if len(name.splitlines()) != 1 else
                  f'stands {count} times' if count > 1 else None)
         if wrong:
-            shown = name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
             raise UserError(f"{where}: the class name '{shown}' {wrong}: rename or remove it")
-
-
-def _is_utf8(name):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def some(names: Sequence[str], count: int = 5) -> str:

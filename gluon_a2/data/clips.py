@@ -13,7 +13,7 @@ import numpy as np
 def random_clip(length: int, frames: int, stride: int, rng: np.random.Generator) -> np.ndarray:
     """int64 frame numbers of a clip at a random position in a video of `length` frames; one number
     is drawn."""
-    return _from(rng.integers(max(1, length - _span(frames, stride) + 1)), length, frames, stride)
+    return _from(rng.integers(_positions(length, frames, stride)), length, frames, stride)
 
 
 def view_clip(length: int, frames: int, stride: int, view: int = 0, views: int = 1) -> np.ndarray:
@@ -22,12 +22,12 @@ def view_clip(length: int, frames: int, stride: int, view: int = 0, views: int =
 
     One view is the middle of the video; many are spread evenly over it.
     """
-    positions = max(1, length - _span(frames, stride) + 1)
-    return _from((2 * view + 1) * positions // (2 * views), length, frames, stride)
+    start = (2 * view + 1) * _positions(length, frames, stride) // (2 * views)
+    return _from(start, length, frames, stride)
 
 
-def _span(frames, stride):
-    return (frames - 1) * stride + 1
+def _positions(length, frames, stride):
+    return max(1, length - (frames - 1) * stride)
 
 
 def _from(start, length, frames, stride):

@@ -1,12 +1,12 @@
-"""What all readers of folders and lists agree on: hidden files, links, class folders, text."""
+"""What all readers of folders and lists agree on: hidden files, links, class folders."""
 from __future__ import annotations
 
 import logging
 import os
-from typing import Callable, Iterator, TextIO
+from typing import Callable, Iterator
 
 from ..errors import UserError
-from .classes import check_names, some
+from .classes import check_names, printable, some
 
 _log = logging.getLogger(__name__)
 
@@ -73,17 +73,3 @@ def class_folders(folder: str, is_sample: Callable[[os.DirEntry], bool],
         _log.warning('%s: left out %d entries that are no %s directly in a class folder: %s',
                      printable(folder), len(left), what, some([printable(path) for path in left]))
     return tuple(samples), list(samples.values())
-
-
-def open_text(path: str) -> TextIO:
-    """A list, opened: UTF-8 with or without a byte-order mark; bytes of other encodings survive as
-    surrogates. UserError if it cannot be read."""
-    try:
-        return open(path, encoding='utf-8-sig', errors='surrogateescape', newline='')
-    except OSError as error:
-        raise UserError(f'{printable(path)} cannot be read: {error.strerror}') from error
-
-
-def printable(path: str | os.PathLike) -> str:
-    """A path that can be printed and logged: bytes that are not UTF-8 become \\x escapes."""
-    return os.fsencode(path).decode('utf-8', 'backslashreplace')

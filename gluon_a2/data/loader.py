@@ -55,11 +55,10 @@ class Loader:
     """Loads batches of `source` with `workers` processes; 0 loads in this one.
 
     `transform` has the `shape` of a sample, and `fill(source, index, rng, out)`, which makes one: a
-    `preprocess.Preprocessing`, or one of `augment`'s.
-    A sample's pixels depend on (`seed`, epoch, index) alone. `prefetch` batches are prepared ahead.
-    Use it as a context manager, or `close()` it. Workers start at the first batch and stay; they
-    are spawned, so a script that imports MXNet at its top level makes each of them import it too:
-    import it inside `main`.
+    `preprocess.Preprocessing`, or one of `augment`'s. A sample's pixels depend on (`seed`, epoch,
+    index) alone. `prefetch` batches are prepared ahead. Use it as a context manager, or `close()`
+    it. Workers start at the first batch and stay. They are spawned, so each imports again what a
+    script imports at its top level: import MXNet inside `main`.
     """
 
     def __init__(self, source: Any, transform: Any, workers: int, seed: int = 0,
@@ -83,7 +82,7 @@ class Loader:
         with that one is an error. Raises `WorkerError` when a worker died.
         """
         arrays = [np.asarray(indices, np.int64) for indices in index_batches]
-        self._prepare_crew(max(map(len, arrays), default=0))
+        self._prepare_crew(max([1, *map(len, arrays)]))
         self._run = run = object()
         return self._iterate(arrays, epoch, run)
 
@@ -93,12 +92,10 @@ class Loader:
             self._crew.finish()
             return
         self.close()
-        if self._workers:
-            slots = self._prefetch + 1  # one more: the one the caller is looking at
-            self._crew = _Crew(self._job, _Memory(slots, batch_size, self._job.shape),
-                               self._workers)
-        else:
-            self._crew = _Alone(self._job, batch_size)
+        # one slot more than are prepared: the one the caller is looking at
+        shape = self._prefetch + 1, batch_size, *self._job.transform.shape
+        self._crew = (_Crew(self._job, _Memory(shape), self._workers) if self._workers else
+                      _Alone(self._job, shape[1:]))
 
     def _iterate(self, index_batches, epoch, run):
         self._check_current(run)
@@ -123,11 +120,10 @@ class Loader:
             raise RuntimeError('this iteration ended when load() or close() was called')
 
     def _batch(self, images, indices, damaged):
-        good = [position for position in range(len(indices)) if position not in damaged]
+        good = [i for i in range(len(indices)) if i not in damaged]
         if damaged:
             images[:len(good)] = images[good]
-        names = [(self._source.name(indices[position]), reason)
-                 for position, reason in sorted(damaged.items())]
+        names = [(self._source.name(indices[i]), reason) for i, reason in sorted(damaged.items())]
         return Batch(images[:len(good)], self._source.labels[indices[good]], indices[good], names)
 
     def close(self) -> None:
@@ -145,8 +141,7 @@ class Loader:
 
 
 class DamageLog:
-    """Counts the damaged samples of a run, names each once in the log, and ends the run above a
-    cap.
+    """Counts damaged samples, names each once in the log, and ends the run above a cap.
 
     `cap` is a number of samples; by default 1 % of the `total`, rounded down, and at least one.
     `names` are those known already, as a resumed run finds them in its checkpoint.
@@ -182,53 +177,45 @@ class _Job:
     """What a worker needs to turn an index into pixels."""
 
     def __init__(self, source, transform, seed):
-        self._source, self._transform, self._seed = source, transform, seed
-
-    @property
-    def shape(self):
-        return self._transform.shape
+        self.source, self.transform, self.seed = source, transform, seed
 
     def fill(self, images, indices, epoch):
-        """Write one normalised image for each index into `images`; return {position: reason} of the
-        damaged ones."""
+        """Write the sample of each index into `images`; {position: reason} of the damaged ones."""
         damaged = {}
         for position, index in enumerate(indices.tolist()):
+            rng = sample_rng(self.seed, epoch, index)
             try:
-                self._transform.fill(self._source, index, sample_rng(self._seed, epoch, index),
-                                     images[position])
+                self.transform.fill(self.source, index, rng, images[position])
             except ImageError as error:
                 damaged[position] = str(error)
         return damaged
 
 
 class _Memory:
-    """Slots for the indices and the images of a batch, shared with the workers it is handed to at
-    their start.
+    """Slots for the indices and the images of batches, `shape` slots×batch×…, shared with the
+    workers it is handed to at their start.
 
     It is anonymous: the system frees it with the last process that maps it, however that ends. And
     where `/dev/shm` is too small, as in containers, Python takes a temporary file.
     """
 
-    def __init__(self, slots, batch_size, shape):
-        self.batch_size = batch_size
-        self._shape = (slots, batch_size, *shape)
-        self._images = multiprocessing.RawArray('f', max(1, math.prod(self._shape)))
-        self._indices = multiprocessing.RawArray('q', max(1, slots * batch_size))
+    def __init__(self, shape):
+        self._shape = shape
+        self._images = multiprocessing.RawArray('f', math.prod(shape))
+        self._indices = multiprocessing.RawArray('q', math.prod(shape[:2]))
 
     def views(self):
-        """Indices int64 slots×batch, images float32 slots×batch×shape."""
-        indices, images = (np.ctypeslib.as_array(self._indices), np.ctypeslib.as_array(
-            self._images))
-        return (indices[:math.prod(self._shape[:2])].reshape(self._shape[:2]),
-                images[:math.prod(self._shape)].reshape(self._shape))
+        """Indices int64 slots×batch, images float32 of `shape`."""
+        return (np.ctypeslib.as_array(self._indices).reshape(self._shape[:2]),
+                np.ctypeslib.as_array(self._images).reshape(self._shape))
 
 
 class _Alone:
     """Stands in for a crew where there are no workers."""
 
-    def __init__(self, job, batch_size):
-        self.batch_size, self._job = batch_size, job
-        self._images = np.empty((batch_size, *job.shape), np.float32)
+    def __init__(self, job, shape):
+        self.batch_size, self._job = shape[0], job
+        self._images = np.empty(shape, np.float32)
 
     def begin(self, slot, indices, epoch):
         self._task = indices, epoch
@@ -246,8 +233,8 @@ class _Crew:
     """The worker processes, and what is under way in each slot."""
 
     def __init__(self, job, memory, count):
-        self.batch_size = memory.batch_size
         self._indices, self._images = memory.views()
+        self.batch_size = self._images.shape[1]
         self._missing = [0] * len(self._images)  # tasks not yet reported, per slot
         self._damaged = [{} for _ in self._images]
         spawn = multiprocessing.get_context('spawn')
@@ -268,7 +255,7 @@ class _Crew:
         self._indices[slot, :len(indices)] = indices
         self._damaged[slot] = {}
         pieces = min(len(indices), _TASKS_PER_WORKER * len(self._workers))
-        bounds = [len(indices) * piece // pieces for piece in range(pieces + 1)] if pieces else []
+        bounds = [len(indices) * piece // max(pieces, 1) for piece in range(pieces + 1)]
         for start, stop in zip(bounds, bounds[1:]):
             try:
                 os.write(self._tasks.fileno(), _TASK.pack(slot, start, stop, epoch))
@@ -277,8 +264,7 @@ class _Crew:
             self._missing[slot] += 1
 
     def wait(self, slot):
-        """The slot's images float32 batch×shape and {position: reason} of the damaged ones, once
-        all is done."""
+        """The slot's images and {position: reason} of the damaged ones, once all is done."""
         while self._missing[slot]:
             self._receive()
         return self._images[slot], self._damaged[slot]
@@ -304,8 +290,7 @@ class _Crew:
 def _signals_held_back():
     """Children started in here never see Ctrl-C and SIGTERM, not even while they import; the parent
     sees them afterwards."""
-    # which spawning would otherwise do, and let interrupts through again
-    resource_tracker.ensure_running()
+    resource_tracker.ensure_running()  # spawning would do it, and let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
     try:
         yield
@@ -331,8 +316,7 @@ def _death(worker):
 
 
 def _work(job, memory, takes, sends):
-    """A worker's life: until the parent's end of a pipe is closed, as it is when the parent
-    dies."""
+    """A worker's life, until the parent's end of a pipe is closed, as when the parent dies."""
     begin_worker(*_FOR_THE_PARENT)
     indices, images = memory.views()
     while True:
@@ -347,8 +331,8 @@ def _work(job, memory, takes, sends):
             failure = error
         except Exception:
             failure = RuntimeError('a data worker failed:\n' + traceback.format_exc())
+        damaged = {start + position: reason for position, reason in damaged.items()}
         try:
-            sends.send((slot, {start + position: reason
-                               for position, reason in damaged.items()}, failure))
+            sends.send((slot, damaged, failure))
         except BrokenPipeError:
             return

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .classes import CLASSES_FILE, check_labels, read_classes, write_classes
+from .classes import CLASSES_FILE, check_labels, open_text, read_classes, write_classes
 from .images import ImageError, decode
-from .listing import open_text
 from .parallel import check_workers, in_parallel
 from .recordio import RecordError, RecordWriter
 from .sources import FlatSource, FolderSource, RecordSource

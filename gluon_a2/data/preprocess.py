@@ -132,7 +132,7 @@ class ClipPreprocessing(Preprocessing):
     crops: int = option(1, 'windows of a clip, spread along the long side', low=1)
 
     def to_meta(self) -> Dict[str, Any]:
-        """The entries of the metadata from which `from_meta` makes this again."""
+        """See `Preprocessing.to_meta`."""
         return {**super().to_meta(), 'frame_stride': self.frame_stride, 'views': self.views,
                 'crops': self.crops}
 

@@ -33,6 +33,7 @@ _MAX_PART = 2 ** 29
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _CHECKED = 2 ** 32  # added to the CRC so that id2 is never 0 in our files
 
+
 class Record(NamedTuple):
     """One record: labels (one for classification), number, encoded image."""
     labels: tuple[float, ...]
@@ -279,14 +280,9 @@ class RecordWriter:
     def __enter__(self) -> RecordWriter:
         self._folder = tempfile.TemporaryDirectory(prefix='.records-',
                                                    dir=os.path.dirname(self.path) or '.')
-        self._rec = self._create('rec', 'b')
-        self._idx = self._create('idx', '', encoding='ascii')
-        self._lst = self._create('lst', '', encoding='utf-8', errors='surrogateescape')
+        names = [os.path.join(self._folder.name, name) for name in ('lst', 'idx', 'rec')]
+        self._lst, self._idx, self._rec = (open(name, 'wb') for name in names)  # noqa: SIM115
         return self
-
-    def _create(self, name, mode, encoding=None, errors=None):
-        return open(os.path.join(self._folder.name, name), 'w' + mode, encoding=encoding,
-                    errors=errors)
 
     def write(self, image: bytes, label: float | Sequence[float], key: int | None = None,
               name: str = '') -> None:
@@ -304,9 +300,9 @@ class RecordWriter:
             raise UserError(f'{name or key} has {len(image)} bytes, more than a record can hold')
         offset = self._rec.tell()
         self._rec.write(b''.join(_cut(record)))
-        self._idx.write(f'{key}\t{offset}\n')
+        self._idx.write(f'{key}\t{offset}\n'.encode())
         labels = '\t'.join(f'{value:f}' for value in np.atleast_1d(label))
-        self._lst.write(f'{key}\t{labels}\t{name}\n')
+        self._lst.write(f'{key}\t{labels}\t{name}\n'.encode('utf-8', 'surrogateescape'))
         self.count += 1
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
@@ -321,9 +317,9 @@ class RecordWriter:
             os.fsync(file.fileno())
         if os.path.exists(self.path):
             os.remove(self.path)  # never the old records beside the new index
+        stem = os.path.splitext(self.path)[0]
         for file in files:
-            os.replace(file.name,
-                       os.path.splitext(self.path)[0] + '.' + os.path.basename(file.name))
+            os.replace(file.name, f'{stem}.{os.path.basename(file.name)}')
         sync_folder(os.path.dirname(self.path) or '.')
 
 
@@ -338,15 +334,14 @@ def _build(image, label, key):
 
 
 def _cut(record):
-    """Yield what goes into the file: the record's parts, cut at aligned magic words, and the
-    padding."""
+    """Yield the record's parts, cut at aligned magic words, and the padding."""
     start, found = 0, record.find(MAGIC)
     while found >= 0:
         if found % 4 == 0:
-            yield _PART.pack(MAGIC, (_MIDDLE if start else _FIRST) << 29 |
-                             (found - start)) + record[start:found]
+            kind = _MIDDLE if start else _FIRST
+            yield _PART.pack(MAGIC, kind << 29 | found - start) + record[start:found]
             start = found + 4
         found = record.find(MAGIC, found + 1)
-    yield _PART.pack(MAGIC,
-                     (_LAST if start else _WHOLE) << 29 | (len(record) - start)) + record[start:]
+    kind = _LAST if start else _WHOLE
+    yield _PART.pack(MAGIC, kind << 29 | len(record) - start) + record[start:]
     yield bytes(-len(record) % 4)

@@ -13,9 +13,9 @@ from typing import Sequence
 
 import numpy as np
 
-from .classes import CLASSES_FILE, numbers, read_classes
+from .classes import CLASSES_FILE, numbers, open_text, printable, read_classes
 from .headers import ImageError, is_image
-from .listing import class_folders, entries, open_text, printable
+from .listing import class_folders, entries
 from .recordio import RecordError, RecordReader
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm',
@@ -41,8 +41,7 @@ class RecordSource:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """int64 labels; raises `RecordError` for a record without exactly one whole number as its
-        label."""
+        """int64; raises `RecordError` for a record whose label is not one whole number."""
         if self._listed is not None:
             return self._listed
         return np.array([self._header_label(i) for i in range(len(self))], np.int64)
@@ -59,8 +58,7 @@ class RecordSource:
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        """The lines of `classes.txt` beside the file; without it, every label up to the highest, as
-        a string."""
+        """The lines of `classes.txt` beside the file, or the numbers up to the highest label."""
         if self.named:
             return read_classes(self._classes)
         largest = int(self.labels.argmax())
@@ -141,8 +139,7 @@ def is_image_file(entry: os.DirEntry) -> bool:
 
 
 def _read_list(path, keys):
-    """int64 labels of `keys` from a `.lst`, or None unless it lists each of them with one whole
-    number."""
+    """int64 labels of `keys` from a `.lst`, or None unless each has one whole number there."""
     if not os.path.exists(path):
         return None
     with open_text(path) as file:

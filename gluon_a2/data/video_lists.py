@@ -14,9 +14,9 @@ from typing import Iterator, Sequence
 import numpy as np
 
 from ..errors import UserError
-from .classes import CLASSES_FILE, check_names, numbers, read_classes
+from .classes import CLASSES_FILE, check_names, numbers, open_text, printable, read_classes
 from .images import ImageError
-from .listing import class_folders, open_text, printable
+from .listing import class_folders
 from .video import FrameFolder, VideoError, VideoFile, open_video
 
 _log = logging.getLogger(__name__)
@@ -52,8 +52,7 @@ class VideoSource:
         return printable(self.paths[i])
 
     def read(self, i: int) -> bytes:
-        """The encoded bytes of a file, or of the first frame of a folder; `ImageError` where there
-        are none."""
+        """The encoded bytes of a file, or of a folder's first frame; `ImageError` without any."""
         path = self.paths[i]
         try:
             if os.path.isdir(path):
@@ -154,8 +153,8 @@ def _csv_rows(path: str) -> Iterator[dict[str, str]]:
                         f'columns: {row["time_start"]!r} and {row["time_end"]!r}')
                 yield {**row, 'file': f'{"_".join([row["youtube_id"], *times])}.mp4'}
         except csv.Error as error:
-            raise UserError(f'{path}:{reader.line_num + 1} is not a line of CSV: {error}'
-                            ) from error
+            where = f'{path}:{reader.line_num + 1}'
+            raise UserError(f'{where} is not a line of CSV: {error}') from error
 
 
 def _six_digits(text: str | None) -> str:
@@ -167,8 +166,7 @@ def _six_digits(text: str | None) -> str:
     return f'{seconds:06.0f}' if seconds.is_integer() and 0 <= seconds < 1e6 else ''
 
 
-def read_list(path: str, form: str | None, root: str = '',
-              classes: Sequence[str] | None = None) -> VideoSource:
+def read_list(path: str, form: str | None, root: str = '') -> VideoSource:
     """The videos of a list, one a line: 'path-label' (split from the right: paths have spaces),
     'path-frames-label' or 'id-label-path'. Blank lines are passed over.
 
@@ -177,20 +175,19 @@ def read_list(path: str, form: str | None, root: str = '',
     if form not in FORMS[:3]:
         raise UserError(f'`list_format` must be one of {", ".join(FORMS)}, not {form!r}')
     names = os.path.join(os.path.dirname(path), CLASSES_FILE)
-    if classes is None and os.path.exists(names):
-        classes = read_classes(names)
+    classes = read_classes(names) if os.path.exists(names) else None
     labels: dict[str, int] = {}
-    first: dict[str, int] = {}
+    first: dict[str, str] = {}
     frames = []
-    for where, number, line in _lines(path):
+    for where, line in _lines(path):
         video, count, label = _parse(line, form, where)
         if classes is not None and label >= len(classes):
             raise UserError(f'{where} has the label {label}, and there are {len(classes)} classes: '
                             f'labels are 0…{len(classes) - 1}')
         if video in first:
-            raise UserError(f'{where} lists {printable(video)} again, after line {first[video]}: '
-                            'remove one')
-        labels[os.path.join(root, video)], first[video] = label, number
+            raise UserError(f'{where} lists {printable(video)} again, after {first[video]}: remove '
+                            'one')
+        labels[os.path.join(root, video)], first[video] = label, where
         frames.append(count)
     if not labels:
         raise UserError(f'{path} lists no videos')
@@ -231,7 +228,7 @@ def ucf101(data_dir: str, splits: str | None, split: int, part: str) -> VideoSou
                                 'as `splits`')
     classes = _ucf101_classes(os.path.join(splits, 'classInd.txt'))
     name = os.path.join(splits, f'{"train" if part == "train" else "test"}list0{split}.txt')
-    clips = [_ucf101_line(line, classes, part == 'train', where) for where, _, line in _lines(name)]
+    clips = [_ucf101_line(line, classes, part == 'train', where) for where, line in _lines(name)]
     if not clips:
         raise UserError(f'{name} lists no videos')
     return VideoSource([os.path.join(folder, clip) for clip, _ in clips],
@@ -239,7 +236,7 @@ def ucf101(data_dir: str, splits: str | None, split: int, part: str) -> VideoSou
 
 
 def _ucf101_classes(path: str) -> list[str]:
-    rows = [line.split() for _, _, line in _lines(path)]
+    rows = [line.split() for _, line in _lines(path)]
     if not rows or any(len(row) != 2 or row[0] != str(i) for i, row in enumerate(rows, 1)):
         raise UserError(f'{path} does not number the classes 1, 2, 3, …, a class a line')
     return [name for _, name in rows]
@@ -263,9 +260,9 @@ def _first_folder(candidates: list[str], sentence: str) -> str:
     raise UserError(sentence)
 
 
-def _lines(path: str) -> Iterator[tuple[str, int, str]]:
-    """(file and line for messages, line number, the line) of each that is not blank."""
+def _lines(path: str) -> Iterator[tuple[str, str]]:
+    """(file and line for messages, the line) of each that is not blank."""
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f'{path}:{number}', number, line.strip()
+                yield f'{path}:{number}', line.strip()
