@@ -31,8 +31,7 @@ def threads() -> tuple[int, str]:
 
 
 def device(num_gpus: int, index: int = 0) -> Any:
-    """The context of a process that is given 0 GPUs, or GPU `index`; BackendError where MXNet
-    cannot use it."""
+    """The CPU for 0 GPUs, else GPU `index`; BackendError where MXNet cannot use that."""
     fault = gpus.gpu_fault(index) if num_gpus else None
     if fault:
         raise BackendError(fault)
@@ -53,8 +52,7 @@ def _openmp_threads(count: int) -> Iterator[None]:
 
 
 def _start():
-    """(MXNet, (its number of threads, where that comes from)), or the first fault that stands in
-    the way."""
+    """(MXNet, (its number of threads, where from)); BackendError with the first fault."""
     early = 'mxnet' in sys.modules
     for fault in [] if early else installation.import_faults():
         raise BackendError(fault)

@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from .errors import UserError
+from .errors import Interrupted, UserError
 
-# As of a program that Ctrl-C, or a pipe without a reader, has ended: 128 and the signal's number.
-INTERRUPTED, BROKEN_PIPE = 130, 141
+BROKEN_PIPE = 141  # as of a program that the signal has ended: 128 and its number
 
 # The way out, for the errors of the operating system that choosing another file does not cure.
 LIMITS = {
@@ -35,8 +34,7 @@ _flags: argparse.ArgumentParser | None = None  # of the running script
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the script's docstring as it is written, and adds the default of each flag that has
-    one."""
+    """Keeps the script's docstring as it is written, and adds the default where there is one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
@@ -73,7 +71,7 @@ def entry(main: Callable) -> Callable:
             _close_stdout()
             sys.exit(BROKEN_PIPE)
         except KeyboardInterrupt as error:
-            sentence, code = _with_flags(str(error) or 'interrupted'), INTERRUPTED
+            sentence, code = _with_flags(str(error) or 'interrupted'), Interrupted.exit_code
         except UserError as error:
             sentence, code = _with_flags(str(error)), error.exit_code
         except (OSError, ModuleNotFoundError, RuntimeError) as error:
@@ -81,7 +79,8 @@ def entry(main: Callable) -> Callable:
             if not sentence:
                 raise
         with contextlib.suppress(OSError):  # stderr may be the pipe without a reader
-            print(sentence if code == INTERRUPTED else f'error: {sentence}', file=sys.stderr)
+            label = '' if code == Interrupted.exit_code else 'error: '
+            print(f'{label}{sentence}', file=sys.stderr)
         sys.exit(code)
     return run
 
@@ -126,8 +125,8 @@ def _with_flags(sentence: str) -> str:
 
 
 def _explain(error: Any) -> str:
-    """A sentence for an error that the surroundings have caused: a file the user named, a limit of
-    the machine, a missing package or home; empty for others."""
+    """A sentence for an error of the surroundings: of a file, a limit, a missing package or home;
+    empty for others."""
     if isinstance(error, ModuleNotFoundError):
         return _about_module(error)
     if isinstance(error, RuntimeError):  # Matplotlib asks for a home
@@ -146,8 +145,8 @@ def _explain(error: Any) -> str:
 
 
 def _about_module(error: Any) -> str:
-    """A sentence for a package that the running interpreter lacks, with the interpreter that has it
-    or the command that makes one; empty for a module of ours."""
+    """A sentence for a missing package, with the interpreter that has it or the command that makes
+    one; empty for a module of ours."""
     name = (error.name or 'gluon_a2').partition('.')[0]
     if name == 'gluon_a2':
         return ''
@@ -159,8 +158,7 @@ def _about_module(error: Any) -> str:
 
 
 def show_table(rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows in aligned columns, the first as a header; integers get separators and stand
-    right."""
+    """Print rows in aligned columns, the first as a header; integers with separators, right."""
     cells = [[f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     for values, row in zip(rows, cells):

@@ -21,10 +21,7 @@ assert mx.nd.ones((2, 3)).sum().asscalar() == 6
 features = [name for name, feature in mx.runtime.Features().items() if feature.enabled]
 answer = {'version': mx.__version__, 'features': features, 'threads': threads()}
 '''
-OPENCV_PROBE = '''
-import cv2
-answer = cv2.__version__
-'''
+OPENCV_PROBE = 'import cv2; answer = cv2.__version__'
 HOROVOD_PROBE = '''
 import gluon_a2.backend
 import horovod.mxnet as hvd
@@ -35,8 +32,7 @@ OPTIONAL = {'gluoncv': 'zoo', 'onnx': 'onnx', 'onnxruntime': 'onnx', 'av': 'vide
 
 
 class Found(NamedTuple):
-    """Rows (label, text) of the table, faults that keep training from running, and notes on what
-    else is wrong."""
+    """Rows (label, text) of the table, faults that stop training, and notes on what else fails."""
     rows: list[tuple[str, str]]
     faults: list[str]
     notes: list[str]
@@ -106,8 +102,7 @@ def examine_packages() -> Found:
 
 
 def examine_horovod(usable: bool = True) -> Found:
-    """Horovod and what it was built with, where MXNet is `usable`; one process trains without
-    it."""
+    """Horovod and what it was built with, where MXNet is `usable`; one process needs none."""
     version, notes = installation.installed('horovod'), []
     if version is None:
         text = 'not installed (several processes need it: make horovod)'
@@ -136,8 +131,7 @@ def examine_gpus() -> Found:
 
 
 def main() -> int:
-    """Print the table, each fault and note on a line of its own, and the verdict; 0 when training
-    can run, 1 otherwise."""
+    """Print the table, the faults, the notes and the verdict; 0 when training can run, else 1."""
     rows, faults, notes = examine()
     width = max(len(label) for label, _ in rows)
     print('\n'.join([*(f'{label:{width}}  {text}' for label, text in rows), '',

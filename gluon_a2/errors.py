@@ -19,6 +19,5 @@ class Interrupted(UserError):
 
 
 def install_extra(name: str) -> str:
-    """The command that installs an extra of setup.py. A checkout has the only copy: nobody has
-    registered the name gluon_a2 in a package index."""
+    """The command that installs an extra, in a checkout: the name is in no package index."""
     return f"pip install -e '.[{name}]' in the checkout of gluon_a2"

@@ -189,16 +189,14 @@ def _registered():
 
 @functools.lru_cache(maxsize=512)  # most nodes of a network are alike
 def values(name: str, attrs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """{attribute: value} of an operator's `attrs`, (name, text) pairs, and the defaults of those
-    left out; ValueError for an operator or an attribute that no file may have."""
+    """{attribute: value} of an operator's `attrs`, (name, text) pairs, or its default; ValueError
+    for an operator or an attribute that no file may have."""
     variable = name == 'null'
     operator = Operator(0, {}, frozenset(), {}) if variable else _operator(name)
     found = dict(operator.defaults)
     for key, text in attrs:
         if variable and re.fullmatch('[a-z][a-z0-9_]*', key):
-            # a weight made by naming its layer alone keeps the layer's attributes; nothing reads
-            # them
-            continue
+            continue  # a weight made by naming its layer keeps the layer's, which nothing reads
         if key not in operator.parse and key not in HINTS:
             raise ValueError(f'has the attribute {key!r}, which {name} does not have')
         try:
@@ -212,8 +210,7 @@ def values(name: str, attrs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
 
 
 def inputs(name: str, attrs: dict[str, Any], *variables: int) -> int:
-    """The number of inputs of an operator with these `values`; `variables` is that of the chain of
-    a fused one."""
+    """The number of inputs of an operator with these `values` (and its chain's `variables`)."""
     if name == 'null':
         return 0
     if name in INPUTS:
@@ -230,8 +227,7 @@ def outputs(name: str, attrs: dict[str, Any]) -> int:
 # ---- the value of an attribute, by its kind
 
 def _value(kind, bounds, text):
-    """The value of an attribute of a `kind` of MXNet's; ValueError unless it is one, within
-    `bounds` if integer."""
+    """The value of an attribute of MXNet's `kind`; ValueError unless it is one within `bounds`."""
     kind, optional, _ = kind.partition(' or None')
     if optional and text == 'None':
         return None
@@ -263,8 +259,7 @@ def _real(text, bounds):
 
 
 def _shape(text, bounds):
-    """(2, 3), [2, 3] or 2; None stands for an entry left out, as in slices, but never for all of
-    them."""
+    """(2, 3), [2, 3] or 2; None is an entry left out, as in slices, but never all of them."""
     bracketed = (text[:1], text[-1:]) in (('(', ')'), ('[', ']'))
     inner = (text[1:-1] if bracketed else text).strip(' ')
     entries = [entry.strip(' ') for entry in inner.split(',')] if inner else []

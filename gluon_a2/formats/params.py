@@ -27,10 +27,8 @@ BFLOAT16 = np.dtype([('bfloat16', '<u2')])
 TYPES = {**dict(enumerate(map(np.dtype, ('<f4', '<f8', '<f2', 'u1', '<i4', 'i1', '<i8')))),
          12: BFLOAT16}
 FLAGS = {dtype: flag for flag, dtype in TYPES.items()}
-# CPU, GPU, and the pinned and shared memory of a CPU; the values are the same
-DEVICES = (1, 2, 3, 5)
-# numpy's; and far above what networks have
-MOST_AXES, MOST_ARRAYS, MOST_CHARACTERS = 32, 2 ** 16, 1024
+DEVICES = (1, 2, 3, 5)  # CPU, GPU, and the pinned and shared memory of a CPU
+MOST_AXES, MOST_ARRAYS, MOST_CHARACTERS = 32, 2 ** 16, 1024  # numpy's, and far above networks'
 
 
 class ParamsError(UserError):
@@ -38,8 +36,7 @@ class ParamsError(UserError):
 
 
 def to_bytes(values: Mapping[str, np.ndarray]) -> bytes:
-    """The file that holds `values`, {name: numpy array}, in their order; ValueError for what no
-    file can hold."""
+    """The file of `values`, {name: numpy array}, in their order; ValueError where there is none."""
     parts = [struct.pack('<QQQ', LIST, 0, len(values))]
     for name, array in values.items():
         if array.dtype not in FLAGS or not array.ndim or not array.size:

@@ -33,8 +33,7 @@ class SymbolError(UserError):
 
 
 def read_symbol(path: str | os.PathLike) -> Any:
-    """The symbol in a JSON file; `SymbolError` where it cannot be read or its graph is not
-    sound."""
+    """The symbol in a JSON file; `SymbolError` where it cannot be read or is not sound."""
     try:
         with open(path, 'rb') as file:
             content = file.read(MOST_BYTES + 1)
@@ -45,8 +44,7 @@ def read_symbol(path: str | os.PathLike) -> Any:
 
 
 def parse_symbol(content: bytes, source: str | os.PathLike) -> Any:
-    """The symbol in JSON bytes; `SymbolError`, naming `source`, where its graph is not sound. Runs
-    nothing."""
+    """The symbol in JSON bytes; `SymbolError`, naming `source`, where its graph is not sound."""
     try:
         graph = _checked(_parsed_json(content))
     except ValueError as error:
@@ -124,8 +122,7 @@ def _require(condition, sentence):
 
 
 def _parsed_json(content):
-    """What JSON bytes hold: objects without two values of one name, and no numbers but integers of
-    nine digits."""
+    """What JSON bytes hold: no name twice in an object, and no numbers but short integers."""
     _require(len(content) <= MOST_BYTES, f'it has more than {MOST_BYTES} bytes')
 
     def unique(pairs):
@@ -168,15 +165,13 @@ def _checked(graph, nested=False):
         with _about('its output'):
             _check_entry(head, outputs)
     _check_version(graph.get('attrs', {}))
-    # Stated as ours, it is not 'upgraded': nothing of older versions that would need that has
-    # passed.
+    # Stated as ours, it is not 'upgraded': nothing that would need that has passed.
     whole = {} if nested else {'attrs': {'mxnet_version': ['int', _version()]}}
     return {'nodes': nodes, 'arg_nodes': variables, 'heads': graph['heads'], **whole}
 
 
 def _checked_node(node, outputs, nested):
-    """The node as MXNet is given it; `outputs`, the number of outputs of each node before it, gets
-    its own."""
+    """The node as MXNet is given it; its number of outputs is appended to `outputs`."""
     _require(isinstance(node, dict) and {'op', 'name', 'inputs'} <= set(node) <= NODE,
              'is not as nodes are')
     _require(_is_text(node['op']) and _is_text(node['name']) and node['name'],
@@ -208,8 +203,7 @@ def _is_text(text):
 
 
 def _chain(node, values):
-    """The one subgraph of a fused node: its operators one after another, each variable read once
-    and in order."""
+    """The one subgraph of a fused node: a chain that reads each variable once and in order."""
     _require(isinstance(node.get('subgraphs'), list) and len(node['subgraphs']) == 1,
              'has no subgraph, or several')
     with _about('has a subgraph:'):
@@ -229,8 +223,7 @@ def _chain(node, values):
 
 
 def _check_entry(entry, outputs):
-    """ValueError unless `entry`, [node, output, version], is one of `outputs`, their number for
-    each earlier node."""
+    """ValueError unless `entry`, [node, output, version], is among the `outputs` of each node."""
     _require(_integers(entry) and 2 <= len(entry) <= 3, 'reads from no [node, output, version]')
     source, output = entry[:2]
     _require(0 <= source < len(outputs), 'reads from a node that does not come before it')
@@ -241,8 +234,7 @@ def _check_entry(entry, outputs):
 
 
 def _check_rows(rows, nodes):
-    """ValueError unless `rows` is absent or, as in files, the number of outputs before each node
-    and of all."""
+    """ValueError unless `rows` is absent or could be the number of outputs before each node."""
     _require(rows is None or _integers(rows) and len(rows) == len(nodes) + 1 and rows[0] == 0
              and all(before < after for before, after in zip(rows, rows[1:])),
              'its node_row_ptr does not fit')
@@ -254,8 +246,7 @@ def _integers(values):
 
 
 def _check_version(attrs):
-    """ValueError unless a graph's own attributes are at most the version of MXNet that wrote it,
-    one we can read."""
+    """ValueError unless a graph's attributes are none, or a version of MXNet that we can read."""
     if attrs:
         _require(isinstance(attrs, dict) and list(attrs) == ['mxnet_version'],
                  'it has attributes no symbol has')

@@ -15,8 +15,7 @@ Found = List[Tuple[str, Tuple[int, int]]]  # (name, compute capability) of each 
 
 
 def gpus(cuda: Any = None) -> Found:
-    """The GPUs that the driver shows this process; none without a driver. `cuda` stands for the
-    driver's library."""
+    """The GPUs that the driver shows this process; `cuda` stands for the driver's library."""
     try:
         cuda = cuda or ctypes.CDLL(DRIVER)
         failed = cuda.cuInit(0)
@@ -40,8 +39,7 @@ def _gpu(cuda, index):
 
 
 def gpu_fault(index: int = 0, found: Found | None = None) -> str | None:
-    """Why MXNet cannot use GPU `index`, in one sentence with the way out, or None; `found` stands
-    for the answer of `gpus()`."""
+    """Why MXNet cannot use GPU `index`, or None; `found` stands for the answer of `gpus()`."""
     if GPU_WHEEL not in installation.wheels():
         return (f'a GPU was asked for and {GPU_WHEEL} is not installed: install the cu112 extra '
                 'in an environment of its own, or ask for none (`num_gpus` 0)')

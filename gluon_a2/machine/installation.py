@@ -85,8 +85,7 @@ def decord_fault(modules: Mapping = sys.modules) -> str | None:
 
 
 def wheel_fault() -> str | None:
-    """There must be exactly one MXNet wheel, of the tested version; a build from source has no
-    wheel's name and passes."""
+    """There must be exactly one MXNet wheel, of the tested version, or a build from source."""
     found = wheels()
     if len(found) > 1:
         return (f'{" and ".join(found)} are both installed and overwrite each other: '
@@ -147,8 +146,7 @@ def driver_fault() -> str | None:
 
 
 def cuda_fault() -> str | None:
-    """Load the CUDA 11 libraries, which lie where the linker does not look; MXNet then finds them
-    loaded."""
+    """Load the CUDA 11 libraries, which lie where the linker does not look, ahead of MXNet."""
     missing = {}
     for name, package in CUDA_LIBRARIES:
         try:
@@ -163,8 +161,7 @@ def cuda_fault() -> str | None:
 
 
 def _cuda_library(name):
-    """The library's path in the nvidia wheels, else its bare name, because the system may have
-    it."""
+    """The library's path in the nvidia wheels, else its name, since the system may have it."""
     spec = importlib.util.find_spec('nvidia')
     roots = spec.submodule_search_locations if spec else ()
     return str(next((path for root in roots or () for path in Path(root).glob(f'*/lib/{name}')),

@@ -14,8 +14,7 @@ LOCAL_RANKS = ('HOROVOD_LOCAL_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE', 'MPI_LOCALNRA
 
 
 def cores() -> int:
-    """CPU cores this process may use: its affinity, or fewer where a container's quota grants
-    fewer."""
+    """CPU cores this process may use: its affinity, or a container's quota where that is less."""
     allowed = (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
                else os.cpu_count() or 1)
     return min(allowed, cpu_quota() or allowed)
@@ -35,8 +34,7 @@ def cpu_quota(root: Path = CGROUPS) -> int | None:
 
 
 def free_memory(root: Path = CGROUPS, meminfo: str = '/proc/meminfo') -> int:
-    """Bytes a process may still take: what the machine has free, or what is left of a container's
-    limit."""
+    """Bytes a process may still take, of the machine's memory and of a container's limit."""
     with open(meminfo) as file:
         fields = dict(line.split(':') for line in file)
     free = int(fields['MemAvailable'].split()[0]) * 1024
@@ -50,8 +48,7 @@ def free_memory(root: Path = CGROUPS, meminfo: str = '/proc/meminfo') -> int:
 
 
 def threads_fault(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The user's OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts
-    the process on it."""
+    """OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts on it."""
     asked = environ.get('OMP_NUM_THREADS')
     if not asked or re.match(r'[1-9][0-9]*\Z', asked):
         return None
@@ -60,8 +57,7 @@ def threads_fault(environ: Mapping[str, str] = os.environ) -> str | None:
 
 def choose_threads(environ: Mapping[str, str] = os.environ,
                    available: int | None = None) -> tuple[int, str]:
-    """(CPU threads for MXNet, where the number comes from): the user's, else every core shared by
-    the local ranks."""
+    """(CPU threads for MXNet, where from): the user's number, else all cores over local ranks."""
     asked = environ.get('OMP_NUM_THREADS')
     if asked and not threads_fault(environ):
         return int(asked), 'OMP_NUM_THREADS'

@@ -26,10 +26,8 @@ from .table import STAGES, Backbone
 EPSILON, OURS = 1e-4, 1e-5  # of the release's BatchNorms, and of those here
 
 # Values of a layer: name there, name here (None: not needed).
-BATCH_NORM = {
-    'weight': 'gamma', 'bias': 'beta', 'running_mean': 'running_mean', 'running_var': 'running_var',
-    'num_batches_tracked': None
-}  # only for a BatchNorm without momentum
+BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'running_mean',
+              'running_var': 'running_var', 'num_batches_tracked': None}
 CONV = {'weight': 'weight'}
 LINEAR = {'weight': 'weight', 'bias': 'bias'}
 

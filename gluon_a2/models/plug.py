@@ -22,7 +22,8 @@ class After(mx.gluon.nn.HybridSequential):
 def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | None = None,
          identity: bool = True, association: str = 'left',
          input_size: tuple[int, ...] = (224, 224)) -> dict:
-    """Put a block `kind` (a2, nl or se) behind each of `places` in `net`; the new blocks by place.
+    """Put a block `kind`, a key of `nn.BLOCKS`, behind each of `places` in `net`; returns {place:
+    the new block}.
 
     A place is the path of a child block, as `print(net)` shows it. `net` must hold its weights
     already: its parameters keep their names, while the names of Gluon's `save_parameters`, which

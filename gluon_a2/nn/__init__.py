@@ -6,8 +6,6 @@ from .preact import BNReLU, BNReLUConv
 from .squeeze_excite import SqueezeExcite
 from .workarounds import FoldedBatchNorm
 
-__all__ = [
-    'BLOCKS', 'BNReLU', 'BNReLUConv', 'DoubleAttention', 'FoldedBatchNorm', 'NonLocal',
-    'SqueezeExcite', 'block_of', 'cheaper_association', 'double_attention', 'make_block',
-    'product_memory'
-]
+__all__ = ['BLOCKS', 'BNReLU', 'BNReLUConv', 'DoubleAttention', 'FoldedBatchNorm', 'NonLocal',
+           'SqueezeExcite', 'block_of', 'cheaper_association', 'double_attention', 'make_block',
+           'product_memory']

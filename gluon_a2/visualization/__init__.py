@@ -10,7 +10,5 @@ from .maps import ORDERS, Attention, BlockAttention, attend, attention_maps
 from .page import write_page
 from .sheet import draw_animation, draw_sheet
 
-__all__ = [
-    'ORDERS', 'Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
-    'draw_sheet', 'write_page',
-]
+__all__ = ['ORDERS', 'Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
+           'draw_sheet', 'write_page']

@@ -51,8 +51,7 @@ class BlockAttention(NamedTuple):
         return (np.arange(len(self.v)) == j).astype(np.float32)
 
     def reads(self, position: int) -> np.ndarray:
-        """float32 dhw: r_i = Bᵀ v_i, what position i (a number below dhw) reads from every
-        position; sums to 1."""
+        """float32 dhw: r_i = Bᵀ v_i, what position i reads from every position; sums to 1."""
         return self.v[position] if self.b is None else self.v[position] @ self.b
 
     @property
@@ -62,8 +61,7 @@ class BlockAttention(NamedTuple):
 
     @property
     def strength(self) -> np.ndarray:
-        """float64 n: the mean of v_ij over the positions i, the share of all reading that
-        descriptor j gets."""
+        """float64 n: each descriptor's share of all reading, the mean of v_ij over i."""
         return self.v.mean(axis=0, dtype=np.float64)
 
     def order(self, by: str = 'selected') -> np.ndarray:
@@ -81,8 +79,7 @@ class BlockAttention(NamedTuple):
         return np.bincount(self.selected, minlength=self.v.shape[1])
 
     def favourites(self, count: int) -> np.ndarray:
-        """int64, at most `count`: the descriptors that most positions select, the commonest
-        first."""
+        """int64, at most `count`: the descriptors that most positions select, in that order."""
         votes = self.votes
         return np.argsort(-votes, kind='stable')[:min(count, np.count_nonzero(votes))]
 
@@ -91,9 +88,7 @@ class BlockAttention(NamedTuple):
         return values.reshape(*self.size, *values.shape[1:])[t]
 
     def position(self, point: Sequence[int], shape: Sequence[int]) -> int:
-        """The number of the position that covers `point`, (x, y, frame), of an input of `shape`,
-        (frames, height, width).
-        """
+        """The position that covers `point`, (x, y, frame), of a (frames, height, width) input."""
         t, row, column = (int(at * cells / length)
                           for at, cells, length in zip(point[::-1], self.size, shape))
         return (t * self.size[1] + row) * self.size[2] + column
@@ -159,7 +154,7 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
         if name not in found:
             raise UserError(f'{network} has no block {name!r}: its blocks are {", ".join(found)}')
     chosen = {name: found[name] for name in names or found}
-    outputs = [internals[node] for nodes in chosen.values() for node in nodes.softmaxes]
+    outputs = [internals[node] for _, softmaxes, _ in chosen.values() for node in softmaxes]
     net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'],
                                                               dtype='float32'))
     net.collect_params().load_dict(
@@ -169,25 +164,17 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
         raise UserError(f'{network} computes values that are not numbers, which cannot be '
                         'visualized: give another checkpoint')
     rest, blocks = iter(arrays), []
-    for name, nodes in chosen.items():
+    for name, (label, softmaxes, shaped) in chosen.items():
         # 1×m×(d×)h×w, as the graph says without computing it
-        shape = internals[nodes.shaped].infer_shape(
-            **{bundle.meta['input']: (1, *pixels.shape)})[1][0]
-        blocks.append(BlockAttention(name, nodes.label, (1, *shape[2:])[-3:],
-                                     *(next(rest) for _ in nodes.softmaxes)))
+        shape = internals[shaped].infer_shape(**{bundle.meta['input']: (1, *pixels.shape)})[1][0]
+        blocks.append(BlockAttention(name, label, (1, *shape[2:])[-3:],
+                                     *(next(rest) for _ in softmaxes)))
     return logits, tuple(blocks)
 
 
-class _Nodes(NamedTuple):
-    """Where a block's attention is found in a graph: the names of its softmaxes, v and then b, and
-    of Z in the shape of the map."""
-    label: str
-    softmaxes: tuple[str, ...]
-    shaped: str
-
-
-def _find_blocks(outputs: list[str]) -> dict[str, _Nodes]:
-    """{name: `_Nodes`} of the blocks in a graph, from its input on, given all its outputs."""
+def _find_blocks(outputs: list[str]) -> dict[str, tuple[str, list[str], str]]:
+    """{block: (label, its softmaxes v and then b, Z in the shape of the map)} of a graph's outputs,
+    from its input on."""
     found = {}
     for kind, row in BLOCKS.items():
         if row.maps is None:
@@ -196,10 +183,10 @@ def _find_blocks(outputs: list[str]) -> dict[str, _Nodes]:
         for output in filter(lambda output: output.endswith(end), outputs):
             prefix = output[:-len(end)]
             parts = [part for part in (row.maps.selection, row.maps.descriptors) if part]
-            found[re.sub(f'_({kind}_)?$', '', prefix)] = _Nodes(
-                row.label, tuple(f'{prefix}{part}_output' for part in parts),
+            found[re.sub(f'_({kind}_)?$', '', prefix)] = (
+                row.label, [f'{prefix}{part}_output' for part in parts],
                 f'{prefix}{row.maps.shaped}_output')
-    return dict(sorted(found.items(), key=lambda item: outputs.index(item[1].shaped)))
+    return dict(sorted(found.items(), key=lambda item: outputs.index(item[1][2])))
 
 
 def _parts(arguments: Mapping[str, np.ndarray]) -> str:

@@ -16,8 +16,7 @@ NO_CLASS = 'undecided', 'unreadable'
 
 
 def learning_curve(log: str | Path, png: str | Path) -> None:
-    """Draw a run's `log.jsonl`: accuracy and its error by epoch above, loss and learning rate by
-    step below."""
+    """Draw a run's `log.jsonl`: accuracy by epoch above, loss and learning rate by step below."""
     lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
     steps = [line for line in lines if 'lr' in line]
     epochs = [line for line in lines if 'val_top1' in line]

@@ -48,8 +48,7 @@ def draw_sheet(attention: Attention, point: Point, descriptors: Sequence[Sequenc
 
 def draw_animation(attention: Attention, point: Point, descriptors: Sequence[Sequence[int]],
                    gif: str | Path, milliseconds: int = 300) -> None:
-    """Draw an `Attention` to a video as `draw_sheet` does, but one row for each block, and the
-    frames one after the other."""
+    """As `draw_sheet`, but a row for each block, and a video's frames one after the other."""
     from PIL import Image
     pages = []
     for frame in tqdm(range(len(attention.frames)), desc='drawing frames', unit='frame',
@@ -64,8 +63,7 @@ def draw_animation(attention: Attention, point: Point, descriptors: Sequence[Seq
 
 
 def heat(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """float H×W×3 in 0…1: `values` (h×w, from 0 to 1) as light above the picture (uint8 H×W×3),
-    which is dimmed."""
+    """float H×W×3 in 0…1: `values` (h×w in 0…1) as light over the dimmed picture (uint8 H×W×3)."""
     from matplotlib import colormaps
     values = _spread(values, picture)[..., None]  # H×W×1
     grey = DIM * picture.mean(axis=-1, keepdims=True) / 255  # H×W×1
@@ -74,8 +72,7 @@ def heat(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 
 def selection(block: BlockAttention) -> np.ndarray:
-    """float dhw×3 in 0…1: the colour of the descriptor that each position selects, paler where its
-    share is smaller."""
+    """float dhw×3 in 0…1: the colour of what each position selects, paler for a smaller share."""
     from matplotlib.colors import to_rgb
     favourites = block.favourites(len(PALETTE) - 1)
     colour = np.full(block.v.shape[1], len(PALETTE) - 1)
@@ -86,8 +83,7 @@ def selection(block: BlockAttention) -> np.ndarray:
 
 
 def percent(share: float) -> str:
-    """'12.3 %', '1.23 %' and '0.12 %' of shares from 0 to 1: one decimal from 10 % on, and two
-    below."""
+    """'12.3 %', '1.23 %' and '0.12 %' of shares from 0 to 1."""
     return f'{100 * share:.{1 if share >= 0.1 else 2}f} %'
 
 
