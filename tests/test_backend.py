@@ -174,10 +174,9 @@ import ctypes
 ctypes.CDLL = print'''
     done = gpu_wheel(tmp_path, 'print("import mxnet")\nfrom types import SimpleNamespace\n'
                                'base = SimpleNamespace(_LIB=None)', change)
-    assert done.stdout.split('\n') == [
-        'libcuda.so.1', *(name for name, _ in installation.CUDA_LIBRARIES[:-1]),
-        str(libraries / 'libcudnn.so.8'), 'import mxnet', ''
-    ]
+    assert done.stdout.split('\n') == ['libcuda.so.1',
+                                       *(name for name, _ in installation.CUDA_LIBRARIES[:-1]),
+                                       str(libraries / 'libcudnn.so.8'), 'import mxnet', '']
 
 
 class FakeDriver:

@@ -109,10 +109,8 @@ def test_a_layer_called_twice_is_two_layers_with_their_own_sizes():
 
 def test_several_inputs_and_outputs():
     parts = mx.sym.split(DATA, num_outputs=3, axis=1)
-    symbol = mx.sym.Group([
-        mx.sym.batch_dot(parts[0], OTHER, name='a'),
-        mx.sym.batch_dot(parts[2], OTHER, name='b')
-    ])
+    symbol = mx.sym.Group([mx.sym.batch_dot(parts[0], OTHER, name='a'),
+                           mx.sym.batch_dot(parts[2], OTHER, name='b')])
     cost = count(symbol, data=(2, 15, 7), other=(2, 7, 11))
     assert [(layer.name, layer.flops) for layer in cost.layers] == [('a', 2 * 5 * 7 * 11),
                                                                     ('b', 2 * 5 * 7 * 11)]

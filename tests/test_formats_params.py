@@ -13,10 +13,8 @@ DTYPES = ['float16', 'float32', 'float64', 'uint8', 'int8', 'int32', 'int64']
 
 def arrays(dtype):
     rng = np.random.default_rng(2)
-    return {
-        'arg:a_weight': (100 * rng.random((2, 3, 5, 7))).astype(dtype),
-        'aux:β': np.arange(11).astype(dtype)
-    }
+    return {'arg:a_weight': (100 * rng.random((2, 3, 5, 7))).astype(dtype),
+            'aux:β': np.arange(11).astype(dtype)}
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
@@ -29,9 +27,8 @@ def test_written_byte_for_byte_as_mxnet_writes_it(tmp_path, dtype):
 
 def test_bfloat16_is_read_and_written_as_mxnet_does(tmp_path):
     """1.0 and −2.5 are 0x3F80 and 0xC020, the upper halves of their float32."""
-    values = {
-        name: mx.nd.array(value).astype(BFLOAT16) for name, value in arrays('float32').items()
-    }
+    values = {name: mx.nd.array(value).astype(BFLOAT16)
+              for name, value in arrays('float32').items()}
     values['hand'] = mx.nd.array([1, -2.5]).astype(BFLOAT16)
     mx.nd.save(str(tmp_path / 'mxnet'), values)
     content = (tmp_path / 'mxnet').read_bytes()
@@ -39,8 +36,7 @@ def test_bfloat16_is_read_and_written_as_mxnet_does(tmp_path):
     read = from_bytes(content, 'x')
     assert read['hand']['bfloat16'].tolist() == [0x3F80, 0xC020]
     assert mx.nd.array(read['hand'], dtype=BFLOAT16).astype('float32').asnumpy().tolist() == [
-        1, -2.5
-    ]
+        1, -2.5]
     assert all(read[name].tobytes() == value.asnumpy().tobytes() for name, value in values.items())
 
 

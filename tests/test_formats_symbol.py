@@ -19,11 +19,9 @@ from gluon_a2.models import get_model, list_baselines
 ROOT = Path(__file__).resolve().parents[1]
 FUZZ = ROOT / 'proofs' / 'fuzz_files.py'
 EXPORTED = sorted((ROOT / 'symbols').glob('*-symbol.json'))
-GLUONCV = [
-    'resnet50_v1b', 'resnet50_v2', 'mobilenetv2_1.0', 'mobilenetv3_large', 'densenet121',
-    'inceptionv3', 'squeezenet1.1', 'vgg16_bn', 'se_resnet50_v1', 'resnest50', 'shufflenet_v2',
-    'i3d_nl5_resnet50_v1_kinetics400', 'slowfast_4x16_resnet50_kinetics400'
-]
+GLUONCV = ['resnet50_v1b', 'resnet50_v2', 'mobilenetv2_1.0', 'mobilenetv3_large', 'densenet121',
+           'inceptionv3', 'squeezenet1.1', 'vgg16_bn', 'se_resnet50_v1', 'resnest50',
+           'shufflenet_v2', 'i3d_nl5_resnet50_v1_kinetics400', 'slowfast_4x16_resnet50_kinetics400']
 
 
 def same(symbol):
@@ -63,9 +61,8 @@ def test_symbols_with_a_loss_are_read():
 def test_older_names_are_read():
     """MXNet 1.0 calls attributes attr, and entries may have no version."""
     graph = _graph()
-    graph['nodes'][1] = {
-        'op': 'Activation', 'name': 'r', 'attr': {'act_type': 'relu'}, 'inputs': [[0, 0]]
-    }
+    graph['nodes'][1] = {'op': 'Activation', 'name': 'r', 'attr': {'act_type': 'relu'},
+                         'inputs': [[0, 0]]}
     graph['attrs'] = {'mxnet_version': ['int', 1000]}
     relu = mx.sym.Activation(mx.sym.var('data'), act_type='relu', name='r')
     assert parse_symbol(json.dumps(graph).encode(), 'x').tojson() == relu.tojson()
@@ -91,24 +88,17 @@ def test_fused_mixed_and_quantized_symbols_are_read(small):
     for content, _ in small:
         assert parse_symbol(content, 'x').tojson() == mx.sym.load_json(content.decode()).tojson()
     operators = {node['op'] for content, _ in small for node in json.loads(content)['nodes']}
-    assert {
-        '_sg_mkldnn_conv', '_sg_mkldnn_fully_connected', '_contrib_quantize_v2',
-        '_contrib_dequantize', 'amp_cast'
-    } <= operators
+    assert {'_sg_mkldnn_conv', '_sg_mkldnn_fully_connected', '_contrib_quantize_v2',
+            '_contrib_dequantize', 'amp_cast'} <= operators
 
 
 # ---- what is refused
 
 def _graph(**changes):
-    relu = {
-        'op': 'Activation', 'name': 'r', 'attrs': {'act_type': 'relu'}, 'inputs': [[0, 0, 0]],
-        **changes
-    }
-    return {
-        'nodes': [{'op': 'null', 'name': 'data', 'inputs': []}, relu], 'arg_nodes': [0], 'heads': [[
-            1, 0, 0
-        ]]
-    }
+    relu = {'op': 'Activation', 'name': 'r', 'attrs': {'act_type': 'relu'}, 'inputs': [[0, 0, 0]],
+            **changes}
+    return {'nodes': [{'op': 'null', 'name': 'data', 'inputs': []}, relu], 'arg_nodes': [0],
+            'heads': [[1, 0, 0]]}
 
 
 def _json(**changes):
@@ -273,10 +263,8 @@ def test_a_missing_file_is_named(tmp_path):
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=9),
     lambda inner: (st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from([
-            'nodes', 'heads', 'arg_nodes', 'op', 'name', 'inputs', 'attrs', 'subgraphs',
-            'mxnet_version'
-        ]), inner)))
+        st.sampled_from(['nodes', 'heads', 'arg_nodes', 'op', 'name', 'inputs', 'attrs',
+                         'subgraphs', 'mxnet_version']), inner)))
 
 
 @settings(max_examples=100, deadline=None)
@@ -323,13 +311,10 @@ def _pair():
     """A symbol with all kinds of inputs, and values that fit it."""
     body = mx.sym.BatchNorm(mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=5, name='fc'),
                             name='bn')
-    shapes = {
-        'arg:fc_weight': (5, 3), 'arg:fc_bias': (5, ), 'arg:bn_gamma': (5, ), 'arg:bn_beta': (5, ),
-        'aux:bn_moving_mean': (5, ), 'aux:bn_moving_var': (5, )
-    }
-    return mx.sym.SoftmaxOutput(body, name='softmax'), {
-        key: np.zeros(shape) for key, shape in shapes.items()
-    }
+    shapes = {'arg:fc_weight': (5, 3), 'arg:fc_bias': (5, ), 'arg:bn_gamma': (5, ),
+              'arg:bn_beta': (5, ), 'aux:bn_moving_mean': (5, ), 'aux:bn_moving_var': (5, )}
+    return mx.sym.SoftmaxOutput(body, name='softmax'), {key: np.zeros(shape)
+                                                        for key, shape in shapes.items()}
 
 
 def test_labels_may_be_left_out():
@@ -372,10 +357,8 @@ def test_symbols_that_cannot_be_fed_are_named(symbol, shape, sentence):
 def test_mutated_files_are_read_or_refused(tmp_path):
     """The short version of what proofs/fuzz_files.py does 100,000 times."""
     done = subprocess.run([
-        sys.executable,
-        str(FUZZ), '--count', '500', '-j', '1', '--seed', '3', '--out',
-        str(tmp_path / 'x.csv')
-    ], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
+        sys.executable, str(FUZZ), '--count', '500', '-j', '1', '--seed', '3', '--out',
+        str(tmp_path / 'x.csv')], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
     assert done.stdout.splitlines()[-1] == '500 files: 0 exception, 0 crash, 0 hang, 0 memory'
     assert done.returncode == 0
 
@@ -422,18 +405,14 @@ sys.exit(fuzz.main(['--count', '11', '-j', '1', '--out', sys.argv[2], '--keep', 
 def test_the_fuzzer_sees_what_it_looks_for(tmp_path):
     """Each defect is counted, its file kept, and the workers go on with the next."""
     done = subprocess.run([
-        sys.executable, '-c', DOCTORED,
-        str(FUZZ.parent),
-        str(tmp_path / 'x.csv'),
-        str(tmp_path / 'kept')
-    ], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
+        sys.executable, '-c', DOCTORED, str(FUZZ.parent), str(tmp_path / 'x.csv'),
+        str(tmp_path / 'kept')], stdout=subprocess.PIPE, encoding='utf-8', timeout=120)
     assert done.stdout.splitlines()[-1] == '11 files: 1 exception, 2 crash, 1 hang, 1 memory'
     assert done.returncode == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / 'kept').iterdir()} == {
         '1-0-dies-crash.params': b'dies', '1-10-dies-crash.params': b'dies',
         '1-2-hangs-hang.params': b'hangs', '1-4-eats-memory.params': b'eats',
-        '1-6-raises-exception.params': b'raises'
-    }
+        '1-6-raises-exception.params': b'raises'}
     rows = (tmp_path / 'x.csv').read_text().splitlines()
     assert rows[0] == 'format,change,files,refused,accepted,exception,crash,hang,memory'
     assert rows[1] == 'params,dies,2,0,0,0,2,0,0'

@@ -11,10 +11,8 @@ from gluon_a2.models.table import BASELINE_ROWS
 from gluon_a2.nn import FoldedBatchNorm
 from gluon_a2.paper.costs import BASELINES
 
-SMALL = {
-    'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16), 'res3d_resnet18': (9, 17, 19),
-    'convnet_lstm': (3, 32, 32)
-}
+SMALL = {'i3d_inceptionv1': (8, 32, 32), 'r2plus1d_resnet34': (8, 16, 16),
+         'res3d_resnet18': (9, 17, 19), 'convnet_lstm': (3, 32, 32)}
 
 
 def ready(name, size, classes=5):

@@ -41,9 +41,8 @@ def release(classes=5, tied=False, seed=1):
     """{name: array} of an image ResNet-50; `tied`: each projection's BatchNorm is the first
     convolution's."""
     rng = np.random.default_rng(seed)
-    state = {
-        'conv1.conv.weight': kernel(rng, 32, 3, 5, 5), **batch_norm_values(rng, 'conv1.bn', 32)
-    }
+    state = {'conv1.conv.weight': kernel(rng, 32, 3, 5, 5),
+             **batch_norm_values(rng, 'conv1.bn', 32)}
     channels = 32
     for stage, (units, width) in UNITS.items():
         for unit in range(1, units + 1):
@@ -57,19 +56,15 @@ def release(classes=5, tied=False, seed=1):
                 state.update(batch_norm_values(rng, f'{at}{name}.bn', inner))
                 state[f'{at}{name}.conv.weight'] = 0.03 * kernel(rng, outer, inner, side, side)
             if tied and unit == 1:
-                state.update({
-                    name.replace('conv_m1', 'conv_w1'): value for name, value in state.items()
-                    if name.startswith(f'{at}conv_m1.bn')
-                })
+                state.update({name.replace('conv_m1', 'conv_w1'): value
+                              for name, value in state.items()
+                              if name.startswith(f'{at}conv_m1.bn')})
             channels = out
     state.update(batch_norm_values(rng, 'tail.bn', 2048))
-    state.update({
-        'classifier.weight': kernel(rng, classes, 2048), 'classifier.bias': rng.normal(size=classes)
-    })
-    return {
-        name: value if value.ndim == 0 else value.astype('float32')
-        for name, value in state.items()
-    }
+    state.update({'classifier.weight': kernel(rng, classes, 2048),
+                  'classifier.bias': rng.normal(size=classes)})
+    return {name: value if value.ndim == 0 else value.astype('float32')
+            for name, value in state.items()}
 
 
 def bn_relu(x, state, at):
@@ -188,9 +183,8 @@ def as_bfloat16(state, path):
         data = (value.view('uint32') >> 16
                 ).astype('<u2').tobytes() if value.dtype == 'float32' else value.tobytes()
         kind = 'BF16' if value.dtype == 'float32' else 'I64'
-        text[name] = {
-            'dtype': kind, 'shape': list(value.shape), 'data_offsets': [at, at + len(data)]
-        }
+        text[name] = {'dtype': kind, 'shape': list(value.shape),
+                      'data_offsets': [at, at + len(data)]}
         content, at = content + data, at + len(data)
     header = json.dumps(text).encode()
     path.write_bytes(len(header).to_bytes(8, 'little') + header + content)
@@ -201,14 +195,11 @@ def as_bfloat16(state, path):
 def test_half_precision_becomes_float32(tmp_path, state, half):
     if half == 'bfloat16':
         path = as_bfloat16(state, tmp_path / 'w.safetensors')
-        expected = {
-            name: (value.view('uint32') & 0xFFFF0000).view('float32')
-            for name, value in state.items() if value.dtype == 'float32'
-        }
+        expected = {name: (value.view('uint32') & 0xFFFF0000).view('float32')
+                    for name, value in state.items() if value.dtype == 'float32'}
     else:
-        halves = {
-            name: value.astype(half) for name, value in state.items() if value.dtype == 'float32'
-        }
+        halves = {name: value.astype(half) for name, value in state.items()
+                  if value.dtype == 'float32'}
         path, expected = save(halves, tmp_path / 'w.safetensors'), halves
     net = ready()
     assert load_weights(net, path, epsilon=1e-5) == []
@@ -278,10 +269,8 @@ def test_a_video_network_takes_a_state_dict_of_its_own_shapes():
     refused."""
     net = ready('resnet50_3d', separate=False, classes=5)
     here = {name: parameter.shape for name, parameter in net.collect_params().items()}
-    state = {
-        there: np.full(here[name], 0.25, 'float32')
-        for there, name in name_map(BACKBONES['resnet50']).items() if name in here
-    }
+    state = {there: np.full(here[name], 0.25, 'float32')
+             for there, name in name_map(BACKBONES['resnet50']).items() if name in here}
     assert load_weights(net, state, epsilon=1e-5) == []
     assert all((value == 0.25).all() for value in values(net).values())
     state['conv2.B01.conv_m1.conv.weight'] = np.zeros((64, 32, 3, 1, 1))
@@ -430,10 +419,8 @@ def test_pickles_are_read_as_weights_only(tmp_path):
                            stdout=subprocess.PIPE, check=True, env={
                                'PYTHONPATH': f'{tmp_path}:{Path(__file__).parents[1]}'
                            }, encoding='utf-8', timeout=60).stdout.splitlines()
-    calls = [
-        f"[('map_location', 'cpu'), ('weights_only', True)] {content.encode()!r}"
-        for content in contents.values()
-    ]
+    calls = [f"[('map_location', 'cpu'), ('weights_only', True)] {content.encode()!r}"
+             for content in contents.values()]
     assert lines[::2] == calls
     assert lines[1::2] == [
         "{'a.weight': [1.0, 1.0]}",

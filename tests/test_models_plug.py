@@ -15,12 +15,9 @@ with warnings.catch_warnings():
     from gluoncv.model_zoo import get_model as gluoncv_model
 
 CLASSES = {'a2': DoubleAttention, 'nl': NonLocal, 'se': SqueezeExcite}
-PLACES = {
-    'resnet50_v1b': ['layer2.0', 'layer3.4'], 'resnet50_v2': ['features.6.1', 'features.7.0'],
-    'mobilenetv2_1.0': ['features.6', 'features.12'], 'resnext50_32x4d': [
-        'features.4.2', 'features.7'
-    ]
-}
+PLACES = {'resnet50_v1b': ['layer2.0', 'layer3.4'], 'resnet50_v2': ['features.6.1', 'features.7.0'],
+          'mobilenetv2_1.0': ['features.6', 'features.12'],
+          'resnext50_32x4d': ['features.4.2', 'features.7']}
 CHANNELS = {'resnet50_v1b': [512, 1024], 'resnet50_v2': [512, 1024],
             'mobilenetv2_1.0': [32, 64], 'resnext50_32x4d': [256, 2048]}
 
@@ -73,9 +70,8 @@ def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
 @pytest.mark.parametrize('name', PLACES)
 def test_blocks_fit_the_channels_of_their_places(name):
     blocks = plug(ready(name), 'a2', PLACES[name], ratio=8, input_size=(64, 64), association='auto')
-    shapes = [
-        block.collect_params()[f'{block.prefix}phi_conv_weight'].shape for block in blocks.values()
-    ]
+    shapes = [block.collect_params()[f'{block.prefix}phi_conv_weight'].shape
+              for block in blocks.values()]
     assert shapes == [(channels // 8, channels, 1, 1) for channels in CHANNELS[name]]
 
 

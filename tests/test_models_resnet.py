@@ -48,16 +48,12 @@ TABLE_1 = {
                    ('conv4', 256, [3] * 36, (14, 14)), ('conv5', 512, [3] * 3, (7, 7))]},
 }
 # where blocks go: "4 @ Conv3&4" of Table 3; two in conv3 and three in conv4 of ResNet-50
-PLACES = {
-    'resnet26': {'conv3': (1, 2), 'conv4': (1, 2)}, 'resnet29': {'conv3': (1, 2), 'conv4': (1, 2)},
-    'resnet50': {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 'resnet152': {
-        'conv3': (1, 3), 'conv4': (1, 3, 5)
-    }
-}
-UNITS = {
-    'resnet26': (2, 2, 2, 2), 'resnet29': (2, 2, 3, 2), 'resnet50': (3, 4, 6, 3),
-    'resnet152': (3, 8, 36, 3)
-}
+PLACES = {'resnet26': {'conv3': (1, 2), 'conv4': (1, 2)},
+          'resnet29': {'conv3': (1, 2), 'conv4': (1, 2)},
+          'resnet50': {'conv3': (1, 3), 'conv4': (1, 3, 5)},
+          'resnet152': {'conv3': (1, 3), 'conv4': (1, 3, 5)}}
+UNITS = {'resnet26': (2, 2, 2, 2), 'resnet29': (2, 2, 3, 2), 'resnet50': (3, 4, 6, 3),
+         'resnet152': (3, 8, 36, 3)}
 
 
 def expected_convolutions(table):
@@ -236,10 +232,8 @@ def test_blocks_stand_where_the_paper_puts_them(name):
 
 
 def stages_of_parameters(net):
-    return {
-        tuple(name.split('_')[:2]) for name in net.collect_params()
-        if '_a2_' in name or '_nl_' in name
-    }
+    return {tuple(name.split('_')[:2]) for name in net.collect_params()
+            if '_a2_' in name or '_nl_' in name}
 
 
 @pytest.mark.parametrize('blocks,expected', [
@@ -320,9 +314,8 @@ def test_video_networks_train_on_cpu(name, training, tolerance):
             loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()(0.01 * net(mx.nd.array(x, dtype=dtype)),
                                                            label)
         loss.backward(train_mode=training)
-        results.append({
-            n: v.grad().asnumpy() for n, v in net.collect_params().items() if v.grad_req != 'null'
-        })
+        results.append({n: v.grad().asnumpy() for n, v in net.collect_params().items()
+                        if v.grad_req != 'null'})
     exact, *singles = results
     assert len(exact) > 60 and all(gradient.any() for gradient in exact.values())
     for single in singles:
@@ -353,10 +346,8 @@ def test_last_gamma_starts_every_branch_at_zero_and_two_steps_move_everything(na
             loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()(net(x), mx.nd.array([1, 4, 0, 2]))
         loss.backward()
         trainer.step(4)
-    assert [
-        n for n, value in start.items()
-        if (net.collect_params()[n].data().asnumpy() == value).all()
-    ] == []
+    assert [n for n, value in start.items()
+            if (net.collect_params()[n].data().asnumpy() == value).all()] == []
 
 
 def test_identity_blocks_leave_the_backbone_as_it_was():
@@ -400,9 +391,8 @@ def test_no_name_is_automatic():
         nodes = Graph(net(mx.sym.var('data'))).nodes
         for word in ('hybridsequential', 'conv0', 'conv2d', 'conv3d', 'batchnorm', 'dense',
                      'bottleneck', 'resnet'):
-            assert [
-                node['name'] for node in nodes if node['op'] == 'null' and word in node['name']
-            ] == [], (name, word)
+            assert [node['name'] for node in nodes
+                    if node['op'] == 'null' and word in node['name']] == [], (name, word)
         assert sorted(get_model(name).collect_params()) == sorted(net.collect_params())
     assert 'conv3_unit1_a2_phi_conv_weight' in get_model('a2_resnet50').collect_params()
     assert 'conv5_unit3_se_excite_conv_bias' in get_model('se_resnet50').collect_params()

@@ -49,11 +49,10 @@ def test_kernels_are_repeated_and_divided():
     assert values.keys() == p.keys()
     for name, value in values.items():
         if name.endswith('conv_weight'):
-            frames = {
-                'conv1_conv_weight': 3, 'conv3_unit2_conv2_conv_weight': 1,
-                'conv3_unit3_conv2_conv_weight': 3, 'conv5_unit1_conv2_conv_weight': 1,
-                'conv5_unit2_conv2_conv_weight': 3, 'conv3_unit1_a2_phi_conv_weight': 1
-            }.get(name, value.shape[2])
+            frames = {'conv1_conv_weight': 3, 'conv3_unit2_conv2_conv_weight': 1,
+                      'conv3_unit3_conv2_conv_weight': 3, 'conv5_unit1_conv2_conv_weight': 1,
+                      'conv5_unit2_conv2_conv_weight': 3,
+                      'conv3_unit1_a2_phi_conv_weight': 1}.get(name, value.shape[2])
             assert value.shape == (*p[name].shape[:2], frames, *p[name].shape[2:])
             for t in range(frames):
                 np.testing.assert_allclose(value[:, :, t] * frames, p[name], rtol=1e-6,
@@ -114,10 +113,8 @@ def test_a_refusal_leaves_the_video_network_as_it_was():
                                         r'\(conv3_unit1_a2_phi_conv_weight is \(128, 256, 1, 1\), '
                                         r'not \(64, 256, 1, 1, 1\); '):
         inflate(source, target)
-    changed = [
-        n for n, value in target.collect_params().items()
-        if (value.data().asnumpy() != before[n]).any()
-    ]
+    changed = [n for n, value in target.collect_params().items()
+               if (value.data().asnumpy() != before[n]).any()]
     assert changed == []
 
 

@@ -34,10 +34,9 @@ def test_every_name_builds_in_any_case(name):
         assert net.row.name == name and net.classes == 3
     assert get_model(name).classes == (400 if name.endswith('_3d') else 1000)
     size = ZOO[name].input_size
-    assert size == {
-        'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112), 'resnet29_3d': (16, 112, 112),
-        'resnet50': (224, 224), 'resnet152': (224, 224), 'resnet26': (112, 112)
-    }[name.split('_', 1)[-1] if name[2] == '_' else name]
+    assert size == {'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112),
+                    'resnet29_3d': (16, 112, 112), 'resnet50': (224, 224), 'resnet152': (224, 224),
+                    'resnet26': (112, 112)}[name.split('_', 1)[-1] if name[2] == '_' else name]
     _, outputs, _ = net(mx.sym.var('data')).infer_shape(data=(5, 3, *size))
     assert outputs == [(5, 3)]
 
@@ -117,10 +116,8 @@ def test_auto_association_follows_the_input_size():
     """
     def chosen(size):
         net = get_model('a2_resnet26', association='auto', input_size=size)
-        return [
-            child.association for child in net.features._children.values()
-            if isinstance(child, DoubleAttention)
-        ]
+        return [child.association for child in net.features._children.values()
+                if isinstance(child, DoubleAttention)]
 
     assert chosen(112) == ['left'] * 4
     assert chosen(32) == ['right'] * 4  # 8×8 and 4×4

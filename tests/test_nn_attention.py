@@ -115,8 +115,7 @@ def test_attention_sums_to_one_in_float32_whatever_the_layout(dims):
         attention = internals[f'{name}_output']
         executor = attention.bind(
             mx.cpu(), {n: values[n] for n in attention.list_arguments()}, aux_states={
-                n: values[n] for n in attention.list_auxiliary_states()
-            })
+                n: values[n] for n in attention.list_auxiliary_states()})
         sums = executor.forward(is_train=False)[0].asnumpy().sum(2)
         np.testing.assert_allclose(sums, np.ones((2, rows)), rtol=1e-5, err_msg=name)
 

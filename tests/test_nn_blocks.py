@@ -40,9 +40,8 @@ def gradients(net, x, weights, training=True):
         y = net(x)
         loss = (y * weights).sum()
     loss.backward(train_mode=training)
-    grads = {
-        name: v.grad().asnumpy() for name, v in net.collect_params().items() if v.grad_req != 'null'
-    }
+    grads = {name: v.grad().asnumpy() for name, v in net.collect_params().items()
+             if v.grad_req != 'null'}
     return y.asnumpy(), {**grads, 'x': x.grad.asnumpy()}
 
 
@@ -123,9 +122,8 @@ def test_identity_to_the_bit_and_still_learning(kind, dims, hybrid):
     if hybrid:
         net.hybridize()
     x, weights = array(SHAPES[dims], dtype='float32'), array(SHAPES[dims], 6, 'float32')
-    start = {
-        name: v.data().asnumpy() for name, v in net.collect_params().items() if v.grad_req != 'null'
-    }
+    start = {name: v.data().asnumpy() for name, v in net.collect_params().items()
+             if v.grad_req != 'null'}
     trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
     y, _ = gradients(net, x, weights)
     np.testing.assert_array_equal(y, x.asnumpy())
@@ -134,10 +132,8 @@ def test_identity_to_the_bit_and_still_learning(kind, dims, hybrid):
     assert np.abs(net(x).asnumpy() - x.asnumpy()).max() > 1e-4
     gradients(net, x, weights)
     trainer.step(1)
-    still = [
-        name for name, value in start.items()
-        if (net.collect_params()[name].data().asnumpy() == value).all()
-    ]
+    still = [name for name, value in start.items()
+             if (net.collect_params()[name].data().asnumpy() == value).all()]
     assert still == []
 
 
@@ -156,9 +152,8 @@ def softmax_neighbours(net):
     found = []
     for index, node in enumerate(nodes):
         if node['op'] == 'softmax':
-            readers = [
-                other for other in nodes if index in [source[0] for source in other['inputs']]
-            ]
+            readers = [other for other in nodes
+                       if index in [source[0] for source in other['inputs']]]
             found.append((nodes[node['inputs'][0][0]], node, readers))
     return found
 
@@ -194,14 +189,11 @@ def test_the_casts_change_no_result(kind, dims):
     x = array(SHAPES[dims])
     net.cast('float16')
     symbol = mx.sym.load_json(net(mx.sym.var('data')).tojson().replace('float16', 'float64'))
-    values = {
-        name: mx.nd.array(value, dtype='float64')
-        for name, value in {**p, 'data': x.asnumpy()}.items()
-    }
+    values = {name: mx.nd.array(value, dtype='float64')
+              for name, value in {**p, 'data': x.asnumpy()}.items()}
     executor = symbol.bind(
         mx.cpu(), {name: values[name] for name in symbol.list_arguments()}, aux_states={
-            name: values[name] for name in symbol.list_auxiliary_states()
-        })
+            name: values[name] for name in symbol.list_auxiliary_states()})
     expected = BLOCKS[kind](x.asnumpy(), p)
     error = np.abs(executor.forward(is_train=False)[0].asnumpy()
                    - expected).max() / np.abs(expected).max()
@@ -217,8 +209,7 @@ PIECE = ['bn_beta', 'bn_gamma', 'bn_running_mean', 'bn_running_var', 'conv_weigh
     ('se', ['excite_conv_bias', 'excite_conv_weight', 'squeeze_conv_bias', 'squeeze_conv_weight'])])
 def test_parameters_are_named_after_what_they_do(kind, names):
     assert sorted(make(kind, prefix='conv4_unit2_x_').collect_params()) == [
-        f'conv4_unit2_x_{name}' for name in names
-    ]
+        f'conv4_unit2_x_{name}' for name in names]
 
 
 @pytest.mark.parametrize('dims', [2, 3])
@@ -231,8 +222,7 @@ def test_default_widths(dims):
             name: value.shape
             for name, value in net(channels, dims=dims, prefix='').collect_params().items()
         } for kind, net, channels in (('a2', DoubleAttention, 28), ('nl', NonLocal, 28),
-                                      ('se', SqueezeExcite, 48), ('small', SqueezeExcite, 8))
-    }
+                                      ('se', SqueezeExcite, 48), ('small', SqueezeExcite, 8))}
     for name in ('phi', 'theta', 'rho'):
         assert shapes['a2'][f'{name}_conv_weight'] == (7, 28, *one)
     for name in ('phi', 'theta', 'g'):

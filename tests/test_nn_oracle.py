@@ -118,10 +118,8 @@ def randomize(net, seed, spread=0.4):
             value = rng.normal(0, spread, parameter.shape)
         values[name] = value
         parameter.set_data(value)
-    return {
-        name: parameter.data().asnumpy().astype('float64')
-        for name, parameter in net.collect_params().items()
-    }
+    return {name: parameter.data().asnumpy().astype('float64')
+            for name, parameter in net.collect_params().items()}
 
 
 @pytest.mark.parametrize('stride', [(1, 1), (2, 1), (3, 2)])

@@ -76,10 +76,8 @@ def test_folding_a_video_changes_nothing(hybrid):
         loss.backward()
         assert y.shape == shape
         values = net.collect_params().values()
-        results.append([
-            y, x.grad, *(v.grad() for v in values if v.grad_req != 'null'), *(v.data()
-                                                                              for v in values)
-        ])
+        results.append([y, x.grad, *(v.grad() for v in values if v.grad_req != 'null'),
+                        *(v.data() for v in values)])
     for a, b in zip(*results):
         np.testing.assert_allclose(a.asnumpy().ravel(), b.asnumpy().ravel(), rtol=1e-9, atol=1e-11)
 
@@ -102,8 +100,7 @@ def test_a_convolution_beside_it_trains_on_cpu():
 def test_convolutions_of_the_pieces_have_no_bias_and_zero_starts_them_at_zero():
     net = BNReLUConv(5, 7, (3, 3), zero=True, prefix='a_')
     net.initialize(mx.init.Xavier())
-    assert set(net.collect_params()) == {
-        'a_conv_weight', 'a_bn_gamma', 'a_bn_beta', 'a_bn_running_mean', 'a_bn_running_var'
-    }
+    assert set(net.collect_params()) == {'a_conv_weight', 'a_bn_gamma', 'a_bn_beta',
+                                         'a_bn_running_mean', 'a_bn_running_var'}
     assert not net.collect_params()['a_conv_weight'].data().asnumpy().any()
     assert net(mx.nd.ones((1, 5, 3, 3))).shape == (1, 7, 3, 3)

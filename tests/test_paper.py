@@ -38,8 +38,7 @@ PRINTED = {
                 'ResNet-26 + 4 A² @ Conv3&4': ('7.719 M', '10.1 G', '1.85 G')},
     'Table 5': {'A²-Net ResNet-50, video': ('–', '40.8 G', '–')},
     'Table 6': {'A²-Net ResNet-50, video': ('–', '41.6 G', '–')},
-    'Section 3.3': {'A²-Net ResNet-50, image': ('33.0 M', '6.5 G', '–')},
-}
+    'Section 3.3': {'A²-Net ResNet-50, image': ('33.0 M', '6.5 G', '–')}}
 PRINTED_BASELINES = {('Table 5', 'ConvNet+LSTM'): '–', ('Table 5', 'I3D'): '107.9 G',
                   ('Table 5', 'R(2+1)D'): '152.4 G', ('Table 6', 'C3D'): '38.5 G',
                   ('Table 6', 'Res3D ResNet-18'): '19.3 G', ('Table 6', 'I3D-RGB'): '107.9 G',

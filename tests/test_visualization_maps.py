@@ -44,8 +44,7 @@ def test_maps_are_the_softmaxes_and_explain_what_the_block_computes(model, recip
     for block in found:
         phi, theta, rho, z = tiny_bundle.internals(bundle, x, [
             f'{block.name}_a2_{part}'
-            for part in ('phi_conv_fwd', 'theta_conv_fwd', 'rho_conv_fwd', z_name)
-        ])
+            for part in ('phi_conv_fwd', 'theta_conv_fwd', 'rho_conv_fwd', z_name)])
         # channels×dhw
         a, theta, rho = (array.reshape(len(array), -1) for array in (phi, theta, rho))
         b, v = softmax(theta, 1), softmax(rho, 0).T
@@ -67,8 +66,7 @@ def test_a_non_local_block_reads_positions_directly():
     _, (block,) = attention_maps(bundle, x)
     theta, phi, g, z = tiny_bundle.internals(bundle, x, [
         f'conv4_unit2_nl_{part}'
-        for part in ('theta_conv_fwd', 'phi_conv_fwd', 'g_conv_fwd', 'read')
-    ])
+        for part in ('theta_conv_fwd', 'phi_conv_fwd', 'g_conv_fwd', 'read')])
     theta, phi, g = (array.reshape(len(array), -1) for array in (theta, phi, g))
     relation = softmax(theta.T @ phi, 1)
     assert (block.label, block.noun, block.size) == ('non-local', 'position', (1, 7, 9))
@@ -162,10 +160,8 @@ def test_positions_and_frames():
     assert [seen.time(block, frame) for frame in range(7)] == [0, 0, 0, 0, 1, 1, 1]
     assert [seen.first_frame(block, t) for t in range(2)] == [0, 4]
     values = np.arange(30)
-    assert block.at_time(values, 1).tolist() == [
-        list(range(15, 20)), list(range(20, 25)),
-        list(range(25, 30))
-    ]
+    assert block.at_time(values, 1).tolist() == [list(range(15, 20)), list(range(20, 25)),
+                                                 list(range(25, 30))]
     assert block.at_time(np.stack([values, values], 1), 1).shape == (3, 5, 2)
 
 

@@ -261,11 +261,8 @@ def test_the_selection_and_the_times(opened, seen):
     opened.one('[value=selected]').click()
     votes = np.bincount(one.selected) / len(one.v)
     assert [item.text for item in opened.all('#key li')] == [
-        *(f'{label_of(one, j)}: {percent(votes[j])} of the positions'
-          for j in one.favourites(7)), 'all '
-        'others: '
-        'grey'
-    ]
+        *(f'{label_of(one, j)}: {percent(votes[j])} of the positions' for j in one.favourites(7)),
+        'all others: grey']
     assert [button.text for button in opened.all('#film button')] == ['frame 0', 'frame 2', 'frame '
                                                                                             '4']
     opened.all('#film button')[2].click()

@@ -48,6 +48,5 @@ def test_confusions_are_saved_by_class(tmp_path):
         'class,videos,right,undecided,unreadable,accuracy', 'run,6,3,2,0,0.5000',
         'walk,0,0,0,0,nan']
     assert (tmp_path / 'confusion.csv').read_text().splitlines() == [
-        'class,run,walk,undecided,unreadable', 'run,3,1,2,0', 'walk,0,0,0,0'
-    ]
+        'class,run,walk,undecided,unreadable', 'run,3,1,2,0', 'walk,0,0,0,0']
     assert np.ptp(cv2.imread(str(tmp_path / 'confusion.png'))) > 0
