@@ -21,8 +21,8 @@ BROKEN_PIPE = 141  # as of a program that the signal has ended: 128 and its numb
 
 # The way out, for the errors of the operating system that choosing another file does not cure.
 LIMITS = {
-    errno.ENOSPC: 'no space left on the disk while writing {}: free some and run again',
-    errno.EDQUOT: 'no space left on the disk while writing {}: free some and run again',
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT),
+                    'no space left on the disk while writing {}: free some and run again'),
     errno.EFBIG: '{} is larger than this process may write: raise the limit (ulimit -f unlimited)',
     errno.EMFILE: 'this process may not open as many files as it needs: raise the limit '
                   '(ulimit -n 4096), or use fewer data workers (-j)',

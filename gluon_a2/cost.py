@@ -112,12 +112,17 @@ def count(symbol: Any, **shapes: tuple[int, ...]) -> Cost:
     if outputs is None:
         raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the '
                         'symbol')
-    graph = json.loads(internals.tojson())
-    # The heads, in the order of the outputs: names will not do, since a layer called twice names
-    # two nodes alike.
-    known = {(node, slot): shape for (node, slot, *_), shape in zip(graph['heads'], outputs)}
+    nodes, known = _graph(internals, outputs)
     fed = set(shapes) | {name for name in symbol.list_inputs() if name.endswith('_label')}
-    return Cost(tuple(_layers(graph['nodes'], known, fed, set(symbol.list_auxiliary_states()))))
+    return Cost(tuple(_layers(nodes, known, fed, set(symbol.list_auxiliary_states()))))
+
+
+def _graph(internals, outputs):
+    """The nodes, and {(node, slot): shape}: names will not do, since a layer called twice names two
+    nodes alike."""
+    graph = json.loads(internals.tojson())
+    return graph['nodes'], {(node, slot): shape for (node, slot, *_), shape in zip(
+        graph['heads'], outputs)}
 
 
 def _layers(nodes, known, fed, statistics):
@@ -148,13 +153,12 @@ def attention_memory(symbol: Any, **shapes: tuple[int, ...]) -> dict[str, int]:
     its softmax; of an A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
     """
     internals = symbol.get_internals()
-    _, outputs, _ = internals.infer_shape(**shapes)
-    graph = json.loads(internals.tojson())
+    nodes, known = _graph(internals, infer_shapes(internals, **shapes)[1])
     found: dict[str, int] = {}
-    for (index, *_), shape in zip(graph['heads'], outputs):
-        node = graph['nodes'][index]
-        if node['op'] in ('batch_dot', 'softmax'):
-            block = block_of(node['name']) or node['name']
+    for (index, _), shape in known.items():
+        if nodes[index]['op'] in ('batch_dot', 'softmax'):
+            name = nodes[index]['name']
+            block = block_of(name) or name
             found[block] = found.get(block, 0) + 4 * math.prod(shape)
     return found
 

@@ -63,7 +63,7 @@ def examine() -> Found:
 
 
 def examine_mxnet() -> Found:
-    """MXNet, numpy, threads and oneDNN: as MXNet answers, or as far as can be told without it."""
+    """MXNet, numpy, threads and oneDNN: as MXNet answers, or as is known without it."""
     faults = installation.import_faults()
     answer, ended = (None, None) if faults else probe(MXNET_PROBE)
     if ended:  # by the backend's own sentence, or without one

@@ -71,9 +71,9 @@ def double_attention_z(phi, theta, rho):
     """Eq. 6, with the indices of Eq. 4 and 5: g_j = Σ_k a_k softmax(θ)_jk, z_i = Σ_j g_j
     softmax(ρ)_ji."""
     # each row of softmax(θ) sums to 1 over positions
-    bag = np.einsum('nmk,njk->nmj', phi, softmax(theta, 2))
-    # each column of softmax(ρ) sums to 1 over the bag
-    return np.einsum('nmj,nji->nmi', bag, softmax(rho, 1))
+    g = np.einsum('nmk,njk->nmj', phi, softmax(theta, 2))
+    # each column of softmax(ρ) sums to 1 over the descriptors
+    return np.einsum('nmj,nji->nmi', g, softmax(rho, 1))
 
 
 def double_attention(x, p, at='', training=False):
@@ -147,7 +147,7 @@ def test_convolution_has_a_third_axis():
 
 
 def test_double_attention_by_hand():
-    """Two positions, a bag of two: θ₁ attends 3:1, θ₂ evenly; position 1 picks g₁ and g₂ 4:1,
+    """Two positions, two descriptors: θ₁ attends 3:1, θ₂ evenly; position 1 picks g₁ and g₂ 4:1,
     position 2 only g₂."""
     phi = np.array([[[8.0, 16]]])
     theta = np.log(np.array([[[3.0, 1], [5, 5]]]))

@@ -1,4 +1,4 @@
-"""BN-ReLU-Conv against its oracle, and the fence around 5-D BatchNorm."""
+"""BN-ReLU-Conv against its oracle, and the workaround for 5-D BatchNorm."""
 import numpy as np
 import pytest
 from test_nn_oracle import batch_norm, piece, randomize, relu

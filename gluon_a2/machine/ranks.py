@@ -4,12 +4,14 @@ from __future__ import annotations
 import os
 from typing import Mapping
 
+from ..errors import UserError
+
 LAUNCH = 'GLUON_A2_LAUNCH'  # the number of the launch, set by our own launcher
 # where launchers say how many ranks there are, and which of them this process is
 SIZE = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')
 RANK = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')
 
-MISTAKE = 2     # a rank has told the user about a mistake
+MISTAKE = UserError.exit_code  # the user's: a rank has named it
 PREEMPTED = 75  # EX_TEMPFAIL: stopped on request, and saved
 TERMINATED = 143
 

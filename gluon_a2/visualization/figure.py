@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 100
-
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     """A figure of so many inches; where `constrained`, its parts make room for each other."""
@@ -20,7 +18,7 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     return figure
 
 
-def as_png(figure: Figure, dpi: float = DPI) -> bytes:
+def as_png(figure: Figure, dpi: float = 100) -> bytes:
     """The figure as a PNG file's content; a script that the font lacks is drawn as boxes."""
     image = io.BytesIO()
     with warnings.catch_warnings():

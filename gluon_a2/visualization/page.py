@@ -68,12 +68,8 @@ def _block(block: BlockAttention, order: np.ndarray) -> dict[str, Any]:
 def _png(frame: np.ndarray) -> str:
     """A picture, uint8 H×W×3, as a URI that contains it."""
     _, encoded = cv2.imencode('.png', frame[..., ::-1])
-    return f'data:image/png;base64,{_base64(encoded.tobytes())}'
+    return f'data:image/png;base64,{base64.b64encode(encoded).decode()}'
 
 
 def _floats(matrix: np.ndarray) -> str:
-    return _base64(matrix.astype('<f4').tobytes())
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    return base64.b64encode(matrix.astype('<f4').tobytes()).decode()
