@@ -123,8 +123,7 @@ def examine_gpus() -> Found:
     found = gpus.gpus()
     faults = [gpus.gpu_fault(index, found) for index in range(len(found))]
     usable = f'{installation.GPU_WHEEL} has machine code for it'
-    rows = [(f'GPU {index}',
-             f'{name}, sm_{major}{minor}: {"not usable here" if fault else usable}')
+    rows = [(f'GPU {index}', f'{name}, sm_{major}{minor}: {"not usable here" if fault else usable}')
             for index, ((name, (major, minor)), fault) in enumerate(zip(found, faults))]
     return Found(rows or [('GPU', 'none that an NVIDIA driver shows')], [],
                  [fault for fault in faults if fault])

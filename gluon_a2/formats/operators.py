@@ -141,13 +141,11 @@ BOUNDS = {
 }
 
 # Attributes any node may have, (type, bounds): hints of Gluon and Module, which no operator reads.
-HINTS = {
-    '__shape__': ('Shape(tuple)', (-1, MOST)), '__dtype__': ('int', (-1, 12)),
-    '__storage_type__': ('int', (-1, 2)), '__lr_mult__': ('float', ()),
-    '__wd_mult__': ('float', ()), '__init__': ('initializer', ()),
-    **dict.fromkeys(_words('__layout__ __profiler_scope__ __ctx_group__ __force_mirroring__ '
-                           '__mirror_stage__'), ('text', ())),
-}
+HINTS = {'__shape__': ('Shape(tuple)', (-1, MOST)), '__dtype__': ('int', (-1, 12)),
+         '__storage_type__': ('int', (-1, 2)), '__lr_mult__': ('float', ()),
+         '__wd_mult__': ('float', ()), '__init__': ('initializer', ()),
+         **dict.fromkeys(_words('__layout__ __profiler_scope__ __ctx_group__ __force_mirroring__ '
+                                '__mirror_stage__'), ('text', ()))}
 
 
 class Operator(NamedTuple):
@@ -287,8 +285,6 @@ def _initializer(text, bounds):
     return text
 
 
-_PARSERS = {
-    'boolean': _boolean, 'int': _integer, 'long': _integer, 'float': _real, 'double': _real,
-    'Shape(tuple)': _shape, 'Shape': _shape, 'string': _context, 'initializer': _initializer,
-    'text': lambda text, bounds: text,
-}
+_PARSERS = {'boolean': _boolean, 'int': _integer, 'long': _integer, 'float': _real, 'double': _real,
+            'Shape(tuple)': _shape, 'Shape': _shape, 'string': _context,
+            'initializer': _initializer, 'text': lambda text, bounds: text}
