@@ -52,9 +52,8 @@ def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
     assert [n for n in after if n in names] == names and sorted(new) == sorted(
         n for block in blocks.values() for n in block.collect_params())
     for place, block in blocks.items():
-        assert all(
-            n.startswith(f'{net.prefix}{place.replace(".", "_")}_{kind}_')
-            for n in block.collect_params())
+        assert all(n.startswith(f'{net.prefix}{place.replace(".", "_")}_{kind}_')
+                   for n in block.collect_params())
     for n, value in values.items():
         np.testing.assert_array_equal(after[n].data().asnumpy(), value)
     trainer = mx.gluon.Trainer(after, 'sgd', {'learning_rate': 1e-3})
