@@ -142,6 +142,14 @@ def test_a_log_that_cannot_be_opened_costs_no_run_that_is_resumed(tmp_path):
         assert (tmp_path / 'run' / 'run.json').exists()
 
 
+def test_what_a_killed_run_had_replaced_is_removed_when_it_is_resumed(tmp_path):
+    with open_run(tmp_path / 'run'):
+        (tmp_path / '.run.replaced').mkdir()
+    with open_run(tmp_path / 'run', resume=True):
+        pass
+    assert not (tmp_path / '.run.replaced').exists()
+
+
 def test_a_mistake_before_the_first_line_of_the_log_costs_no_checkpoint(tmp_path):
     step = tmp_path / 'run' / 'checkpoints' / 'step-00000001'
     with pytest.raises(UserError), open_run(tmp_path / 'run'):

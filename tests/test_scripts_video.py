@@ -136,8 +136,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
     assert 'of 7 videos, clips of 4×16×16, split 1' in out
     assert 'of 11 videos, clips of 4×16×16, split 2' in out
     assert tops[2] == pytest.approx((tops[0] + tops[1]) / 2, abs=0.011)
-    _, err = call('score.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2',
-                  code=2)
+    _, err = call('score.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2', code=2)
     assert ('was trained on split 1 of UCF-101, and --split 2 holds videos it has seen: score it '
             'with --split 1') in err
 

@@ -67,8 +67,7 @@ def remote_command(shell: str, host: str, command: Sequence[str],
     names = ' '.join(f'{name}={shlex.quote(value)}' for name, value in sorted(variables.items())
                      if EXPORTED.fullmatch(name))
     line = f'exec env {names} {" ".join(map(shlex.quote, command))}'
-    return [*shlex.split(shell.replace('{host}', host)),
-            f'cd {shlex.quote(os.getcwd())} && {line}']
+    return [*shlex.split(shell.replace('{host}', host)), f'cd {shlex.quote(os.getcwd())} && {line}']
 
 
 def _die_with_parent() -> Callable[[], None] | None:

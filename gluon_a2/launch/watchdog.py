@@ -154,8 +154,7 @@ class Watchdog:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.link, self.link_heard = Channel(sock), now
         self.moved = now  # to have come here is progress
-        self.report(token=address['token'], rank=self.rank, host=self.host,
-                    name=self.name)
+        self.report(token=address['token'], rank=self.rank, host=self.host, name=self.name)
 
     def leave(self) -> None:
         """After a verdict: kill the rank, and go once it is gone (or cannot even be killed)."""

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import shutil
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
@@ -208,36 +208,26 @@ class Writer:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self.folder, self._thread = Path(folder), ThreadPoolExecutor(1, 'checkpoint')
+        self._last: Future | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
              best: bool = False) -> None:
         """Begin to write, once the save before is done; arrays must not change afterwards."""
         self.wait()
-        self._thread = threading.Thread(target=self._save, args=(step, tensors, state, best),
-                                        name='checkpoint')
-        self._thread.start()
-
-    def _save(self, step, tensors, state, best):
-        try:
-            save(self.folder, step, tensors, state, best=best)
-        except BaseException as error:
-            self._error = error
+        self._last = self._thread.submit(save, self.folder, step, tensors, state, best=best)
 
     def wait(self) -> None:
         """Return once everything is on the disk; raises the error of the last save."""
         self.settle()
-        error, self._error = self._error, None
-        if error:
-            raise error
+        last, self._last = self._last, None
+        if last:
+            last.result()
 
     def settle(self) -> None:
         """Return once nothing is being written, whatever came of it."""
-        if self._thread:
-            self._thread.join()
-            self._thread = None
+        if self._last:
+            wait([self._last])
 
 
 # ---- reading

@@ -118,12 +118,14 @@ class Run:
         self.folder = Path(folder)
         self.checkpoints = self.folder / 'checkpoints'
         self._new = not options.resume
-        self._replaced: Path | None = None  # the run that was here
+        hidden = self.folder.with_name(f'.{self.folder.name}.replaced')
+        # the run that was here; of a run that was killed, what it had not removed yet
+        self._replaced: Path | None = hidden if options.resume else None
         self._board: SummaryWriter = None  # opened by `rewind`
         if options.resume:
             check_resumable(self.folder, recipe)
         else:
-            self._claim(recipe, options)
+            self._claim(recipe, options, hidden)
         self._lock = lock(self.folder)
         try:
             self._handler = LogFile(options.logging_file or self.folder / 'train.log')
@@ -135,7 +137,7 @@ class Run:
         PACKAGE.setLevel(logging.INFO)
         PACKAGE.addHandler(self._handler)
 
-    def _claim(self, recipe: Recipe, options: Options) -> None:
+    def _claim(self, recipe: Recipe, options: Options, hidden: Path) -> None:
         """Make a new folder, in place of an earlier run where the user says so."""
         made_by = self.folder / 'run.json'
         check_folder(self.folder.parent)
@@ -149,9 +151,8 @@ class Run:
                 raise UserError(f'{self.folder} already holds a run: `resume` to go on with it, '
                                 '`overwrite` to delete it, or another `save_dir`')
             with lock(self.folder):
-                self._replaced = self.folder.with_name(f'.{self.folder.name}.replaced')
-                shutil.rmtree(self._replaced, ignore_errors=True)
-                self.folder.rename(self._replaced)
+                shutil.rmtree(hidden, ignore_errors=True)
+                self._replaced = self.folder.rename(hidden)
         write_whole(made_by, json.dumps({
             'recipe': recipes.to_json(recipe), 'command': sys.argv,
             'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'), 'threads': threads()[0],

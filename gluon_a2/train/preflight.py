@@ -40,8 +40,7 @@ def check(group: Group, recipe: Recipe, options: Options, sources: list, net: An
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
     everyone = group.all_gather(facts, 'preflight')
     for name, way_out in WAYS_OUT.items():
-        other = [rank for rank, theirs in enumerate(everyone)
-                 if theirs[name] != everyone[0][name]]
+        other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
         if other:
             group.raise_once(
                 UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))

@@ -155,8 +155,7 @@ class Stepper:
     def _read_statistics(self) -> np.ndarray:
         """BatchNorm's running statistics, one float64 vector, empty for a network without."""
         mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([
-            np.empty(0), *(p.data().asnumpy().ravel() for p in self._running)])
+        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel() for p in self._running)])
 
     def _write_statistics(self, flat: np.ndarray) -> None:
         start = 0
