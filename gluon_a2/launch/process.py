@@ -22,11 +22,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def meeting(slot: Any, port: int, interface: str | None, local: bool) -> dict[str, str]:
-    """The variables by which a rank of several finds the others.
-
-    slot: Horovod's SlotInfo of the rank. port: of the rendezvous. interface: the network between
-    the hosts. local: whether all ranks are on this machine.
-    """
+    """The variables by which a rank, at Horovod's SlotInfo `slot`, finds the others: the `port` of
+    the rendezvous, the network between the hosts, and whether all ranks are here (`local`)."""
     from horovod.runner.gloo_run import create_slot_env_vars
     found = {
         # by default much, because the watchdog finds a lost rank sooner
@@ -59,11 +56,9 @@ def _own_address(interface: str | None) -> str:
 
 def remote_command(shell: str, host: str, command: Sequence[str],
                    variables: Mapping[str, str]) -> list[str]:
-    """The command that runs a rank on `host` through a remote shell, with `{host}` in it.
-
-    The shell's last argument is one line, in which `exec` makes the remote shell's server the
-    parent of the rank, so that the rank's watchdog sees it go.
-    """
+    """The command that runs a rank on `host` through a remote shell, with `{host}` in it. The
+    shell's last argument is one line, in which `exec` makes the rank the remote shell's child, so
+    that its watchdog sees the shell go."""
     names = ' '.join(f'{name}={shlex.quote(value)}' for name, value in sorted(variables.items())
                      if EXPORTED.fullmatch(name))
     line = f'exec env {names} {" ".join(map(shlex.quote, command))}'
@@ -85,10 +80,8 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 class Rank(subprocess.Popen):
-    """A process that was started, here (`local`) or through a remote shell.
-
-    It has a session of its own, so no signal to the launcher's process group reaches it.
-    """
+    """A process that was started, here (`local`) or through a remote shell, in a session of its
+    own, so that no signal to the launcher's process group reaches it."""
 
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
                  local: bool = True) -> None:
@@ -125,10 +118,8 @@ class Rank(subprocess.Popen):
 
 
 def silence(ranks: Sequence[Rank]) -> None:
-    """Before ranks are killed on purpose: end their watchdogs, which would call that a fault.
-
-    All are stopped first, so that none sees another one end.
-    """
+    """Before ranks are killed on purpose: end their watchdogs, which would call that a fault. All
+    are stopped first, so that none sees another one end."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for rank in ranks:
             for pid in [*rank.children(), rank.pid] if rank.poll() is None else ():

@@ -14,10 +14,7 @@ DONE = {'end': 'done'}
 
 
 class Watchdog:
-    """The watch over one rank.
-
-    line: to the rank. given: the rank's first message on it.
-    """
+    """The watch over one rank: `line` leads to it, and `given` is its first message."""
 
     def __init__(self, line: Channel, given: dict) -> None:
         self.rank, self.timeout, self.pid = given['rank'], given['timeout'], given['pid']

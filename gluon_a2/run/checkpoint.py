@@ -200,11 +200,8 @@ def mark_best(folder: str | Path, path: Path) -> None:
 
 
 class Writer:
-    """Saves in the background, so that training does not wait for the disk; one checkpoint at a
-    time.
-
-    An error of a save is raised once, by the next `save` or `wait`. A process ends only after the
-    last is written.
+    """Saves in the background, one checkpoint at a time, so that training does not wait for the
+    disk. The next `save` or `wait` raises the error of a save; a process ends only after its last.
     """
 
     def __init__(self, folder: str | Path) -> None:

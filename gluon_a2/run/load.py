@@ -49,10 +49,8 @@ class Stated:
             raise UserError('`std` and `scale` exclude each other: give one of them')
 
     def preprocessing(self, source: Union[str, Path]) -> Optional[Preprocessing]:
-        """That of a pair of files without metadata; None for all that says it itself.
-
-        UserError where something is missing, or said twice.
-        """
+        """That of a pair of files without metadata; None for all that says it itself. UserError
+        where something is missing, or said twice."""
         if not is_bare(source):
             for name in ('mean', 'std', 'scale', 'pixels', 'interpolation'):
                 if getattr(self, name) is not None:
@@ -78,11 +76,8 @@ class Stated:
 
 def load(source: Union[str, Path], which: Optional[str] = None,
          stated: Optional[Stated] = None) -> Bundle:
-    """The `Bundle` of exported files, or of a checkpoint: `source` a run's folder, `which` 'last',
-    'best' or a path.
-
-    Only a pair of files without metadata takes, and needs, what is `stated`.
-    """
+    """The `Bundle` of exported files, or of a checkpoint `which` ('last', 'best' or a path) of a
+    run's folder. Only a pair of files without metadata takes, and needs, what is `stated`."""
     folder, stated = Path(source), stated or Stated()
     preprocessing = stated.preprocessing(source)
     for name in ('size', 'crop_ratio'):
@@ -123,10 +118,7 @@ def classifier(source: Union[str, Path], which: Optional[str] = None,
                stated: Optional[Stated] = None, engine: Optional[str] = None, num_gpus: int = 0,
                **options: Any) -> Classifier:
     """A `deploy.Classifier` of what `load` takes, or of exported files in another form, which
-    `engine` names.
-
-    `options` are further ones of `Classifier`.
-    """
+    `engine` names. `options` are further ones of `Classifier`."""
     stated = stated or Stated()
     if engine is not None and Path(source).is_dir():
         raise UserError(f'`engine` is for exported files: export {source} first')

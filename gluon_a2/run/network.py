@@ -29,10 +29,8 @@ START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 
 def build(recipe: Recipe, ctx: mx.Context | None = None,
           new: Collection[str] = NEW) -> mx.gluon.HybridBlock:
-    """The recipe's network, initialized as its seed says, or from its pretrained file, on `ctx`.
-
-    A video network may lack there what `new` names (see `load_weights`).
-    """
+    """The recipe's network on `ctx`, initialized as its seed says, or from its pretrained file,
+    where a video network may lack what `new` names (see `load_weights`)."""
     ctx = ctx or mx.cpu()
     net = create(recipe)
     mx.random.seed(recipe.seed)

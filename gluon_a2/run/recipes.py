@@ -32,9 +32,7 @@ network, augment, optimize, schedule, regularize = (
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes; paths, workers and logging do not belong here.
-
-    `dims` marks the fields of images (2) or of videos (3) alone.
-    """
+    `dims` marks the fields of images (2) or of videos (3) alone."""
     model: str = network('a2_resnet50', 'network (an unknown name lists all); its classes')
     classes: int = network(1000, None, low=2)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
@@ -217,11 +215,8 @@ def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
 
 
 def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> Recipe:
-    """The recipe `name` with the fields `given` replaced.
-
-    A learning rate that is given without `base_batch` is absolute. Raises UserError for an unknown
-    recipe, or one that is not of images (`dims` 2) or videos (3).
-    """
+    """The recipe `name` with the fields `given` replaced; a rate given without `base_batch` is
+    absolute. UserError for an unknown recipe, or one not of images (`dims` 2) or videos (3)."""
     known = names(dims) if dims else list(RECIPES)
     if name not in known:
         what = f'{name} is a recipe of {"videos" if dims == 2 else "images"}'

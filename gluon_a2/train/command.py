@@ -36,7 +36,8 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     flags.add_flags(parser, Processes)
     given = vars(parser.parse_args(argv))
     options, processes = flags.from_args(Options, given), flags.from_args(Processes, given)
-    name = given['recipe'] or _default_recipe(options, dims)
+    default = paper if options.data else recipes.EMBEDDED[dims]
+    name = given['recipe'] or ('ucf101' if options.split is not None else default)
     fields = {field: given[field] for field in vars(recipes.RECIPES[paper]) if field in given}
     if options.synthetic_data:
         fields.setdefault('num_epochs', 1)
@@ -44,13 +45,6 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
                  *flags.to_args(Options, given, skip=('save_dir', 'resume', 'overwrite'))]
     fields['ranks'] = processes.num_proc if processes.is_launcher() else ranks.ranks()
     return Command(recipes.choose(name, fields, dims), options, processes, arguments)
-
-
-def _default_recipe(options: Options, dims: int) -> str:
-    """The recipe where none is named."""
-    if options.split is not None:
-        return 'ucf101'
-    return recipes.PAPER[dims] if options.data else recipes.EMBEDDED[dims]
 
 
 def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:

@@ -30,12 +30,10 @@ def open_sources(recipe: Recipe, options: Options) -> list:
 
 
 def _open(recipe: Recipe, options: Options, part: str) -> Any:
-    if recipe.frames:
-        return data.open_source(options.data_dir, part, video=True, split=options.split,
-                                splits=options.splits, list_format=options.list_format,
-                                video_list=getattr(options, f'list_{part}'))
-    return data.open_source(options.data_dir, part, rec=getattr(options, f'rec_{part}'),
-                            idx=getattr(options, f'rec_{part}_idx'))
+    return data.open_source(
+        options.data_dir, part, video=recipe.frames > 0, rec=getattr(options, f'rec_{part}'),
+        idx=getattr(options, f'rec_{part}_idx'), video_list=getattr(options, f'list_{part}'),
+        list_format=options.list_format, split=options.split, splits=options.splits)
 
 
 def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:

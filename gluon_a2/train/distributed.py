@@ -30,10 +30,8 @@ class Disconnected(UserError):
 
 
 class Group:
-    """All ranks of the job, seen from one of them.
-
-    `heart` (a `heart.Heart`, or None) hears where this rank is and when it waits for the others.
-    """
+    """All ranks of the job, seen from one of them; `heart` hears where this rank is and when it
+    waits for the others."""
 
     def __init__(self) -> None:
         self._hvd: Any = _start_horovod() if ranks() > 1 else None

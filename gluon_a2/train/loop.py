@@ -219,11 +219,9 @@ class Loop:
     # ---- steps
 
     def train_step(self, batches: Iterable[data.Batch], lr: float) -> bool:
-        """One update from an iterable of this rank's micro-batches; whether somebody asked to stop.
-
-        `Diverged`, on all ranks, where a loss or gradient is not finite, and UserError above the
-        cap of damaged images.
-        """
+        """One update from this rank's micro-batches; whether somebody asked to stop. `Diverged`, on
+        all ranks, where a loss or gradient is not finite; UserError above the cap of damaged
+        images."""
         with self.timer.during('compute'):
             done = self.stepper.take(batches, self.at, lr, self._stop.requested)
         try:

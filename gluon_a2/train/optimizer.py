@@ -17,11 +17,8 @@ NOT_DECAYED = ('_bias', '_gamma', '_beta')
 
 
 class Updater:
-    """Momentum SGD over a network's trained parameters.
-
-    `states` is {parameter name: [arrays]}: the momentum, and under float16 the float32 master
-    weight after it.
-    """
+    """Momentum SGD over a network's trained parameters; `states` is {parameter name: [momentum, and
+    under float16 the float32 master weight]}."""
 
     def __init__(self, parameters: Mapping[str, Any], recipe: Recipe) -> None:
         self._parameters = {name: p for name, p in parameters.items() if p.grad_req != 'null'}
@@ -83,10 +80,7 @@ def _flat(state: Any) -> list:
 
 class LossScale:
     """Dynamic loss scaling for float16: halved when a gradient overflows, doubled after `window`
-    clean steps.
-
-    `scale` and `clean` are its whole state, and are stored in checkpoints.
-    """
+    clean steps. Checkpoints hold `scale` and `clean`, which are its whole state."""
 
     def __init__(self, enabled: bool, window: int = 2000, scale: float = 2.0 ** 16) -> None:
         self.enabled, self.window = enabled, window

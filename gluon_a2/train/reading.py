@@ -31,11 +31,8 @@ def save_contact_sheet(recipe: Recipe, options: Options, png: str | Path, count:
 
 
 def measure(recipe: Recipe, options: Options) -> tuple[int, int, float]:
-    """Read the first `options.test_io` samples (0: all) of an epoch on all ranks; (samples read,
-    damaged, seconds) of all together.
-
-    Damaged samples are named in the log.
-    """
+    """Read the first `options.test_io` samples (0: all) of an epoch on all ranks, and log the
+    damaged ones; (samples read, damaged, seconds) of all together."""
     group = Group()
     with group.all_or_none('preparation'):
         source = open_sources(recipe, options)[0]

@@ -10,10 +10,7 @@ from ..run.recipes import Recipe
 @dataclasses.dataclass
 class Plateau:
     """When training accuracy has stopped rising (the paper: "decreases … when training accuracy is
-    saturated").
-
-    Its fields are its whole state, and are stored in checkpoints.
-    """
+    saturated"). Checkpoints hold its fields, which are its whole state."""
     best: float = 0.0
     stale: int = 0
     decays: int = 0
@@ -29,10 +26,8 @@ class Plateau:
 
 
 class Schedule:
-    """lr(step) of a recipe: linear warm-up, then plateau, step, cosine or poly (power 2).
-
-    A pure function of the step, except that plateau also reads the decays of `plateau`.
-    """
+    """lr(step) of a recipe: linear warm-up, then plateau, step, cosine or poly (power 2); a pure
+    function of the step, but that plateau also reads the decays of `plateau`."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, plateau: Plateau) -> None:
         self._recipe, self._state = recipe, plateau

@@ -62,10 +62,8 @@ class Stepper:
 
     def take(self, batches: Iterable[Batch], at: Position, lr: float,
              stop: bool = False) -> Outcome:
-        """One update from an iterable of this rank's micro-batches. `stop` tells all ranks to.
-
-        Nothing is changed where a loss or gradient is not finite on any rank.
-        """
+        """One update from an iterable of this rank's micro-batches; `stop` tells all ranks to.
+        Nothing is changed where a loss or gradient is not finite on any rank."""
         if self._accumulates:
             self.parameters.zero_grad()
         sums, damaged = Sums(), []
