@@ -34,7 +34,7 @@ class Options:
     rec_val: Optional[str] = data(None, None, metavar='FILE', dims=2)
     rec_train_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
     rec_val_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
-    list_train: Optional[str] = data(None, 'lists of videos, instead of --data-dir',
+    list_train: Optional[str] = data(None, 'lists of videos, whose paths start at --data-dir',
                                      metavar='FILE', dims=3)
     list_val: Optional[str] = data(None, None, metavar='FILE', dims=3)
     list_format: Optional[str] = data(None, 'path-label, path-frames-label, id-label-path or '
