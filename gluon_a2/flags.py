@@ -20,7 +20,7 @@ import os
 import shutil
 import textwrap
 import typing
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Union
 
 from .errors import UserError
 
@@ -50,18 +50,11 @@ def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = N
         'metavar': metavar, 'const': const, **more})
 
 
-def options(cls: type, only: Optional[Iterable[str]] = None,
-            skip: Iterable[str] = ()) -> List[dataclasses.Field]:
-    """The fields of a dataclass that are options: those in `only` and not in `skip`."""
-    wanted, unwanted = None if only is None else set(only), set(skip)
-    return [field for field in dataclasses.fields(cls) if 'flag' in field.metadata
-            and field.name not in unwanted and (wanted is None or field.name in wanted)]
-
-
-def of_other_kinds(cls: type, **tags: Any) -> List[str]:
-    """The options whose metadata has other values than `tags`; untagged ones have none."""
-    return [field.name for field in options(cls)
-            if any(field.metadata.get(key, value) != value for key, value in tags.items())]
+def options(cls: type, skip: Collection[str] = (), **tags: Any) -> List[dataclasses.Field]:
+    """The fields of a dataclass that are options, without `skip` and those of other `tags`."""
+    return [field for field in dataclasses.fields(cls)
+            if 'flag' in field.metadata and field.name not in skip
+            and all(field.metadata.get(key, value) == value for key, value in tags.items())]
 
 
 def _types(cls: type) -> Dict[str, tuple]:
@@ -133,16 +126,17 @@ def flag_name(name: str) -> str:
     return '--' + name.replace('_', '-')
 
 
-def add_flags(parser: argparse.ArgumentParser, cls: type, *, only: Optional[Iterable[str]] = None,
-              skip: Iterable[str] = (), title: Optional[str] = None, shown: Any = None) -> None:
+def add_flags(parser: argparse.ArgumentParser, cls: type, *, skip: Collection[str] = (),
+              title: Optional[str] = None, shown: Any = None, **tags: Any) -> None:
     """Give `parser` the flags of a dataclass; flags that are not given are absent from its result.
 
     The help names the value of `shown` (an instance; the defaults where it is None) behind each
-    flag. Options without a group stand under `title`.
+    flag. Options without a group stand under `title`. Options in `skip`, and those whose metadata
+    has other values than `tags`, get no flag.
     """
     groups: Dict[str, list] = {}
     types, usage = _types(cls), [parser.usage or '%(prog)s [flags]']
-    for field in options(cls, only, skip):
+    for field in options(cls, skip, **tags):
         rules = field.metadata
         if not rules['flag']:
             continue
@@ -238,11 +232,11 @@ def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -
                   for name, value in given.items()})
 
 
-def to_args(cls: type, values: Mapping[str, Any], skip: Iterable[str] = ()) -> List[str]:
+def to_args(cls: type, values: Mapping[str, Any], skip: Collection[str] = ()) -> List[str]:
     """The flags that say {option: value} again; None and what has no flag is left out."""
     words = []
-    for field in options(cls, values, skip):
-        value, name = values[field.name], flag_name(field.name)
+    for field in options(cls, skip):
+        value, name = values.get(field.name), flag_name(field.name)
         if value is None or not field.metadata['flag'] or field.metadata['positional']:
             continue
         if isinstance(value, bool):

@@ -210,8 +210,7 @@ def names(dims: int) -> List[str]:
 
 def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
     """Give `parser` the flags of images (2) or of video (3); the help shows the paper's values."""
-    flags.add_flags(parser, Recipe, skip=flags.of_other_kinds(Recipe, dims=dims),
-                    shown=RECIPES[PAPER[dims]])
+    flags.add_flags(parser, Recipe, dims=dims, shown=RECIPES[PAPER[dims]])
 
 
 def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> Recipe:

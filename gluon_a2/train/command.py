@@ -31,7 +31,7 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
         f'recipes (without data {recipes.EMBEDDED[dims]}, else {paper}, whose values are shown)',
         f'--recipe {"|".join(recipes.names(dims))}').add_argument('--recipe',
                                                                   help=argparse.SUPPRESS)
-    flags.add_flags(parser, Options, skip=flags.of_other_kinds(Options, dims=dims))
+    flags.add_flags(parser, Options, dims=dims)
     recipes.add_flags(parser, dims)
     flags.add_flags(parser, Processes)
     given = vars(parser.parse_args(argv))
