@@ -11,7 +11,6 @@ a split of UCF-101. Exit code 1: some videos cannot be read, and are named. 2: n
 done.
 """
 import dataclasses
-import logging
 import os
 import sys
 from typing import Optional, Tuple
@@ -66,7 +65,6 @@ def main(argv=None):
     parser = cli.parser(__doc__)
     add_flags(parser, Options)
     asked = from_args(Options, parser.parse_args(argv))
-    logging.basicConfig(format='%(message)s')
     from gluon_a2.data import open_video_source, prepare_video
     parts = {name: open_video_source(asked.data_dir, name, asked.split, asked.splits, asked.list,
                                      asked.list_format)

@@ -37,8 +37,7 @@ def coordinates(height, width):
 
 def test_identity_is_exact():
     image = noise(31, 31)
-    np.testing.assert_array_equal(
-        train(31, mirror=False, **WHOLE, **GREY)(image, rng()), image)
+    np.testing.assert_array_equal(train(31, mirror=False, **WHOLE, **GREY)(image, rng()), image)
 
 
 def test_mirror_flips_half_of_the_time():
@@ -91,8 +90,7 @@ def test_crop_distribution():
 
 @pytest.mark.parametrize(('width', 'height', 'box'), [
     (1000, 10, (493, 0, 13, 10)),  # widest allowed: 10 · 4/3 = 13
-    (10, 1000, (0, 493, 10, 13)),  # narrowest allowed: 10 / (3/4) = 13
-])
+    (10, 1000, (0, 493, 10, 13))])  # narrowest allowed: 10 / (3/4) = 13
 def test_no_crop_fits_then_centre(width, height, box):
     """An area of at least 90 % of such an image has no allowed aspect."""
     assert train(7, min_area=0.9)._crop_box(width, height, rng()) == box

@@ -16,8 +16,8 @@ def test_it_is_made_the_first_time_only(tmp_path):
     calls = []
     for _ in range(2):
         folder = made_once('thing', lambda draft: (calls.append(draft), write(draft)), tmp_path)
-    assert folder == str(
-        tmp_path / 'thing') and (tmp_path / 'thing' / 'file').read_text() == 'content'
+    assert folder == str(tmp_path / 'thing')
+    assert (tmp_path / 'thing' / 'file').read_text() == 'content'
     assert len(calls) == 1 and os.listdir(tmp_path) == ['thing']
 
 
@@ -35,8 +35,8 @@ def test_who_is_second_takes_what_the_first_made(tmp_path):
         write(draft)
         made_once('thing', write, tmp_path)  # another process, faster
 
-    assert os.listdir(made_once('thing', slow,
-                                tmp_path)) == ['file'] and os.listdir(tmp_path) == ['thing']
+    assert os.listdir(made_once('thing', slow, tmp_path)) == ['file']
+    assert os.listdir(tmp_path) == ['thing']
 
 
 def test_what_is_not_whole_is_refused(tmp_path):

@@ -13,10 +13,8 @@ from gluon_a2.data.augment import cut, shift_colours
 from gluon_a2.data.clips import Views, random_clip, read_clip, view_clip
 from gluon_a2.errors import UserError
 
-PLAIN = {
-    'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0,
-    'saturation': 0, 'lightness': 0
-}
+PLAIN = {'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0,
+         'saturation': 0, 'lightness': 0}
 
 
 def train_clip(size, frames, stride, **fields):
@@ -129,10 +127,8 @@ def test_without_augmentation_the_frames_are_only_resized():
     film, transform = Film(noise()), train_clip(13, 3, 2, **PLAIN)
     clip = bytes_of(filled(transform, Films(film), seed=5))
     first = np.random.default_rng(5).integers(11 - 5 + 1)
-    expected = [
-        cv2.resize(film.frames[first + 2 * t], (13, 13), interpolation=cv2.INTER_LINEAR)
-        for t in range(3)
-    ]
+    expected = [cv2.resize(film.frames[first + 2 * t], (13, 13), interpolation=cv2.INTER_LINEAR)
+                for t in range(3)]
     np.testing.assert_array_equal(clip, expected)
 
 
@@ -150,9 +146,8 @@ def test_all_frames_of_a_clip_are_augmented_alike():
     {'lightness': 9}])
 def test_each_augmentation_does_something(choice):
     films = Films(Film(noise(4)))
-    plain, changed = ([
-        filled(train_clip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed) for seed in range(8)
-    ] for extra in ({}, choice))
+    plain, changed = ([filled(train_clip(13, 4, 1, **{**PLAIN, **extra}), films, seed=seed)
+                       for seed in range(8)] for extra in ({}, choice))
     assert any((a != b).any() for a, b in zip(plain, changed))
 
 
@@ -181,9 +176,8 @@ def test_the_window_lies_inside_frames_of_any_shape(height, width, size, seed):
 
 def test_windows_have_the_sizes_of_the_authors_code():
     """Short side size…size·9/7 after a stretch to a square and to an aspect of 0.64…1.5625."""
-    boxes = np.array([
-        train_clip(7, 1, 1)._window(np.random.default_rng(seed)) for seed in range(2000)
-    ])
+    boxes = np.array([train_clip(7, 1, 1)._window(np.random.default_rng(seed))
+                      for seed in range(2000)])
     width, height = boxes[:, 2], boxes[:, 3]
     short = 1 / np.maximum(width, height)  # of the stretched frame, in crop sides
     aspect = height / width

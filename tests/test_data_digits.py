@@ -61,8 +61,7 @@ def test_several_at_once(tmp_path):
 
 @pytest.mark.parametrize('spoil', [
     lambda path: os.truncate(path + '/train.rec', 1000), lambda path: os.remove(path + '/val.rec'),
-    lambda path: os.replace(path + '/val.rec', path + '/train.rec'),
-])
+    lambda path: os.replace(path + '/val.rec', path + '/train.rec')])
 def test_broken_cache(tmp_path, spoil):
     spoil(digits_folder(tmp_path))
     with pytest.raises(UserError, match='digits'):

@@ -252,10 +252,8 @@ def tracker():
 
 def test_killed_worker_is_named():
     with Loader(Murderous(), TRAIN, 2, SEED) as loader:
-        with pytest.raises(
-                WorkerError,
-                match=r'data worker \d \(process \d+\) was killed by SIGKILL.*fewer '
-                      '`num_data_workers`'):
+        with pytest.raises(WorkerError, match=r'data worker \d \(process \d+\) was killed by '
+                                              'SIGKILL.*fewer `num_data_workers`'):
             list(loader.load(batches(np.arange(COUNT), 5), 0))
         with pytest.raises(WorkerError):  # still: never a hang
             list(loader.load(batches(np.arange(COUNT), 5), 0))
@@ -328,8 +326,7 @@ def start_script(tmp_path, then):
     ('[0 for _ in running]', signal.SIGINT, -signal.SIGINT),
     ('time.sleep(99)', signal.SIGTERM, -signal.SIGTERM),
     ('time.sleep(99)', signal.SIGKILL, -signal.SIGKILL),
-    ('[0 for _ in running]', signal.SIGKILL, -signal.SIGKILL),
-])
+    ('[0 for _ in running]', signal.SIGKILL, -signal.SIGKILL)])
 def test_nothing_is_left_however_it_ends(tmp_path, then, send, code):
     """Signals of the keyboard go to the whole group, as from a terminal; the others to the parent
     alone."""

@@ -36,10 +36,8 @@ def centres(frames):
     directions."""
     angles = 2 * np.pi * np.arange(SIDE) / SIDE
     light = frames[..., 0].astype(float)
-    return np.stack([
-        np.angle((light.sum(axis=axis) * np.exp(1j * angles)).sum(-1)) % (2 * np.pi) * SIDE /
-        (2 * np.pi) for axis in (1, 2)
-    ], axis=-1)
+    turns = [np.angle((light.sum(axis=axis) * np.exp(1j * angles)).sum(-1)) for axis in (1, 2)]
+    return np.stack(turns, axis=-1) % (2 * np.pi) * SIDE / (2 * np.pi)
 
 
 def steps(frames):
@@ -68,10 +66,8 @@ def test_circles_turn_the_way_they_say(motion, sign):
 
 def test_a_single_frame_is_anywhere_in_every_class():
     for motion in CLASSES:
-        first = [
-            centres(frames_of(dot(), motion, np.random.default_rng(seed))[:1])[0]
-            for seed in range(200)
-        ]
+        first = [centres(frames_of(dot(), motion, np.random.default_rng(seed))[:1])[0]
+                 for seed in range(200)]
         quarters = collections.Counter(
             map(tuple, (np.array(first) % SIDE // (SIDE / 2)).astype(int).tolist()))
         assert len(quarters) == 4 and min(quarters.values()) > 25  # 50 each, if it is uniform

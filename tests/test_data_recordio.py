@@ -14,13 +14,11 @@ from gluon_a2.data import ImageError, RecordError, RecordReader, RecordWriter
 from gluon_a2.errors import UserError
 
 MAGIC = struct.pack('<I', 0xced7230a)
-# payloads (after a header of 24 bytes, so aligned here is aligned there) that must be cut, or must
-# not
+# Payloads that must be cut, or must not: a header has 24 bytes, so aligned here is aligned there.
 AWKWARD = [
     b'', b'x', MAGIC, MAGIC * 3, b'abc' + MAGIC, b'abcd' + MAGIC, b'abcd' + MAGIC + b'e',
     MAGIC + b'abcde' + MAGIC, b'ab' + MAGIC + b'cd' + MAGIC + MAGIC[:3], MAGIC[:3],
-    bytes(4096) + MAGIC + bytes(5),
-]
+    bytes(4096) + MAGIC + bytes(5)]
 payloads = st.lists(st.sampled_from([MAGIC, b'a', b'bc', b'\0\0\0', MAGIC[:2]]),
                     max_size=12).map(b''.join)
 
@@ -103,8 +101,8 @@ def test_mxnet_reads_ours(tmp_path):
 
 def test_our_parts_are_cut_as_theirs(tmp_path):
     """Apart from the checksum, the files are the same, byte for byte."""
-    ours, theirs = write_ours(tmp_path / 'a.rec', LABELLED), write_theirs(
-        tmp_path / 'b.rec', LABELLED)
+    ours = write_ours(tmp_path / 'a.rec', LABELLED)
+    theirs = write_theirs(tmp_path / 'b.rec', LABELLED)
     assert read(ours[:-4] + '.idx') == read(theirs[:-4] + '.idx')
     a, b = bytearray(read(ours)), read(theirs)
     for offset in RecordReader(ours).offsets:
@@ -116,8 +114,7 @@ def test_our_parts_are_cut_as_theirs(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(payloads, min_size=1, max_size=5))
 def test_any_payload_round_trip(tmp_path_factory, items):
-    path = write_ours(
-        tmp_path_factory.mktemp('records') / 'a.rec', [(payload, 1) for payload in items])
+    path = write_ours(tmp_path_factory.mktemp('records') / 'a.rec', [(item, 1) for item in items])
     assert [image for _, _, image in contents(path)] == items
 
 

@@ -9,14 +9,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_a2.data import (
-    FolderSource,
-    ImageError,
-    RecordError,
-    RecordSource,
-    RecordWriter,
-    decode,
-)
+from gluon_a2.data import FolderSource, ImageError, RecordError, RecordSource, RecordWriter, decode
 from gluon_a2.errors import UserError
 
 IM2REC = os.path.join(os.path.dirname(mx.__file__), 'tools', 'im2rec.py')

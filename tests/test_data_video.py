@@ -242,11 +242,10 @@ def test_a_video_of_one_frame(tmp_path, ending, codec):
 
 
 def test_a_4k_portrait_video(tmp_path):
-    path = numbered.write(tmp_path / 'x.mp4', numbered.frames(3, 3840, 2160), options={
-        'preset': 'ultrafast'
-    })
-    assert [picture.shape
-            for picture in open_video(path, tmp_path).read([0, 2])] == [(3840, 2160, 3)] * 2
+    path = numbered.write(tmp_path / 'x.mp4', numbered.frames(3, 3840, 2160),
+                          options={'preset': 'ultrafast'})
+    shapes = [picture.shape for picture in open_video(path, tmp_path).read([0, 2])]
+    assert shapes == [(3840, 2160, 3)] * 2
 
 
 def test_absurdly_large_pictures_are_refused(files, tmp_path, monkeypatch):

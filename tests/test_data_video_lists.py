@@ -153,10 +153,8 @@ NAMES = st.text(st.characters(blacklist_categories=('Cs', 'Cc', 'Zs', 'Zl', 'Zp'
                 min_size=1, max_size=9, unique_by=lambda row: row[0]),
        st.sampled_from(['path-label', 'path-frames-label', 'id-label-path']))
 def test_whatever_is_written_is_read(tmp_path_factory, rows, form):
-    lines = {
-        'path-label': '{0} {1}', 'path-frames-label': '{0} 7 {1}', 'id-label-path': 'id {1} '
-        '{0}'
-    }[form]
+    lines = {'path-label': '{0} {1}', 'path-frames-label': '{0} 7 {1}',
+             'id-label-path': 'id {1} {0}'}[form]
     path = tmp_path_factory.mktemp('lists') / 'list.txt'
     path.write_text(''.join(lines.format(*row) + '\n' for row in rows), encoding='utf-8')
     source = read_list(str(path), form, 'root')

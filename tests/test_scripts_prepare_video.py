@@ -69,9 +69,8 @@ def test_videos_are_shrunk_and_keep_every_frame_and_its_time(kinetics, tmp_path)
     out, err = call('--data-dir', kinetics, '--transcode', tmp_path / 'small', '-j', '2', code=1)
     assert f'5 videos are in {tmp_path}/small' in out
     assert 'broken_000000_000010.mp4: it cannot be decoded' in err
-    files = sorted(
-        path.relative_to(tmp_path / 'small') for path in (tmp_path / 'small').rglob('*')
-        if path.is_file())
+    files = sorted(path.relative_to(tmp_path / 'small') for path in
+                   (tmp_path / 'small').rglob('*') if path.is_file())
     assert len(files) == 5 and all(path.suffix == '.mp4' for path in files)
     tall = open_video(tmp_path / 'small' / 'train/running fast/tall_000000_000010.mp4',
                       tmp_path / 'cache')
@@ -134,8 +133,8 @@ def test_ucf101_is_counted_against_the_official_splits(tmp_path):
                                                                     ['val', '1', '0']]
     assert ('split 1 of UCF-101 has 2 training and 1 test clips here, and 9537 and 3783 officially'
             in out)
-    assert official(
-        3, (9624, 3696)) == 'split 3 of UCF-101 is whole: 9624 training and 3696 test clips'
+    whole = official(3, (9624, 3696))
+    assert whole == 'split 3 of UCF-101 is whole: 9624 training and 3696 test clips'
 
 
 def test_folders_of_frames_are_checked_and_left_as_they_are(tmp_path):

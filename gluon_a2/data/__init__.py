@@ -38,8 +38,6 @@ __all__ = [
     'Loader', 'MEAN', 'Preprocessing', 'Record', 'RecordError', 'RecordReader', 'RecordSource',
     'RecordWriter', 'SCALE', 'SyntheticLoader', 'SyntheticSource', 'TrainClip',
     'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches',
-    'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order',
-    'match_classes',
+    'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order', 'match_classes',
     'moving_digits_folder', 'open_source', 'open_video', 'open_video_source', 'photo_batch',
-    'sample_rng',
-]
+    'sample_rng']

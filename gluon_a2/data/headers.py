@@ -59,14 +59,12 @@ def is_image(start: bytes) -> bool:
 
 
 def _jpeg(encoded):
-    """Walk the segments until every coefficient of every component has a scan; an end marker (EOI)
-    must follow."""
+    """Walk the segments until each coefficient has a scan; an end marker (EOI) must follow."""
     missing, progressive, size, orientation, position = {}, False, None, 1, 2
     while position + 9 <= len(encoded):
         marker = encoded[position + 1]
-        # filling between segments, which decoders skip
         if encoded[position] != 0xFF or marker in (0x00, 0xFF):
-            position += 1
+            position += 1  # filling between segments, which decoders skip
             continue
         length, = struct.unpack_from('>H', encoded, position + 2)
         if marker in _FRAMES and not size:
@@ -111,8 +109,7 @@ def _png(encoded):
 
 
 def _bmp(encoded):
-    """Of Windows or, with a header of 12 bytes, OS/2. Its size field is not believed: pixels are
-    counted."""
+    """Of Windows or, with a header of 12 bytes, OS/2; its size field may lie: pixels are counted."""
     start, header = struct.unpack_from('<II', encoded, 10)
     width, height, _, bits = struct.unpack_from('<HHHH' if header == 12 else '<iiHH', encoded, 18)
     packing, packed = (0, 0) if header == 12 else struct.unpack_from('<II', encoded, 30)
@@ -136,7 +133,7 @@ def _webp(encoded):
             exif = encoded[position + 8:position + 8 + size]
             orientation = _orientation(exif[6:] if exif[:4] == b'Exif' else exif)
         position += 8 + size + size % 2
-    return Header(1, 1, orientation)  # a WebP cannot have more than 16383 × 16383 pixels
+    return Header(1, 1, orientation)  # its sides are below 2¹⁴: at most twice `MAX_PIXELS`
 
 
 def _tiff(encoded):

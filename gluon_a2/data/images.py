@@ -27,7 +27,7 @@ def decode(encoded: bytes) -> np.ndarray:
 
     The EXIF orientation is applied; grayscale is repeated to three channels; CMYK is converted;
     16-bit images are reduced to 8 bits and transparency is dropped. Raises `ImageError` for
-    anything else, for truncated data, and for more than `MAX_PIXELS` pixels.
+    anything else, for truncated data, and for more than `MAX_PIXELS` pixels (a WebP: twice that).
     """
     header = read_header(encoded)
     image = _opencv(encoded)

@@ -55,16 +55,13 @@ def _write(folder):
 def frames_of(digit: np.ndarray, motion: str, rng: np.random.Generator) -> np.ndarray:
     """uint8 FRAMES×SIDE×SIDE×3 of a digit (8×8, values 0…16) in motion, from a random position at a
     random speed."""
-    grey = cv2.resize(digit * (255 / 16), (_DIGIT, _DIGIT), interpolation=cv2.INTER_CUBIC).clip(
-        0, 255)
+    grey = cv2.resize(digit * (255 / 16), (_DIGIT, _DIGIT), interpolation=cv2.INTER_CUBIC)
     canvas = np.zeros((SIDE, SIDE), np.float32)
-    canvas[:_DIGIT, :_DIGIT] = grey
+    canvas[:_DIGIT, :_DIGIT] = grey.clip(0, 255)
+    tiles = np.tile(canvas, (3, 3))
     x, y = (rng.uniform(0, SIDE) + way for way in _way(motion, rng))  # float64 FRAMES each
-    frames = [
-        cv2.warpAffine(np.tile(canvas, (3, 3)),
-                       np.array([[1, 0, dx % SIDE - SIDE], [0, 1, dy % SIDE - SIDE]]), (SIDE, SIDE))
-        for dx, dy in zip(x, y)
-    ]
+    frames = [cv2.warpAffine(tiles, np.array([[1, 0, right], [0, 1, down]]), (SIDE, SIDE))
+              for right, down in zip(x % SIDE - SIDE, y % SIDE - SIDE)]
     return np.round(frames).astype(np.uint8)[..., None].repeat(3, axis=-1)
 
 

@@ -33,12 +33,12 @@ def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, qua
     sentence for each image left out; raises `UserError` before anything is written.
     """
     check_workers(jobs)
-    sources = {split: FolderSource(os.path.join(data_dir, split)) for split in splits
+    folders = {split: os.path.join(data_dir, split) for split in (*splits, 'train')}
+    sources = {split: FolderSource(folders[split]) for split in splits
                if split != 'val' or not val_labels}
     if val_labels and 'val' in splits:
-        sources['val'] = _labelled(os.path.join(data_dir, 'val'), val_labels,
-                                   sources or {'train': FolderSource(os.path.join(data_dir,
-                                                                                  'train'))})
+        like = next(iter(sources.values()), None) or FolderSource(folders['train'])
+        sources['val'] = _labelled(folders['val'], val_labels, like.classes)
     classes = _common_classes(sources)
     os.makedirs(out, exist_ok=True)
     if not overwrite:
@@ -87,14 +87,12 @@ def _common_classes(sources):
     return one.classes
 
 
-def _labelled(folder, path, others):
-    """The images of a flat folder with the labels that the list gives, as classes of another
-    part."""
-    classes = next(iter(others.values())).classes
+def _labelled(folder, path, classes):
+    """The images of a flat folder, with the labels that the list gives."""
     names = FlatSource.images(folder)
     found = read_val_labels(path, names)
     number = {name: i for i, name in enumerate(classes)}
-    unknown = sorted({name for name in found if name not in number})
+    unknown = sorted(set(found) - set(classes))
     if unknown:
         raise UserError(f'{path} has {len(unknown)} classes without a folder in train, such as '
                         f'{unknown[0]}')
@@ -102,12 +100,11 @@ def _labelled(folder, path, others):
 
 
 def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
-    """The class name of each of the images `names`, which are sorted, by a list of one of these
-    forms: `name class` a line, also with a comma (Kaggle's LOC_val_solution.csv); a class a line in
-    the order of the images; and the numbers of ILSVRC2012_validation_ground_truth.txt, which
-    meta.mat beside it translates.
+    """The class of each of the images `names`, which are sorted; UserError unless all have one.
 
-    UserError unless it has a label for each.
+    A line of the list is `name class`, also with a comma (Kaggle's LOC_val_solution.csv); or a
+    class, in the order of the images; or a number (ILSVRC2012_validation_ground_truth.txt), which
+    meta.mat beside the list translates.
     """
     with open_text(path) as file:
         rows = [line.strip() for line in file if line.strip()]

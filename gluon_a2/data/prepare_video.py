@@ -36,15 +36,14 @@ def check(source: VideoSource, jobs: int = 1, decode: bool = False) -> list[Foun
 
 
 def _examine(source: VideoSource, decode: bool, i: int) -> Found:
-    frames, reason = 0, ''
+    known = source.name(i), int(source.labels[i])
     try:
         video = source.video(i)
         if decode:
             collections.deque(video.read(range(len(video))), maxlen=0)
-        frames = len(video)
+        return Found(*known, len(video), '')
     except ImageError as error:
-        reason = str(error)
-    return Found(source.name(i), int(source.labels[i]), frames, reason)
+        return Found(*known, 0, str(error))
 
 
 def describe(name: str, source: VideoSource, found: list[Found]) -> list:
@@ -57,12 +56,11 @@ def describe(name: str, source: VideoSource, found: list[Found]) -> list:
 
 
 def official(split: int, counts: tuple[int, int]) -> str:
-    """One sentence that compares the numbers of training and test clips with those of the official
-    split of UCF-101."""
-    if counts == UCF101_COUNTS[split]:
-        return f'split {split} of UCF-101 is whole: {counts[0]} training and {counts[1]} test clips'
-    return (f'split {split} of UCF-101 has {counts[0]} training and {counts[1]} test clips here, '
-            f'and {UCF101_COUNTS[split][0]} and {UCF101_COUNTS[split][1]} officially')
+    """One sentence on the numbers of training and test clips, beside those of UCF-101's split."""
+    whole, clips = UCF101_COUNTS[split], f'{counts[0]} training and {counts[1]} test clips'
+    if counts == whole:
+        return f'split {split} of UCF-101 is whole: {clips}'
+    return f'split {split} of UCF-101 has {clips} here, and {whole[0]} and {whole[1]} officially'
 
 
 def write_list(source: VideoSource, path: str, root: str = '') -> None:
@@ -133,9 +131,8 @@ def _write(video: FrameFolder | VideoFile, path: str, short_side: int) -> None:
     assert isinstance(video, VideoFile)
     times, unit, rate = video.timing()
     with open_file(path, 'w') as container:
-        stream = container.add_stream('libx264', rate=rate, options={
-            'crf': '18', 'preset': 'fast', 'g': '32'
-        })
+        stream = container.add_stream('libx264', rate=rate, options={'crf': '18', 'g': '32',
+                                                                     'preset': 'fast'})
         stream.pix_fmt, stream.codec_context.thread_count = 'yuv420p', 1
         stream.codec_context.time_base = unit
         for number, pixels in enumerate(video.read(range(len(video)))):

@@ -76,8 +76,7 @@ class RecordReader:
         self._checked = any(map(self._is_ours, {0, len(self) // 2, len(self) - 1}))
 
     def _check_index(self, idx):
-        """Where each record must end: at the start of the next one in the file, or at the file's
-        end."""
+        """Where each record must end: where the next one in the file starts, or with the file."""
         order = np.argsort(self.offsets)
         ordered, size = self.offsets[order], len(self._data())
         way_out = f'restore {self.path}' + (f', or remove {idx} to have it rebuilt' if idx else '')
@@ -117,8 +116,7 @@ class RecordReader:
         return len(self.offsets)
 
     def check_complete(self) -> None:
-        """Walk the whole file; raises `RecordError` unless it is sound and the index lists each of
-        its records."""
+        """Walk the whole file; `RecordError` unless it is sound and the index lists all of it."""
         found = _scan(self._data(), self.path)
         if not np.array_equal(found, np.sort(self.offsets)):
             raise RecordError(f'{self.path} holds {len(found)} records, its index lists '
@@ -286,11 +284,8 @@ class RecordWriter:
 
     def write(self, image: bytes, label: float | Sequence[float], key: int | None = None,
               name: str = '') -> None:
-        """Append the encoded `image` with its `label` (a number, or several).
-
-        `key` is its number in the index (default: how many came before), `name` its path in the
-        `.lst`.
-        """
+        """Append the encoded `image` with its `label` (a number, or several), under the number
+        `key` (default: how many came before) in the index and the path `name` in the `.lst`."""
         key = self.count if key is None else key
         if any(mark in name for mark in '\t\r\n'):
             raise UserError('a tab or a line break in a file name cannot be listed: rename '

@@ -38,11 +38,10 @@ class VideoError(ImageError):
 
 
 class Index(NamedTuple):
-    """Presentation times of the frames and of the key frames, sorted, in the stream's unit; or a
-    count alone."""
+    """Sorted presentation times in the stream's unit, or a count alone."""
     counted: bool  # frames are known by their number, and `times` are the numbers
     times: tuple[int, ...]
-    keys: tuple[int, ...]
+    keys: tuple[int, ...]  # of the key frames
 
 
 def open_video(path: str | os.PathLike, cache: str | os.PathLike | None = None
@@ -106,8 +105,7 @@ class VideoFile:
         times = [self._index.times[number] for number in _checked(numbers, len(self))]
         found = 0
         if not self._index.counted:
-            # an open group of pictures may only seem damaged
-            with contextlib.suppress(VideoError):
+            with contextlib.suppress(VideoError):  # an open group of pictures may only seem damaged
                 for frame in _sought(self.path, times, self._index.keys):
                     found += 1
                     yield frame
@@ -355,8 +353,8 @@ def _load(kept: str) -> Index | None:
 
 def _save(index: Index, kept: str) -> None:
     """Keep an `Index`; a cache that cannot be written, as on a read-only disk, is done without."""
-    content = np.array(
-        [_MAGIC, index.counted, len(index.times), *index.times, *index.keys], '<i8').tobytes()
+    content = np.array([_MAGIC, index.counted, len(index.times), *index.times, *index.keys],
+                       '<i8').tobytes()
     draft = f'{kept}.{os.getpid()}'
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(kept), exist_ok=True)
