@@ -182,9 +182,9 @@ def test_damage_log(caplog):
         log.add([('x', 'bad')])
         log.add([('x', 'bad'), ('y', 'worse')])
         log.add([])
-    assert [record.getMessage() for record in caplog.records] == ['left out x: bad', 'left out y: '
-                                                                                     'worse']
-    assert log.count == 2
+    assert [record.getMessage() for record in caplog.records] == ['left out x: bad',
+                                                                  'left out y: worse']
+    assert len(log.names) == 2
     with pytest.raises(UserError, match='3 damaged samples, the last of them z, are more than the '
                                         '2 .*`max_damaged`'):
         log.add([('z', 'bad')])

@@ -304,6 +304,15 @@ def test_a_folder_without_frames_and_a_damaged_frame(folder, tmp_path):
         open_video(tmp_path / 'none')
 
 
+def test_a_folder_that_may_not_be_listed_is_one_bad_video(tmp_path, monkeypatch):
+    """It ended the run: a worker answers for an `ImageError` alone."""
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied')
+    monkeypatch.setattr(os, 'listdir', refuse)
+    with pytest.raises(VideoError, match='it cannot be read: Permission denied'):
+        open_video(tmp_path)
+
+
 # ---- the cached index
 
 def entries(cache):

@@ -109,7 +109,7 @@ def _png(encoded):
 
 
 def _bmp(encoded):
-    """Of Windows or, with a header of 12 bytes, OS/2; its size field may lie: pixels are counted."""
+    """Of Windows or OS/2 (a header of 12 bytes); pixels are counted, as its size field may lie."""
     start, header = struct.unpack_from('<II', encoded, 10)
     width, height, _, bits = struct.unpack_from('<HHHH' if header == 12 else '<iiHH', encoded, 18)
     packing, packed = (0, 0) if header == 12 else struct.unpack_from('<II', encoded, 30)

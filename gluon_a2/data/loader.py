@@ -156,20 +156,15 @@ class DamageLog:
         """The names of the damaged samples so far, sorted."""
         return sorted(self._names)
 
-    @property
-    def count(self) -> int:
-        """Different damaged samples so far."""
-        return len(self._names)
-
     def add(self, damaged: Iterable[tuple[str, str]]) -> None:
         """Take in a `Batch.damaged`; raises `UserError` above the cap."""
         for name, reason in damaged:
             if name not in self._names:
                 self._names.add(name)
                 _log.warning('left out %s: %s', name, reason)
-            if self.count > self.cap:
-                raise UserError(f'{self.count} damaged samples, the last of them {name}, are more '
-                                f'than the {self.cap} allowed: repair the data, or raise '
+            if len(self._names) > self.cap:
+                raise UserError(f'{len(self._names)} damaged samples, the last of them {name}, are '
+                                f'more than the {self.cap} allowed: repair the data, or raise '
                                 '`max_damaged`')
 
 

@@ -25,9 +25,9 @@ from .images import MAX_PIXELS, ImageError, decode
 
 # Containers whose times are made up from a frame rate, start anew, or cannot be sought in; and a
 # codec some of whose packets are never shown.
-COUNTED_FORMATS = frozenset(
-    ('avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf', 'gif'))
-COUNTED_CODECS = frozenset(('vp8',))
+COUNTED_FORMATS = {'avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf',
+                   'gif'}
+COUNTED_CODECS = {'vp8'}
 _MAGIC = 0x61326964783032  # 'a2idx02'
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC, the cover of a piece of music
 _MISSED = 'mmco: unref short failure'  # of H.264: a frame to be forgotten is not there
@@ -60,8 +60,11 @@ class FrameFolder:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
-        names = sorted(name for name in os.listdir(self.path)
-                       if name.startswith('img_') and name.endswith('.jpg'))
+        try:
+            names = sorted(name for name in os.listdir(self.path)
+                           if name.startswith('img_') and name.endswith('.jpg'))
+        except OSError as error:
+            raise VideoError(f'it cannot be read: {error.strerror}') from error
         if not names:
             raise VideoError('it is a folder without frames (img_00001.jpg, …)')
         first = int(names[0] != 'img_00000.jpg')
