@@ -54,22 +54,23 @@ class Options:
 
 def load(options, stated):
     """(`Bundle`, default prefix) of what the command line names."""
+    from gluon_a2.data.classes import read_classes
     from gluon_a2.deploy.bundle import is_bare
     from gluon_a2.models.table import BASELINE_ROWS, ZOO, find_row
-    from gluon_a2.run import load as opening
+    from gluon_a2.run import load as loading
     from gluon_a2.run import network
     name, folder = options.network.lower(), Path(options.network)
     bare = is_bare(folder)
     if not bare and not folder.parent.name and not list(
             Path().glob(f'{glob.escape(options.network)}*')):
         find_row(name)  # neither files nor the name of a network: the error lists all names
-    names = class_names(options.class_names)
+    names = list(read_classes(options.class_names)) if options.class_names else None
     if bare or name not in {**ZOO, **BASELINE_ROWS} or folder.is_dir():
         for flag in ('pretrained', 'untrained', 'input_size', *([] if bare else ['class_names'])):
             if getattr(options, flag):
                 raise UserError(f'`{flag}` is for networks of the zoo, by name: {options.network} '
                                 'is not the name of one')
-        bundle = opening.load(options.network, options.checkpoint, stated)
+        bundle = loading.load(options.network, options.checkpoint, stated)
         if names is not None:
             if len(names) != len(bundle.meta['classes']):
                 raise UserError(f'{options.class_names} names {len(names)} classes, and the '
@@ -81,15 +82,11 @@ def load(options, stated):
     if bool(options.pretrained) == options.untrained:
         raise UserError(f'{options.network} is a network of the zoo: give its weights '
                         '(`pretrained`), or say `untrained`')
+    for flag, value in vars(stated).items():
+        if value is not None:
+            raise UserError(f'`{flag}` is for files without metadata, and {options.network} is a '
+                            'network of the zoo: leave it out')
     return network.from_zoo(name, options.pretrained, names, options.input_size), None
-
-
-def class_names(path):
-    """The lines of a file, or None."""
-    if path is None:
-        return None
-    from gluon_a2.data.sources import read_classes
-    return list(read_classes(path))
 
 
 @entry
@@ -116,10 +113,10 @@ def main(argv=None):
                         f'{Path(prefix) / bundle.meta["network"]}')
     step = bundle.meta['training'].get('step')
     print(bundle.meta['network'] + ('' if step is None else f' after step {step}'))
-    for told in export(bundle, bundle_prefix(prefix), wanted):
-        show_table(told) if isinstance(told, list) else print(told)
-        if options.csv and told[0][0] == 'form':
-            write_csv(options.csv, told)
+    for said in export(bundle, bundle_prefix(prefix), wanted):
+        show_table(said) if isinstance(said, list) else print(said)
+        if options.csv and said[0][0] == 'form':
+            write_csv(options.csv, said)
 
 
 if __name__ == '__main__':

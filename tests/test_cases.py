@@ -200,6 +200,18 @@ def test_classes_that_the_network_does_not_know_are_refused(digits_net, tmp_path
             use()
 
 
+def test_ten_photo_classes_are_not_ten_digits(digits_net, tmp_path):
+    for name in 'abcdefghij':
+        (tmp_path / 'val' / name).mkdir(parents=True)
+        (tmp_path / 'val' / name / 'a.jpg').write_bytes(jpeg())
+    net = digits_net([])
+    net.meta['training'] = {'data': 'digits'}
+    for use in (lambda: net.score(data.open_source(tmp_path, 'val')),
+                lambda: open_samples(net.meta, str(tmp_path))):
+        with pytest.raises(UserError, match="10 of the data's are unknown to it, such as 'a'"):
+            use()
+
+
 def jpeg(size=(96, 64), **options):
     file = io.BytesIO()
     picture = np.random.default_rng(0).normal(128, 40, (*size[::-1], 3)).clip(0, 255)

@@ -111,6 +111,12 @@ def test_by_number_where_one_side_has_no_names(one, names, sentence, caplog):
     assert f'matched by number, because {sentence}' in caplog.text
 
 
+def test_the_names_of_digits_are_names():
+    one = source(['cat', 'dog'])
+    with pytest.raises(UserError, match="2 of the data's are unknown to it, such as 'cat'"):
+        match_classes(one, ['0', '1'], named=True)
+
+
 def test_numbers_are_not_taken_for_names():
     """Labels of records without `classes.txt` are the network's numbers, not names of classes."""
     one = source(['0', '1', '2'], [2, 1, 0], named=False)

@@ -78,7 +78,8 @@ def test_read_back_by_prefix_or_any_file(net, prefix, ending):
 def test_the_metadata_says_what_a_user_must_know(prefix):
     meta = json.loads((prefix.parent / 'a2-meta.json').read_text())
     expected = {'input': 'data', 'input_shape': [3, 32, 32], 'layout': 'NCHW', 'output': 'logits',
-                'mean': [124, 117, 104], 'scale': [0.0167] * 3, 'crop_ratio': 1.0, 'resize': 'bicubic'}
+                'mean': [124, 117, 104], 'scale': [0.0167] * 3, 'crop_ratio': 1.0,
+                'resize': 'bicubic'}
     assert {key: meta[key] for key in expected} == expected
     for name, entry in meta['files'].items():
         content = (prefix.parent / name).read_bytes()
@@ -104,8 +105,8 @@ def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending,
 
 
 def test_missing_renamed_and_foreign_files_are_named(prefix):
-    with pytest.raises(BundleError, match='b-meta.json does not exist: give the prefix of an '
-                                          'exported network'):
+    with pytest.raises(BundleError, match=f'^{prefix.parent}/b-meta.json does not exist: give the '
+                                          'prefix of an exported network'):
         read_bundle(prefix.with_name('b'))
     for ending in ('-symbol.json', '-0000.params', '-meta.json'):
         os.rename(f'{prefix}{ending}', prefix.with_name('b' + ending))

@@ -44,7 +44,7 @@ def test_video_metadata_that_lacks_its_views(tmp_path):
     bundle = from_gluon(small(dims=3), 'small', NAMES, data.ClipPreprocessing(16, frames=4))
     del bundle.meta['views']
     write_bundle(bundle, tmp_path / 'small')
-    with pytest.raises(BundleError, match='small-meta.json does not say the views of its videos'):
+    with pytest.raises(BundleError, match='must give views'):
         Classifier(tmp_path / 'small')
 
 

@@ -82,20 +82,20 @@ def check_labels(source: Any, classes: int) -> None:
                         f'network has {classes} classes, choose as many as the data has')
 
 
-def match_classes(source: Any, names: Sequence[str]) -> None:
+def match_classes(source: Any, names: Sequence[str], named: bool = False) -> None:
     """Give a source the labels and class names of a network, whose class i is `names[i]`.
 
     Classes are matched by name. Where one side has only numbers (record files and lists without
     `classes.txt`, and networks trained on them), they are matched by number, with a warning where
     the other side has names; a network's numbers must then be as many as the names, and none of
     them a name. Classes without a sample are counted and named in the log. UserError for a class
-    that the network does not know.
+    that the network does not know. `named` says that numbers are the network's names, as of digits.
     """
     own, known = source.classes, tuple(names)
     count = collections.Counter(known)
     label = {name: i for i, name in enumerate(known) if count[name] == 1}
     unknown = [] if own == known else [name for name in own if name not in label]
-    numbered = known == tuple(map(str, range(len(known))))
+    numbered = not named and known == tuple(map(str, range(len(known))))
     if source.named and not unknown:
         check_labels(source, len(own))
         labels = source.labels if own == known else np.array(

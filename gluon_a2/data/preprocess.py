@@ -50,14 +50,18 @@ class Preprocessing:
 
     @staticmethod
     def from_meta(meta: Mapping[str, Any]) -> 'Preprocessing':
-        """What the metadata of an exported network says: `ClipPreprocessing` of a video network."""
+        """What the metadata of an exported network says: `ClipPreprocessing` of a video network;
+        `UserError` where it says too little."""
         _, *frames, _, size = meta['input_shape']
         common = {'size': size, 'crop_ratio': meta['crop_ratio'], 'mean': meta['mean'],
                   'scale': meta['scale'], 'interpolation': meta.get('resize', 'bicubic')}
         if not frames:
             return Preprocessing(**common)
-        return ClipPreprocessing(**common, frames=frames[0], frame_stride=meta['frame_stride'],
-                                 views=meta['views'], crops=meta['crops'])
+        clips = ('frame_stride', 'views', 'crops')
+        missing = [name for name in clips if name not in meta]
+        if missing:
+            raise UserError(f'the metadata of a video network must give {", ".join(missing)}')
+        return ClipPreprocessing(**common, frames=frames[0], **{name: meta[name] for name in clips})
 
     def to_meta(self) -> Dict[str, Any]:
         """The entries of the metadata from which `from_meta` makes this again."""

@@ -60,7 +60,7 @@ def describe(network: str, classes: Sequence[str], preprocessing: Preprocessing,
         'network': network, 'classes': list(classes), 'layout': {3: 'NCHW', 4: 'NCDHW'}[axes],
         'input': 'data', **preprocessing.to_meta(), 'output': 'logits', 'features': None,
         'classifier': None, 'stride': list(stride or [1] * (axes - 1)), 'precision': 'float32',
-        'training': training or {'data': 'not known'}, **more
+        'training': training or {'data': 'unknown data'}, **more
     }
 
 
@@ -107,8 +107,9 @@ def read_meta(path: str | Path) -> dict:
     there is none."""
     prefix = bundle_prefix(path)
     meta_path = prefix.with_name(prefix.name + META)
+    content = _read(meta_path)
     try:
-        meta = json.loads(_read(meta_path))
+        meta = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f'{meta_path} is not valid JSON ({error}): export the network again') from error
@@ -121,9 +122,6 @@ def read_meta(path: str | Path) -> dict:
                               'network again')
     try:
         Preprocessing.from_meta(meta)
-    except KeyError as error:
-        raise BundleError(f'{meta_path} does not say the {error.args[0]} of its videos: export the '
-                          'network again') from error
     except (UserError, TypeError) as error:
         raise BundleError(f'{meta_path} says nothing that can be used as preprocessing ({error}): '
                           'export the network again') from error

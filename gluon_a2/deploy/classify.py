@@ -16,6 +16,7 @@ from .. import data
 from ..errors import UserError
 from ..machine.resources import free_memory
 from ..scoring.metrics import Sums, VideoScores, evaluate, evaluate_videos, fault_of, softmax
+from ..scoring.samples import on_embedded
 from . import engines
 from .bundle import Bundle, BundleError
 
@@ -212,7 +213,7 @@ class Classifier:
         if batch_size < 1:
             raise UserError(f'`batch_size` must be 1 or more, not {batch_size}')
         if tuple(source.classes) != self.classes:
-            data.match_classes(source, self.classes)
+            data.match_classes(source, self.classes, named=on_embedded(self.meta))
         views, crops = getattr(self.preprocessing, 'views', 1), getattr(
             self.preprocessing, 'crops', 1)
         samples = data.Views(source, views) if self.frames else source

@@ -88,7 +88,7 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
             parameter.set_data(parameter.data() / 4)
     names = list(map(str, range(recipe.classes))) if class_names is None else class_names
     made = bundle(net, recipe, names, {
-        'data': 'not known' if pretrained else 'nothing: the weights are random'})
+        'data': 'unknown data' if pretrained else 'nothing: the weights are random'})
     needed, free = made.meta['memory'], free_memory()
     if needed > free:
         raise UserError(f'{row.name} needs about {needed / 1e9:.1f} GB of memory for one input of '

@@ -32,13 +32,19 @@ def open_samples(meta: dict, data_dir: str | None = None, part: str = 'val',
     if own is not None and split not in (None, own):
         raise UserError(f'the network was trained on split {own} of UCF-101, and `split` {split} '
                         f'holds videos it has seen: score it with `split` {own}')
-    if data_dir is None and video_list is None and trained['data'] != embedded_name(video):
-        raise UserError(f'`data_dir` is missing: the network was trained on {trained["data"]}')
+    if data_dir is None and video_list is None and not on_embedded(meta):
+        raise UserError('`data_dir` is missing: the network was trained on '
+                        f'{trained.get("data", "unknown data")}')
     if video:
         lists['split'] = own if split is None else split
     source = data.open_source(data_dir, part, video=video, **(lists if video else {}))
-    data.match_classes(source, meta['classes'])
+    data.match_classes(source, meta['classes'], named=on_embedded(meta))
     return source
+
+
+def on_embedded(meta: dict) -> bool:
+    """Whether a network was trained on the embedded set, whose digits are names."""
+    return meta['training'].get('data') == embedded_name(len(meta['input_shape']) == 4)
 
 
 def calibration_batch(preprocessing: data.Preprocessing, source: Any, count: int) -> np.ndarray:
