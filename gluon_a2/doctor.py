@@ -88,8 +88,10 @@ def examine_mxnet() -> Found:
 def examine_opencv() -> Found:
     """OpenCV reads and augments every image, so training needs it."""
     version, ended = probe(OPENCV_PROBE)
-    fault = installation.opencv_fault(ended)
-    return Found([('OpenCV', version or 'cannot be imported')], [fault] if fault else [], [])
+    known = installation.installed('opencv-python-headless') or '4.11.0.86'
+    faults = [f'OpenCV cannot be imported ({ended}): run pip install --force-reinstall --no-deps '
+              f'opencv-python-headless=={known}'] if ended else []
+    return Found([('OpenCV', version or 'cannot be imported')], faults, [])
 
 
 def examine_packages() -> Found:
@@ -97,7 +99,7 @@ def examine_packages() -> Found:
     versions = {name: installation.installed(name) for name in (*REQUIRED, *OPTIONAL)}
     return Found([(name, versions[name] or f'not installed (the {extra} extra has it)')
                   for name, extra in OPTIONAL.items()],
-                 [f'{name} is not installed: run pip install {name} "numpy<1.24"'
+                 [f'{name} is not installed: run pip install {name} {installation.NUMPY}'
                   for name in REQUIRED if versions[name] is None], [])
 
 

@@ -20,7 +20,8 @@ from . import resources
 MXNET = '1.9.1'
 CPU_WHEEL, GPU_WHEEL = 'mxnet', 'mxnet-cu112'
 WHEELS = (CPU_WHEEL, 'mxnet-native', 'mxnet-cu101', 'mxnet-cu102', 'mxnet-cu110', GPU_WHEEL)
-INSTALL_CPU = f'pip install {CPU_WHEEL}=={MXNET} "numpy<1.24"'
+NUMPY = '"numpy<1.24"'  # MXNet uses np.bool, which 1.24 removed
+INSTALL_CPU = f'pip install {CPU_WHEEL}=={MXNET} {NUMPY}'
 
 # What mxnet-cu112 links against, each after the ones it needs itself, and the pip package that has
 # it; setup.py reads the packages from here.
@@ -100,14 +101,13 @@ def wheel_fault() -> str | None:
 
 
 def numpy_fault() -> str | None:
-    """MXNet uses np.bool, which numpy 1.24 removed."""
+    """There must be a numpy that MXNet can use."""
     version = installed('numpy')
-    if version is None:
-        return 'numpy is not installed: run pip install "numpy<1.24"'
-    if tuple(int(part) for part in re.findall(r'\d+', version)[:2]) < (1, 24):
+    if version and tuple(map(int, re.findall(r'\d+', version)[:2])) < (1, 24):
         return None
-    return (f'numpy {version} is too new for MXNet {MXNET}, which needs numpy below 1.24: run pip '
-            'install "numpy<1.24"')
+    fault = (f'numpy {version} is too new for MXNet {MXNET}, which needs numpy below 1.24'
+             if version else 'numpy is not installed')
+    return f'{fault}: run pip install {NUMPY}'
 
 
 def import_error_fault(error: Exception) -> str:
@@ -124,15 +124,6 @@ def import_error_fault(error: Exception) -> str:
     first_line = text.splitlines()[0] if text else 'no message'
     return (f'importing MXNet failed with {type(error).__name__} ({first_line}): run pip install '
             f'--force-reinstall --no-deps {next(iter(wheels()), CPU_WHEEL)}=={MXNET}')
-
-
-def opencv_fault(ended: str | None) -> str | None:
-    """The sentence for `import cv2` that ended with this message (None: it worked)."""
-    if ended is None:
-        return None
-    headless = f'opencv-python-headless=={installed("opencv-python-headless") or "4.11.0.86"}'
-    return (f'OpenCV cannot be imported ({ended}): run pip install --force-reinstall --no-deps '
-            f'{headless}')
 
 
 def driver_fault() -> str | None:

@@ -5,7 +5,6 @@ import math
 
 from ..backend import mx
 from ..nn import BLOCKS, BNReLU, BNReLUConv, make_block
-from ..nn.blocks import ON_BRANCH
 from ..nn.preact import SPACES, conv
 from .table import STAGES, Row, Stage, Stem, pool_stride
 
@@ -95,8 +94,7 @@ class ResNet(mx.gluon.nn.HybridBlock):
             prefix, on_sum, on_branch = f'{name}_unit{unit}_', None, None
             if kind and unit in self.blocks.get(name, ()):
                 block = make_block(kind, out, size, prefix, **self._block_options)
-                on_branch, on_sum = ((block, None) if BLOCKS[kind].unit == ON_BRANCH
-                                     else (None, block))
+                on_branch, on_sum = (block, None) if BLOCKS[kind].on_branch else (None, block)
             kernel = self._space((stage.k[(unit - 1) % len(stage.k)], 3, 3))
             self.features.add(Bottleneck(
                 channels, stage.width, kernel, stride if unit == 1 else (1,) * len(stride),

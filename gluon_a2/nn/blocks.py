@@ -23,8 +23,6 @@ from .attention import DoubleAttention
 from .non_local import NonLocal
 from .squeeze_excite import SqueezeExcite
 
-ON_SUM, ON_BRANCH = 'sum', 'branch'
-
 
 class Maps(NamedTuple):
     """The ends of the names of a block's softmaxes in a graph."""
@@ -33,18 +31,13 @@ class Maps(NamedTuple):
     descriptors: str | None = None
     shaped: str = 'unflatten'  # Z in the shape of the feature map
 
-    @property
-    def noun(self) -> str:
-        """What is selected, and numbered."""
-        return 'descriptor' if self.descriptors else 'position'
-
 
 class BlockRow(NamedTuple):
     """One kind of block."""
     cls: type
     label: str
     options: tuple[str, ...]  # arguments that a user may set, and `input_size` where it is one
-    unit: str = ON_SUM  # where a residual unit has it: behind the sum, or on the branch before it
+    on_branch: bool = False  # a residual unit has it on the branch, else behind the sum
     everywhere: bool = False  # by default in every unit, else in those of Table 1's column
     maps: Maps | None = None  # what can be visualized
 
@@ -54,9 +47,8 @@ BLOCKS = {
                    ('ratio', 'association', 'identity', 'input_size'),
                    maps=Maps('distribute_attention', 'gather_attention')),
     'nl': BlockRow(NonLocal, 'non-local', ('ratio', 'identity'), maps=Maps('relate_attention')),
-    'se': BlockRow(SqueezeExcite, 'squeeze-and-excitation', ('identity',), ON_BRANCH,
-                   everywhere=True),
-}
+    'se': BlockRow(SqueezeExcite, 'squeeze-and-excitation', ('identity',), on_branch=True,
+                   everywhere=True)}
 
 
 def make_block(kind: str, channels: int, size: tuple[int, ...], prefix: str,

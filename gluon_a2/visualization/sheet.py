@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -18,9 +18,6 @@ from tqdm import tqdm
 from ..files import write_whole
 from .figure import as_png, new_figure
 from .maps import Attention, BlockAttention
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Point = Sequence[int]  # (x, y, frame) in pixels of the input
 
@@ -95,7 +92,7 @@ def _spread(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 
 def _draw(attention: Attention, point: Point,
-          rows: list[tuple[BlockAttention, Sequence[int], int]]) -> Figure:
+          rows: list[tuple[BlockAttention, Sequence[int], int]]) -> Any:
     """The figure of `rows`: (block, its descriptors, frame); the first of a block has titles."""
     heads = [before is None or before[0] is not row[0] for before, row in zip([None, *rows], rows)]
     columns = len(rows[0][1]) + 5
