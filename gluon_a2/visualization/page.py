@@ -68,7 +68,7 @@ def _block(block: BlockAttention, order: np.ndarray) -> dict[str, Any]:
 def _png(frame: np.ndarray) -> str:
     """A picture, uint8 H×W×3, as a URI that contains it."""
     _, encoded = cv2.imencode('.png', frame[..., ::-1])
-    return f'data:image/png;base64,{base64.b64encode(encoded).decode()}'
+    return f'data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}'
 
 
 def _floats(matrix: np.ndarray) -> str:
