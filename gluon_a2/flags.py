@@ -170,10 +170,9 @@ def _add_flag(parser, field, kind, several):
         if not field.name.startswith('no_'):
             parser.add_argument('--no-' + name[2:], action='store_false', **common)
         return
-    parser.add_argument(
-        *names, type=functools.partial(_parse_several, kind) if several else kind,
-        nargs=None if rules['const'] is None else '?', const=rules['const'],
-        required=field.default is REQUIRED, metavar=rules['metavar'], **common)
+    parser.add_argument(*names, type=functools.partial(_parse_several, kind) if several else kind,
+                        nargs=None if rules['const'] is None else '?', const=rules['const'],
+                        required=field.default is REQUIRED, metavar=rules['metavar'], **common)
 
 
 def _parse_several(kind, text):

@@ -110,9 +110,8 @@ def test_the_command_of_a_rank(tmp_path):
     (tmp_path / 'run.json').write_text('{"launch": "another"}')
     assert job.command(again=True) == first
     (tmp_path / 'run.json').write_text(json.dumps({'launch': job.id}))
-    assert job.command(again=True) == [
-        sys.executable, 's.py', *rest, '--resume', '--save-dir',
-        str(tmp_path)]
+    assert job.command(again=True) == [sys.executable, 's.py', *rest, '--resume', '--save-dir',
+                                       str(tmp_path)]
     assert job.command() == first
     assert '--resume' in launcher.Job(flags(), 's.py', rest, tmp_path, resume=True).command()
 

@@ -16,9 +16,8 @@ from gluon_a2.run import checkpoint
 from gluon_a2.run.checkpoint import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[1]
-TENSORS = {
-    'param/w': np.arange(6, dtype=np.float32).reshape(2, 3), 'state/w/0': np.full(
-        3, 0.1, np.float16)}
+TENSORS = {'param/w': np.arange(6, dtype=np.float32).reshape(2, 3),
+           'state/w/0': np.full(3, 0.1, np.float16)}
 STATE = {'at': {'step': 5}, 'loss': 0.1 + 0.2}
 
 

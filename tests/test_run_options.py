@@ -59,10 +59,9 @@ def test_workers_and_logging_change_nothing(tmp_path, images, plain):
 
 
 def test_plateau_lowers_the_rate_and_ends_the_run(tmp_path, images):
-    folder = train(
-        tmp_path, images, {
-            'lr_mode': 'plateau', 'plateau_patience': 1, 'plateau_gain': 1.0, 'plateau_decays': 2,
-            'num_epochs': 9, 'warmup_epochs': 0, 'lr': 0.1})
+    folder = train(tmp_path, images, {'lr_mode': 'plateau', 'plateau_patience': 1,
+                                      'plateau_gain': 1.0, 'plateau_decays': 2, 'num_epochs': 9,
+                                      'warmup_epochs': 0, 'lr': 0.1})
     rates = [line['lr'] for line in lines(folder, 'lr')]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert len(lines(folder, 'val_top1')) == 3

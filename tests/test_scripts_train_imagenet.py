@@ -14,11 +14,10 @@ import tiny
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, str(ROOT / 'scripts' / 'train_imagenet.py')]
 # The recipe of tiny.RECIPE, as flags on top of digits.
-FLAGS = [
-    '--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--accumulate', '2',
-    '--num-epochs', '2', '--dropout', '0.3', '--mixup', '--label-smoothing', '0.1', '--mirror',
-    '--hue', '5', '--saturation', '5', '--lightness', '5', '--warmup-epochs', '0.5', '--lr', '0.02',
-    '--log-interval', '1', '--save-steps', '1']
+FLAGS = ['--recipe', 'digits', '--input-size', '16', '--batch-size', '7', '--accumulate', '2',
+         '--num-epochs', '2', '--dropout', '0.3', '--mixup', '--label-smoothing', '0.1', '--mirror',
+         '--hue', '5', '--saturation', '5', '--lightness', '5', '--warmup-epochs', '0.5', '--lr',
+         '0.02', '--log-interval', '1', '--save-steps', '1']
 
 
 def start(*flags, **kwargs):
@@ -46,9 +45,8 @@ def test_a_run_leaves_all_its_files(uncut):
     assert f'network: {folder}/export/a2_resnet26' in out
     assert 'of 13' not in out and 'on 13 held-out images' in out
     names = {path.name for path in folder.iterdir()}
-    assert {
-        'run.json', 'train.log', 'log.jsonl', 'timing.jsonl', 'curve.png', 'checkpoints', 'export'
-    } <= names
+    assert {'run.json', 'train.log', 'log.jsonl', 'timing.jsonl', 'curve.png', 'checkpoints',
+            'export'} <= names
     assert any(name.startswith('events') for name in names)
     assert {path.name for path in (folder / 'export').iterdir()} == {
         'a2_resnet26-symbol.json', 'a2_resnet26-0000.params', 'a2_resnet26-meta.json'}

@@ -178,12 +178,10 @@ def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
             rows.append(f'{path.parent.name},{part}{i},3,13,{name}')
-    (tmp_path
-     / 'all.csv').write_text('\n'.join([*rows, 'up,gone,0,10,validate', 'up,lost,0,10,train'])
-                             + '\n')
-    lists = [
-        '--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv', '--list-format',
-        'kinetics-csv']
+    (tmp_path / 'all.csv').write_text('\n'.join([*rows, 'up,gone,0,10,validate',
+                                                 'up,lost,0,10,train']) + '\n')
+    lists = ['--list-train', tmp_path / 'all.csv', '--list-val', tmp_path / 'all.csv',
+             '--list-format', 'kinetics-csv']
     out, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', tmp_path / 'kinetics',
                     *lists, '--num-epochs', '1', '--max-damaged', '1', '--save-dir',
                     tmp_path / 'run')

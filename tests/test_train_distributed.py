@@ -36,9 +36,8 @@ def run(folder, images, ranks, *flags, code=0, fault=None, starter=None):
     stderr)."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', **({'A2_FAULT': fault} if fault else {})}
     several = ['-np', ranks] if ranks > 1 and not starter else []
-    command = [
-        *(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder, *several,
-        *flags]
+    command = [*(starter or []), *RANK, *FLAGS, '--data-dir', images, '--save-dir', folder,
+               *several, *flags]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                           timeout=300, env=environment)
     assert done.returncode == code, done.stderr

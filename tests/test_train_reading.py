@@ -17,9 +17,8 @@ def test_counts_what_is_read_and_names_what_is_damaged(tmp_path, caplog, images,
         with data.RecordWriter(tmp_path / f'{split}.rec') as writer:
             for i in range(20):
                 writer.write(b'no image' if i in damaged else source.read(i), int(source.labels[i]))
-    count, damaged, seconds = measure(tiny.RECIPE,
-                                      Options(data_dir=str(tmp_path), num_data_workers=0,
-                                              test_io=images))
+    count, damaged, seconds = measure(tiny.RECIPE, Options(data_dir=str(tmp_path),
+                                                           num_data_workers=0, test_io=images))
     assert (count, damaged) == (read, 2 if read == 18 else 0) and seconds > 0
     assert all((f'damaged: {tmp_path}/train.rec#{i}' in caplog.text) == (read == 18) for i in bad)
 

@@ -72,9 +72,8 @@ def test_the_large_networks_take_a_step(model):
     """What other tests train is smaller, and MXNet has crashed on the number of arrays alone."""
     recipe = dataclasses.replace(tiny.RECIPE, model=model, input_size=32, batch_size=2,
                                  accumulate=1, lr=1e-4)
-    batch = data.Batch(
-        np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]), np.arange(2),
-        [])
+    batch = data.Batch(np.zeros((2, 3, 32, 32), np.float32) + [[[[0]]], [[[1]]]], np.array([3, 1]),
+                       np.arange(2), [])
     stepper = Stepper(recipe, network.build(recipe), Group(), Timer())
     before = stepper.digest()
     done = stepper.take([batch], Position(), 1e-4)

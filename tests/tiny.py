@@ -16,11 +16,9 @@ RECIPE = dataclasses.replace(RECIPES['digits'], input_size=16, batch_size=7, acc
 
 def run(folder, data_dir, recipe=RECIPE, **options):
     """Train; (run folder, validation sums)."""
-    return train(
-        recipe,
-        Options(save_dir=str(folder), data_dir=data_dir and str(data_dir), log_interval=1, **{
-            'num_data_workers': 0, 'save_steps': 1, **options
-        }))
+    return train(recipe, Options(save_dir=str(folder), data_dir=data_dir and str(data_dir),
+                                 log_interval=1,
+                                 **{'num_data_workers': 0, 'save_steps': 1, **options}))
 
 
 def final_tensors(folder):

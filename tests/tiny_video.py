@@ -15,13 +15,11 @@ RECIPE = dataclasses.replace(RECIPES['moving_digits'], frames=4, frame_stride=3,
                              mirror=True, hue=5, saturation=5, lightness=5, max_scale=1.3,
                              min_aspect=0.8, max_aspect=1.25, warmup_epochs=0.5, lr=0.02)
 # The same as flags on top of moving_digits.
-FLAGS = [
-    '--recipe', 'moving_digits', '--frames', '4', '--frame-stride', '3', '--views', '2',
-    '--input-size', '16', '--batch-size', '2', '--accumulate', '2', '--num-epochs', '2',
-    '--dropout', '0.3', '--mirror', '--hue', '5', '--saturation', '5', '--lightness', '5',
-    '--max-scale', '1.3', '--min-aspect', '0.8', '--max-aspect', '1.25', '--warmup-epochs', '0.5',
-    '--lr', '0.02', '--log-interval', '1', '--save-steps', '1'
-]
+FLAGS = ['--recipe', 'moving_digits', '--frames', '4', '--frame-stride', '3', '--views', '2',
+         '--input-size', '16', '--batch-size', '2', '--accumulate', '2', '--num-epochs', '2',
+         '--dropout', '0.3', '--mirror', '--hue', '5', '--saturation', '5', '--lightness', '5',
+         '--max-scale', '1.3', '--min-aspect', '0.8', '--max-aspect', '1.25', '--warmup-epochs',
+         '0.5', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1']
 
 
 def write_data(folder, train_videos=11, val_videos=7):
@@ -41,8 +39,6 @@ def write_data(folder, train_videos=11, val_videos=7):
 
 def run(folder, data_dir, recipe=RECIPE, **options):
     """Train; (run folder, validation sums)."""
-    return train(
-        recipe,
-        Options(save_dir=str(folder), data_dir=data_dir and str(data_dir), log_interval=1, **{
-            'num_data_workers': 0, 'save_steps': 1, **options
-        }))
+    return train(recipe, Options(save_dir=str(folder), data_dir=data_dir and str(data_dir),
+                                 log_interval=1,
+                                 **{'num_data_workers': 0, 'save_steps': 1, **options}))

@@ -43,10 +43,9 @@ class Heart:
         self._process = _start_watchdog(rank, theirs, listener)
         theirs.close()
         self._line = Channel(ours)
-        self._line.send({
-            'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid, 'token': token,
-            'folder': folder and str(Path(folder).resolve()),
-            'listener': listener and listener.fileno()})
+        self._line.send({'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid,
+                         'token': token, 'folder': folder and str(Path(folder).resolve()),
+                         'listener': listener and listener.fileno()})
         self.address: dict | None = None  # of the hub, on rank 0, to be given to all ranks' `join`
         if listener:
             self.address = {'host': _address(), 'port': listener.getsockname()[1], 'token': token}

@@ -244,8 +244,7 @@ class Hub:
         say(sentence)
         if self.folder and os.path.isdir(self.folder):  # a run that came to nothing has removed it
             report = peer.report if peer else {'step': None, 'phase': None}
-            content = {
-                'rank': peer and peer.rank, 'host': peer and peer.host, 'step': report['step'],
-                'phase': report['phase'], 'reason': sentence,
-                'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')}
+            content = {'rank': peer and peer.rank, 'host': peer and peer.host,
+                       'step': report['step'], 'phase': report['phase'], 'reason': sentence,
+                       'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')}
             write_whole(Path(self.folder) / 'fault.json', json.dumps(content, indent=1).encode())

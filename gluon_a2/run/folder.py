@@ -153,11 +153,10 @@ class Run:
             with lock(self.folder):
                 shutil.rmtree(hidden, ignore_errors=True)
                 self._replaced = self.folder.rename(hidden)
-        write_whole(made_by, json.dumps({
-            'recipe': recipes.to_json(recipe), 'command': sys.argv,
-            'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'), 'threads': threads()[0],
-            'launch': launch_id(), 'versions': versions()
-        }, indent=1).encode())
+        write_whole(made_by, json.dumps({'recipe': recipes.to_json(recipe), 'command': sys.argv,
+                                         'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+                                         'threads': threads()[0], 'launch': launch_id(),
+                                         'versions': versions()}, indent=1).encode())
 
     def __enter__(self) -> Run:
         return self

@@ -21,9 +21,8 @@ from ..errors import UserError
 from ..flags import option
 
 OPTIMIZERS = ('nag', 'sgd')
-DETERMINISTIC = {
-    'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0', 'NCCL_ALGO': 'Ring',
-    'HOROVOD_FUSION_THRESHOLD': '0'}
+DETERMINISTIC = {'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0',
+                 'NCCL_ALGO': 'Ring', 'HOROVOD_FUSION_THRESHOLD': '0'}
 network, augment, optimize, schedule, regularize = (
     functools.partial(option, group=group) for group in
     ('network', 'augmentation', 'optimization', 'schedule', 'regularization'))
@@ -158,9 +157,8 @@ IMAGENET = Recipe(
     lr_mode='plateau', lr_decay=0.1, plateau_patience=3, plateau_gain=0.001, plateau_decays=3,
     num_epochs=120)
 # What the video recipes share: augmentation and test crops of the authors' video code.
-VIDEO = Recipe(
-    model='a2_resnet50_3d', classes=400, frames=8, frame_stride=8, views=10,
-    min_aspect=0.64, max_aspect=1.5625, hue=15, saturation=25, lightness=35)
+VIDEO = Recipe(model='a2_resnet50_3d', classes=400, frames=8, frame_stride=8, views=10,
+               min_aspect=0.64, max_aspect=1.5625, hue=15, saturation=25, lightness=35)
 # Mirrored or small crops of digits are other digits, or move in another direction.
 UPRIGHT: Dict[str, Any] = {'input_size': 32, 'crop_ratio': 1.0, 'mirror': False, 'hue': 0,
                            'saturation': 0, 'lightness': 0}
