@@ -234,10 +234,12 @@ def test_a_rank_killed_before_there_is_a_run_is_started_again(tmp_path, images, 
     assert distance(tmp_path / 'run', pair) == 0
 
 
-def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, images):
-    _, err = run(tmp_path / 'run', images, 2, '--classes', '5', code=2)
+@pytest.mark.parametrize('flag, value, sentence', [
+    ('--classes', 5, 'labels are outside 0…4'), ('--hue', 300, '--hue must be 0 to 90, not 300')])
+def test_a_mistake_that_all_ranks_make_is_said_once(tmp_path, images, flag, value, sentence):
+    _, err = run(tmp_path / 'run', images, 2, flag, value, code=2)
     errors = [line for line in err.splitlines() if line.startswith('error: ')]
-    assert len(errors) == 1 and 'labels are outside 0…4' in errors[0]
+    assert len(errors) == 1 and sentence in errors[0] and 'Traceback' not in err
 
 
 def test_a_warning_that_all_ranks_could_give_is_given_once(tmp_path, images):

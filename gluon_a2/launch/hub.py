@@ -247,4 +247,6 @@ class Hub:
             content = {'rank': peer and peer.rank, 'host': peer and peer.host,
                        'step': report['step'], 'phase': report['phase'], 'reason': sentence,
                        'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')}
-            write_whole(Path(self.folder) / 'fault.json', json.dumps(content, indent=1).encode())
+            with contextlib.suppress(OSError):  # it may just be doing so, and a disk may be full
+                write_whole(Path(self.folder) / 'fault.json',
+                            json.dumps(content, indent=1).encode())

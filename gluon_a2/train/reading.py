@@ -35,12 +35,12 @@ def measure(recipe: Recipe, options: Options) -> tuple[int, int, float]:
     damaged ones; (samples read, damaged, seconds) of all together."""
     group = Group()
     with group.all_or_none('preparation'):
-        source = open_sources(recipe, options)[0]
+        source, transform = open_sources(recipe, options)[0], train_transform(recipe)
     order = data.epoch_order(len(source), recipe.seed, 0)[:options.test_io or None]
     batches = data.batches(order, recipe.batch_size)[group.rank::group.size]
     read, damaged, start = 0, [], time.perf_counter()
-    with data.Loader(source, train_transform(recipe), options.num_data_workers,
-                     recipe.seed) as loader, logging_redirect_tqdm(), \
+    with data.Loader(source, transform, options.num_data_workers, recipe.seed) as loader, \
+            logging_redirect_tqdm(), \
             tqdm(total=sum(map(len, batches)), unit='img', desc='reading', dynamic_ncols=True,
                  disable=None if group.first else True) as bar:
         for batch in loader.load(batches, 0):
