@@ -59,8 +59,7 @@ def _start():
     count, where_from = resources.choose_threads()
     try:
         with _openmp_threads(count), warnings.catch_warnings():
-            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported; nobody
-            # can change that.
+            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported.
             warnings.simplefilter('ignore', DeprecationWarning)
             import mxnet
     except Exception as error:

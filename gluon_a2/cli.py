@@ -86,8 +86,7 @@ def entry(main: Callable) -> Callable:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that are closed, for the next file would take their numbers, and
-    escape what the others cannot encode: output never ends a run."""
+    """Open closed streams, whose numbers the next file would take; escape what has no encoding."""
     for number, name, mode in ((0, 'stdin', 'r'), (1, 'stdout', 'w'), (2, 'stderr', 'w')):
         stream = getattr(sys, name)
         if stream is None:
@@ -125,8 +124,7 @@ def _with_flags(sentence: str) -> str:
 
 
 def _explain(error: Any) -> str:
-    """A sentence for an error of the surroundings: of a file, a limit, a missing package or home;
-    empty for others."""
+    """A sentence for an error that the surroundings have caused; empty for others."""
     if isinstance(error, ModuleNotFoundError):
         return _about_module(error)
     if isinstance(error, RuntimeError):  # Matplotlib asks for a home
@@ -145,8 +143,7 @@ def _explain(error: Any) -> str:
 
 
 def _about_module(error: Any) -> str:
-    """A sentence for a missing package, with the interpreter that has it or the command that makes
-    one; empty for a module of ours."""
+    """A sentence for a missing package and how to get it; empty for a module of ours."""
     name = (error.name or 'gluon_a2').partition('.')[0]
     if name == 'gluon_a2':
         return ''

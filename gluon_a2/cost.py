@@ -118,8 +118,7 @@ def count(symbol: Any, **shapes: tuple[int, ...]) -> Cost:
 
 
 def _graph(internals, outputs):
-    """The nodes, and {(node, slot): shape}: names will not do, since a layer called twice names two
-    nodes alike."""
+    """The nodes, and {(node, slot): shape}: a layer called twice gives two nodes one name."""
     graph = json.loads(internals.tojson())
     return graph['nodes'], {(node, slot): shape for (node, slot, *_), shape in zip(
         graph['heads'], outputs)}

@@ -75,8 +75,7 @@ def check_folder(path: str | os.PathLike) -> None:
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows, the first a header, as `write_whole` does, into a folder that exists; names that
-    are not UTF-8 keep their bytes."""
+    """Write rows, the first a header, into an existing folder; what is no UTF-8 keeps its bytes."""
     check_folder(path)
     text = io.StringIO(newline='')
     csv.writer(text).writerows(rows)

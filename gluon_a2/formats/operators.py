@@ -62,8 +62,7 @@ UNLISTED = {
                                    'channel_wise_quantize': _FLAG, **_QUANTIZED},
 }
 
-# What oneDNN fuses into one node: a chain of these operators, each there if the node's attribute is
-# true.
+# What oneDNN fuses into one node: a chain of these operators, each there if its attribute is true.
 _ACTIVATIONS = ('Activation', 'LeakyReLU', 'clip')
 FUSED = {
     '_sg_mkldnn_conv': (
@@ -187,8 +186,7 @@ def _registered():
 
 @functools.lru_cache(maxsize=512)  # most nodes of a network are alike
 def values(name: str, attrs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """{attribute: value} of an operator's `attrs`, (name, text) pairs, or its default; ValueError
-    for an operator or an attribute that no file may have."""
+    """{attribute: value} of an operator, defaults included; ValueError if no file may have it."""
     variable = name == 'null'
     operator = Operator(0, {}, frozenset(), {}) if variable else _operator(name)
     found = dict(operator.defaults)

@@ -39,8 +39,7 @@ _RESNET, _MOBILENET = 'Classifications/ResNet.csv', 'Classifications/MobileNet.c
 _KINETICS = 'Action_Recognitions/Kinetics400.csv'
 
 ACCURACIES = {row.network: row for row in (
-    # Table 4 quotes the competitors from their own papers, whose stems are wider than those of the
-    # networks here.
+    # Table 4 quotes the competitors from their own papers; their stems are wider than those here.
     _paper('resnet50', 'Table 4, quoting He et al. 2016', 75.3, 92.2, PAPER_IMAGE),
     _paper('resnet152', 'Table 4, quoting He et al. 2016', 77.0, 93.3, PAPER_IMAGE),
     _paper('se_resnet50', 'Table 4, quoting Hu et al. 2018', 76.7, 93.4, PAPER_IMAGE),

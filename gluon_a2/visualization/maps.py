@@ -25,9 +25,8 @@ from ..errors import UserError
 from ..formats.symbol import parse_symbol
 from ..nn.blocks import BLOCKS
 
-# Of the descriptors, as an order from the strongest: the share of all reading that goes to each,
-# which a map that nobody reads cannot have; or the largest value of its gathering map, which says
-# how small a part it looks at.
+# What the strongest descriptor has most of: the share of all reading, which a map that nobody reads
+# cannot have; or the largest value of its gathering map, which says how small a part it looks at.
 ORDERS = {'selected': lambda block: block.strength, 'sharpest': lambda block: block.peaks}
 
 
@@ -173,8 +172,7 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
 
 
 def _find_blocks(outputs: list[str]) -> dict[str, tuple[str, list[str], str]]:
-    """{block: (label, its softmaxes v and then b, Z in the shape of the map)} of a graph's outputs,
-    from its input on."""
+    """{block: (label, softmaxes v and then b, Z in the map's shape)} of a graph's `outputs`."""
     found = {}
     for kind, row in BLOCKS.items():
         if row.maps is None:
