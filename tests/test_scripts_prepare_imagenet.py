@@ -205,6 +205,13 @@ def test_lists_of_labels_that_do_not_fit(folder, flat, capsys, rows, message):
     assert not (folder / 'out').exists()
 
 
+def test_a_list_for_class_folders_is_refused_before_hours_of_work(folder, capsys):
+    (folder / 'labels.txt').write_text('n02\n')
+    fails(capsys, lambda: run(folder, '--val-labels', str(folder / 'labels.txt')),
+          'val itself holds no images: leave out --val-labels')
+    assert not (folder / 'out').exists()
+
+
 def test_a_flat_folder_without_a_list(folder, flat, capsys):
     fails(capsys, lambda: run(folder), 'holds no class folders, but 4 images without a class: '
                                        '.*--val-labels')

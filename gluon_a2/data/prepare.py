@@ -90,6 +90,9 @@ def _common_classes(sources):
 def _labelled(folder, path, classes):
     """The images of a flat folder, with the labels that the list gives."""
     names = FlatSource.images(folder)
+    if not names:
+        raise UserError(f'{folder} itself holds no images: leave out `val_labels` where class '
+                        'folders hold them')
     found = read_val_labels(path, names)
     number = {name: i for i, name in enumerate(classes)}
     unknown = sorted(set(found) - set(classes))
