@@ -23,7 +23,24 @@ _ATTEMPTS = 10  # random crops drawn before a small or narrow image gets its cen
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainTransform:
+class _Augmentation:
+    preprocessing: Preprocessing
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        for name in ('area', 'aspect'):
+            low, high = getattr(self, f'min_{name}', 0), getattr(self, f'max_{name}', 0)
+            if low > high:
+                raise UserError(f'`min_{name}` must be at most `max_{name}`, not {low} and {high}')
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample in the loader: that of the preprocessing."""
+        return self.preprocessing.input_shape
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainTransform(_Augmentation):
     """Random crop, mirror and colour shift: uint8 H×W×3 RGB → uint8 size×size×3.
 
     `preprocessing` gives size, interpolation and normalisation. The crop covers a uniformly drawn
@@ -34,7 +51,6 @@ class TrainTransform:
     `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation are 0…255.
     Lightness and saturation are clipped. Hue wraps around, where ImageRecordIter clips it.
     """
-    preprocessing: Preprocessing
     min_area: float = option(0.08, 'share of the area, at least', above=0, high=1)
     max_area: float = option(1.0, 'share of the area, at most', above=0, high=1)
     min_aspect: float = option(3 / 4, 'width over height, at least', above=0)
@@ -43,16 +59,6 @@ class TrainTransform:
     hue: int = option(20, 'largest shift, in steps of 2°', low=0, high=90)
     saturation: int = option(40, 'largest shift, of 255', low=0, high=255)
     lightness: int = option(50, 'largest shift, of 255', low=0, high=255)
-
-    def __post_init__(self) -> None:
-        flags.check(self)
-        _check_order(self, 'area')
-        _check_order(self, 'aspect')
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(3, size, size)."""
-        return self.preprocessing.input_shape
 
     def fill(self, source: Any, index: int, rng: np.random.Generator, out: np.ndarray) -> None:
         """Write image `index` of `source`, augmented and normalised, into `out`, float32 of
@@ -86,7 +92,7 @@ class TrainTransform:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainClip:
+class TrainClip(_Augmentation):
     """A random clip of a video, augmented as in the authors' video code: float32
     3×frames×size×size, normalised.
 
@@ -104,15 +110,6 @@ class TrainClip:
     hue: int = option(15, 'largest shift, in steps of 2°', low=0, high=90)
     saturation: int = option(25, 'largest shift, of 255', low=0, high=255)
     lightness: int = option(35, 'largest shift, of 255', low=0, high=255)
-
-    def __post_init__(self) -> None:
-        flags.check(self)
-        _check_order(self, 'aspect')
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(3, frames, size, size)."""
-        return self.preprocessing.input_shape
 
     def fill(self, source: Any, index: int, rng: np.random.Generator, out: np.ndarray) -> None:
         """Write a clip of video `index` of `source`, augmented and normalised, into `out`, float32
@@ -165,9 +162,3 @@ def shift_colours(image: np.ndarray, limits: Any, rng: np.random.Generator) -> n
     table[:, 0] = values[:, 0] % 180
     hls = cv2.cvtColor(image, cv2.COLOR_RGB2HLS)
     return cv2.cvtColor(cv2.LUT(hls, table.astype(np.uint8)[None]), cv2.COLOR_HLS2RGB)
-
-
-def _check_order(transform, name):
-    low, high = getattr(transform, f'min_{name}'), getattr(transform, f'max_{name}')
-    if low > high:
-        raise UserError(f'`min_{name}` must be at most `max_{name}`, not {low} and {high}')
