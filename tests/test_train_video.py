@@ -157,8 +157,8 @@ def test_what_a_recipe_starts_from_must_be_given():
     for name, what in (('kinetics_a2_resnet50', 'an ImageNet network'), ('ucf101', 'a Kinetics '
                                                                                    'network')):
         with pytest.raises(UserError, match=f'the recipe starts from the weights of {what}: give '
-                                            'its .params file as --pretrained, or say '
-                                            '--starts-from random'):
+                                            'its .params file as `pretrained`, or say '
+                                            '`starts_from` random'):
             network.check_model(RECIPES[name])
         network.check_model(dataclasses.replace(RECIPES[name], starts_from='random'))
 
