@@ -39,7 +39,7 @@ lint: $(READY) ## check the style and the types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-doctor: $(READY) ## tell what is installed, what ails it and what mends it
+doctor: $(READY) ## tell what is installed, what is wrong with it and what corrects it
 	$(PY) -m gluon_a2.doctor
 
 horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes

@@ -102,13 +102,14 @@ def count(symbol: Any, **shapes: tuple[int, ...]) -> Cost:
     unknown = sorted(set(shapes) - set(symbol.list_inputs()))
     if unknown:
         raise UserError(f'the symbol has no input named {unknown[0]}')
+    shown = ', '.join(f'{name} of {"×".join(map(str, shape))}' for name, shape in shapes.items())
     if any(size < 1 for shape in shapes.values() for size in shape):
-        raise UserError(f'the network cannot take {shapes}: every size must be 1 or more')
+        raise UserError(f'the network cannot take {shown}: every size must be 1 or more')
     internals = symbol.get_internals()
     try:
         _, outputs, _ = infer_shapes(internals, **shapes)
     except UserError as error:
-        raise UserError(f'the network cannot take {shapes}: {error}') from error
+        raise UserError(f'the network cannot take {shown}: {error}') from error
     if outputs is None:
         raise UserError(f'the shapes {shapes} do not determine every layer: name all inputs of the '
                         'symbol')

@@ -25,7 +25,7 @@ def test_a_record_file_by_itself(tmp_path):
 
 def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match='no train data in .: neither the file ./train.rec nor'):
+    with pytest.raises(UserError, match="no train data in '.': neither the file ./train.rec nor"):
         open_source('', 'train')
 
 

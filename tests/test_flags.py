@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,8 +65,8 @@ def test_every_flag_round_trips(values):
 @pytest.mark.parametrize('name, good, bad, rule', [
     ('size', [1, 4096], [0, 4097], '1 to 4096'), ('device', [0, 1], [-1, 2], '0 or 1'),
     ('rate', [5e-324, 1e300], [0.0, -1.0], 'above 0'),
-    ('share', [0.0, math.nextafter(1, 0)], [-5e-324, 1.0], '0 or more and below 1'),
-    ('scale', [5e-324, 2.0], [0.0, math.nextafter(2, 3)], 'above 0 and at most 2'),
+    ('share', [0.0, float(np.nextafter(1, 0))], [-5e-324, 1.0], '0 or more and below 1'),
+    ('scale', [5e-324, 2.0], [0.0, float(np.nextafter(2, 3))], 'above 0 and at most 2'),
     ('limit', [0, 10 ** 40, None], [-1], '0 or more'),
     ('epochs', [(), (0.0,)], [(-5e-324,)], '0 or more'),
     ('input_size', [(1,), None], [(1, 0)], '1 or more'),

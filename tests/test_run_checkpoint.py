@@ -290,7 +290,7 @@ def test_missing_ones_are_named(tmp_path):
         checkpoint.find(tmp_path, 'last')
     with pytest.raises(CheckpointError, match='holds no valid checkpoint'):
         checkpoint.find(tmp_path, 'best')
-    with pytest.raises(CheckpointError, match='nowhere is not a whole checkpoint'):
+    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere': say 'last' or 'best'"):
         checkpoint.find(tmp_path, 'nowhere')
     (tmp_path / 'best.json').write_text('broken')
     with pytest.raises(CheckpointError, match='best.json is damaged'):

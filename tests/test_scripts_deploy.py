@@ -180,7 +180,7 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path, capsys):
             ('score.py', [trained, '--data-dir', tmp_path], 'no val data in'),
             ('score.py', [trained, '--data-dir', images, '--size', '9'], 'cannot take images of 9'),
             ('score.py', [trained, '--checkpoint', 'worst', '--data-dir', images],
-             'worst is not a whole checkpoint'),
+             "there is no checkpoint 'worst': say 'last' or 'best'"),
             ('export.py', [tmp_path / 'none'], 'none'),
             ('export.py', ['a2_resnet26'],
              'is a network of the zoo: give its weights (--pretrained), or say --untrained'),

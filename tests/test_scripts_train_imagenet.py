@@ -99,7 +99,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
                                  "one of a2_resnet152"),
     (['--recipe', 'cifar'], "unknown recipe 'cifar': choose one of digits, imagenet_a2_resnet50"),
     (['--lr-mode', 'linear'], "--lr-mode must be one of plateau, step, cosine, poly, not 'linear'"),
-    (['--data-dir', 'nowhere'], 'no train data in nowhere'),
+    (['--data-dir', 'nowhere'], "no train data in 'nowhere'"),
     (['--input-size', '8'], 'a2_resnet26 cannot take an input of 8×8: its total stride is 16×16'),
     (['--classes', '5'], 'labels are outside 0…4'),
     (['--classes', '100'], 'no data is given, and the embedded digits have 10 classes, not 100: '

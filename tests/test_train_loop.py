@@ -197,7 +197,7 @@ def test_class_names_fill_up_with_numbers():
     ({'model': 'a2_resnet26_3d'}, {}, 'a2_resnet26_3d is a video network'),
     ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such '
                                            'file'),
-    ({}, {'data_dir': 'nowhere'}, 'no train data in nowhere'),
+    ({}, {'data_dir': 'nowhere'}, "no train data in 'nowhere'"),
     ({}, {'data_dir': None, 'rec_train': 'x.rec', 'rec_val': 'y.rec'}, 'x.rec')])
 def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(
         tmp_path, images, changes, options, sentence):

@@ -42,5 +42,5 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
         return RecordSource(records)
     if os.path.isdir(folder):
         return FolderSource(folder)
-    raise UserError(f'no {part} data in {path}: neither the file {records} nor the folder {folder} '
-                    'with class folders exists; `data_dir` is the folder that holds them')
+    raise UserError(f"no {part} data in '{path}': neither the file {records} nor the folder "
+                    f'{folder} with class folders exists; `data_dir` is the folder that holds them')

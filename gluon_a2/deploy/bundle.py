@@ -177,7 +177,7 @@ def read_verified(prefix: Path, ending: str, meta: dict) -> bytes:
     records."""
     path = prefix.with_name(prefix.name + ending)
     if path.name not in meta['files'] and ending == ONNX:
-        raise BundleError(f'{prefix} was not exported as ONNX: export it again with `onnx`')
+        raise BundleError(f'{prefix} was not exported as ONNX: export it again, with ONNX')
     content, expected = _read(path), meta['files'].get(path.name)
     if expected is None:
         raise BundleError(f'{path} is not named in its metadata: the files were renamed; keep the '

@@ -82,10 +82,8 @@ def _output_shapes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> li
     try:
         return infer_shapes(symbol, **{name: tuple(shape)})[1]
     except UserError as error:
-        reason = ('it has more positions than MXNet counts, choose a smaller one'
-                  if 'shape dim size must be' in str(error) else error)
         raise UserError('the network cannot take an input of '
-                        f'{"×".join(map(str, shape[1:]))}: {reason}') from error
+                        f'{"×".join(map(str, shape[1:]))}: {error}') from error
 
 
 def peak_memory(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> int:

@@ -107,7 +107,10 @@ def infer_shapes(symbol: mx.sym.Symbol, **shapes: tuple) -> tuple:
             warnings.simplefilter('ignore', UserWarning)
             return symbol.infer_shape(**shapes)
     except mx.MXNetError as error:
-        raise UserError(_last_line(error).rsplit(' : ', 1)[-1]) from error
+        reason = _last_line(error).rsplit(' : ', 1)[-1]
+        if 'shape dim size must be' in reason:  # a product of sizes overflowed
+            reason = 'it has more positions than MXNet counts, choose a smaller one'
+        raise UserError(reason) from error
 
 
 def _last_line(error):

@@ -285,6 +285,9 @@ def newest(folder: str | Path) -> Checkpoint | None:
 def find(folder: str | Path, which: str | Path) -> Checkpoint:
     """The `Checkpoint` 'last' or 'best' of a run's checkpoint folder, or that at a path `which`."""
     if which not in ('last', 'best'):
+        if not Path(which).is_dir():
+            raise CheckpointError(f"there is no checkpoint '{which}': say 'last' or 'best', or "
+                                  f'give the path of one, such as {folder}/step-00000001')
         return load(which)
     found = newest(folder) if which == 'last' else _best(folder)
     if found is None:

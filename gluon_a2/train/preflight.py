@@ -86,7 +86,7 @@ def check_memory(net: Any, recipe: Recipe, free: int | None = None) -> None:
     size = '×'.join(map(str, recipe.space))
     try:  # of one sample, for sizes of a whole batch may overflow
         maps = attention_memory(net(mx.sym.var('data')), data=(1, 3, *recipe.space))
-    except mx.MXNetError as error:
+    except UserError as error:
         raise UserError(f'an input of {size} is more than MXNet can count: lower `input_size`'
                         ) from error
     needed = {block: recipe.batch_size * size * 3 // 2 for block, size in maps.items()}
