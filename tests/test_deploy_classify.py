@@ -35,10 +35,9 @@ def test_preprocessing_against_opencv_alone(net):
     # The short side, 64, is already 32/0.5, so only the crop is left: rows 16 to 48, columns 23.5 →
     # 23 or 24.
     pixels = Classifier(network.bundle(net, recipe, list('0123456789'), {})).preprocess(encoded)
-    crops = [
-        (image[16:48, left:left + 32].transpose(2, 0, 1) - np.array([124, 117, 104])[:, None, None])
-        * 0.0167 for left in (23, 24)
-    ]
+    mean = np.array([124, 117, 104])[:, None, None]
+    crops = [(image[16:48, left:left + 32].transpose(2, 0, 1) - mean) * 0.0167
+             for left in (23, 24)]
     assert min(np.abs(pixels - crop).max() for crop in crops) < 1e-5
 
 
@@ -67,10 +66,8 @@ def test_mean_max_pooling_against_numpy(net, bundle):
     maps = net.features(mx.nd.array(x)).asnumpy().astype(np.float64)
     weight, bias = (net.fc.weight.data().asnumpy().astype(np.float64), net.fc.bias.data().asnumpy())
     assert maps.shape == (3, 1024, 5, 5)
-    windows = [
-        maps[:, :, i:i + 2, j:j + 2].mean(axis=(2, 3)) @ weight.T + bias for i in range(4)
-        for j in range(4)
-    ]
+    windows = [maps[:, :, i:i + 2, j:j + 2].mean(axis=(2, 3)) @ weight.T + bias
+               for i in range(4) for j in range(4)]
     expected = (np.mean(windows, axis=0) + np.max(windows, axis=0)) / 2
     np.testing.assert_allclose(
         Classifier(bundle, size=80, mean_max=True).logits(x), expected, rtol=1e-4, atol=1e-4)
@@ -92,9 +89,7 @@ def test_a_larger_size_without_mean_max_pools_the_larger_map(net, bundle):
 
 def test_score_counts_every_image_whatever_the_batch_and_workers(bundle):
     source, classifier = data.open_source(data.digits_folder(), 'val'), Classifier(bundle)
-    sums = [
-        classifier.score(source, batch_size, workers) for batch_size, workers in ((64, 0), (53, 2))
-    ]
+    sums = [classifier.score(source, *batches) for batches in ((64, 0), (53, 2))]
     assert sums[0] == sums[1] and sums[0].images == 359
     labels = classifier.logits(np.stack([classifier.preprocess(source.read(i))
                                          for i in range(359)])).argmax(axis=1)

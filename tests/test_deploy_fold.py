@@ -21,11 +21,9 @@ def forward(bundle, pixels, dtype='float64'):
 
 def wide(bundle):
     """The bundle's values in float64, so that what folding does is not hidden by rounding."""
-    return bundle._replace(
-        **{
-            kind: {name: value.astype(np.float64) for name, value in getattr(bundle, kind).items()}
-            for kind in ('arguments', 'statistics')
-        })
+    return bundle._replace(**{
+        kind: {name: value.astype(np.float64) for name, value in getattr(bundle, kind).items()}
+        for kind in ('arguments', 'statistics')})
 
 
 def bundle_of(model, **options):
@@ -37,8 +35,9 @@ def bundle_of(model, **options):
 # a BatchNorm.
 @pytest.mark.parametrize('model, options, folded, total', [
     ('a2_resnet26', {}, 1 + 16 + 4, 42), ('a2_resnet26', {'association': 'right'}, 1 + 16 + 4, 42),
-    ('nl_resnet26', {}, 1 + 16 + 4, 42), ('se_resnet26', {}, 1 + 16, 26), ('resnet26_3d', {}, 1 + 16, 26),
-    ('a2_resnet26_3d', {}, 1 + 16 + 4, 42), ('nl_resnet26_3d', {'blocks': {'conv4': (2,)}}, 1 + 16 + 1, 30)])
+    ('nl_resnet26', {}, 1 + 16 + 4, 42), ('se_resnet26', {}, 1 + 16, 26),
+    ('resnet26_3d', {}, 1 + 16, 26), ('a2_resnet26_3d', {}, 1 + 16 + 4, 42),
+    ('nl_resnet26_3d', {'blocks': {'conv4': (2,)}}, 1 + 16 + 1, 30)])
 def test_logits_stay_to_float64s_last_digits(model, options, folded, total):
     bundle = bundle_of(model, **options)
     after, done, of = fold(bundle)
@@ -65,7 +64,7 @@ def test_the_expansion_folds_into_phi_with_scale_and_shift_by_hand():
         np.testing.assert_array_equal(after.arguments[block + name], values[block + name])
 
 
-def test_fences_are_taken_off_and_nothing_else_changes():
+def test_workarounds_are_taken_off_and_nothing_else_changes():
     bundle = bundle_of('a2_resnet26_3d')
     after = without_workaround(bundle)
     ops = [[node.op for node in Graph(one.graph).nodes()] for one in (bundle, after)]
@@ -79,14 +78,10 @@ def small(network, **values):
     """A `Bundle` of a symbol, with random values where none are given; N×3×5×5 in."""
     shapes, _, states = network.infer_shape(data=(2, 3, 5, 5))
     rng = np.random.default_rng(0)
-    arguments = {
-        name: rng.uniform(0.5, 2, shape) for name, shape in zip(network.list_arguments(), shapes)
-        if name != 'data'
-    }
-    statistics = {
-        name: rng.uniform(0.5, 2, shape)
-        for name, shape in zip(network.list_auxiliary_states(), states)
-    }
+    arguments = {name: rng.uniform(0.5, 2, shape)
+                 for name, shape in zip(network.list_arguments(), shapes) if name != 'data'}
+    statistics = {name: rng.uniform(0.5, 2, shape)
+                  for name, shape in zip(network.list_auxiliary_states(), states)}
     return Bundle(network.tojson().encode(), {**arguments, **values}, statistics,
                   {'network': 'small'})
 
@@ -123,25 +118,24 @@ def computed_weight(x):
     return norm(layer(x, weight=mx.sym.var('w', shape=(4, 3, 3, 3)) * 2))
 
 
+def attention(x):
+    weights = mx.sym.softmax(mx.sym.reshape(layer(x, 'd'), (0, 0, -1)), axis=-1)
+    return norm(mx.sym.batch_dot(mx.sym.reshape(layer(x), (0, 0, -1)), weights, transpose_b=True))
+
+
 SMALL = {  # network: whether its BatchNorm can be folded
-    'bias': (lambda x: norm(layer(x)), True), 'no bias': (lambda x: norm(layer(x, no_bias=True)),
-                                                          True),
-    'fixed gamma': (lambda x: norm(layer(x), fix_gamma=True), True), 'groups': (
-        lambda x: norm(mx.sym.Convolution(x, kernel=(1, 1), num_filter=6, num_group=3, name='c')),
-        True), 'fully connected': (lambda x: norm(mx.sym.FullyConnected(x, num_hidden=5, name='c')),
-                                   True),
-    'attention': (lambda x: norm(
-        mx.sym.batch_dot(mx.sym.reshape(layer(x), (0, 0, -1)),
-                         mx.sym.softmax(mx.sym.reshape(layer(x, 'd'),
-                                                       (0, 0, -1)), axis=-1), transpose_b=True)),
-                  True), 'other axis': (lambda x: norm(layer(x), axis=3),
-                                        False), 'read twice': (read_twice, False),
-    'a ReLU between': (lambda x: norm(mx.sym.relu(layer(x))),
-                       False), 'nothing before': (lambda x: layer(norm(x)),
-                                                  False), 'shared weight': (shared_weight, False),
+    'bias': (lambda x: norm(layer(x)), True),
+    'no bias': (lambda x: norm(layer(x, no_bias=True)), True),
+    'fixed gamma': (lambda x: norm(layer(x), fix_gamma=True), True),
+    'groups': (lambda x: norm(mx.sym.Convolution(x, kernel=(1, 1), num_filter=6, num_group=3,
+                                                 name='c')), True),
+    'fully connected': (lambda x: norm(mx.sym.FullyConnected(x, num_hidden=5, name='c')), True),
+    'attention': (attention, True), 'other axis': (lambda x: norm(layer(x), axis=3), False),
+    'read twice': (read_twice, False),
+    'a ReLU between': (lambda x: norm(mx.sym.relu(layer(x))), False),
+    'nothing before': (lambda x: layer(norm(x)), False), 'shared weight': (shared_weight, False),
     'axes that are kept': (kept_axes, False), 'a computed weight': (computed_weight, False),
-    'an average over the wrong axis': (weights_that_do_not_sum_to_one, False)
-}
+    'an average over the wrong axis': (weights_that_do_not_sum_to_one, False)}
 
 
 @pytest.mark.parametrize('name', SMALL)

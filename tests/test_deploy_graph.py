@@ -37,8 +37,7 @@ def test_nodes_come_behind_what_they_read():
                for node, found in graph.readers().items()}
     assert readers == {
         'x': [('r', 0)], 'r': [('s', 0), ('t', 0)], 'y': [('s', 1)], 's': [('t', 1), (None, 0)],
-        't': [(None, 1)]
-    }
+        't': [(None, 1)]}
 
 
 def test_replacing_reaches_readers_and_outputs_and_drops_what_nobody_reads():

@@ -68,10 +68,8 @@ def test_what_is_bfloat16_and_what_stays_float32():
     bundle = bundle_of('a2_resnet26')
     converted = to_bf16(bundle)
     half = {name for name, value in converted.arguments.items() if value.dtype == BFLOAT16}
-    assert half == {
-        name for name in bundle.arguments
-        if 'conv' in name.rsplit('_', 2)[-2] and name.endswith('_weight')
-    }
+    assert half == {name for name in bundle.arguments
+                    if 'conv' in name.rsplit('_', 2)[-2] and name.endswith('_weight')}
     assert not {value.dtype for value in converted.statistics.values()} - {np.dtype('float32')}
     nodes = json.loads(converted.graph)['nodes']
     for node in nodes:
@@ -96,11 +94,10 @@ def test_entropy_gives_other_ranges():
             mx.gluon.nn.Dense(10, in_units=8))
     net.initialize(mx.init.Xavier())
     bundle = from_gluon(net, 'small', NAMES, data.Preprocessing(48))
-    ranges = [[
-        node['attrs'].get('max_calib_range') for node in json.loads(converted.graph)['nodes']
-        if node['op'] == '_sg_mkldnn_conv'
-    ] for converted in (to_int8(bundle, photos(bundle, 8), kind)
-                        for kind in ('min-max', 'entropy'))]
+    graphs = [json.loads(to_int8(bundle, photos(bundle, 8), kind).graph)
+              for kind in ('min-max', 'entropy')]
+    ranges = [[node['attrs'].get('max_calib_range') for node in graph['nodes']
+               if node['op'] == '_sg_mkldnn_conv'] for graph in graphs]
     assert ranges[0] != ranges[1]
 
 

@@ -68,11 +68,8 @@ def _say_class_2(images):
 
 
 def test_evaluate_counts_every_image_and_damaged_ones_as_wrong(caplog):
-    batches = [
-        _batch([2, 0]),
-        _batch([2], [('cat.jpg', 'it is empty')]),
-        _batch([], [('dog.jpg', 'no JPEG')])
-    ]
+    batches = [_batch([2, 0]), _batch([2], [('cat.jpg', 'it is empty')]),
+               _batch([], [('dog.jpg', 'no JPEG')])]
     sums = evaluate(_say_class_2, batches, 5)
     assert (sums.images, sums.top1) == (5, 2)
     assert 'counted as wrong: cat.jpg: it is empty' in caplog.text and 'dog.jpg' in caplog.text

@@ -33,10 +33,8 @@ def by_hand(logits, labels, views, unread):
     clips = videos = 0
     for video, label in enumerate(labels):
         views_of = [i for i in range(video * views, (video + 1) * views) if i not in unread]
-        shares = [
-            np.exp(row) / np.exp(row).sum() for i in views_of
-            for row in logits[i].astype(np.float64)
-        ]
+        shares = [np.exp(row) / np.exp(row).sum()
+                  for i in views_of for row in logits[i].astype(np.float64)]
         clips += sum(int(share.argmax() == label) for share in shares)
         videos += len(views_of) == views and int(np.mean(shares, axis=0).argmax() == label)
     return clips, videos

@@ -65,8 +65,7 @@ def describe(network: str, classes: Sequence[str], preprocessing: Preprocessing,
 
 
 def write_bundle(bundle: Bundle, prefix: str | Path, onnx: bytes | None = None) -> int:
-    """Write the files of a `Bundle`, and the ONNX file `onnx` (bytes) beside them; the metadata
-    gains their hashes.
+    """Write the files of a `Bundle`, and `onnx` beside them; the metadata gains their hashes.
 
     Returns the bytes written, metadata excepted. The metadata is written first: a write cut in
     between leaves files that are refused, neither wrong ones nor a pair that lacks its metadata.
@@ -77,15 +76,11 @@ def write_bundle(bundle: Bundle, prefix: str | Path, onnx: bytes | None = None) 
     files = {prefix.name + SYMBOL: bundle.graph, prefix.name + PARAMS: params.to_bytes(values)}
     if onnx is not None:
         files[prefix.name + ONNX] = onnx
-    meta = {
-        **bundle.meta, 'format': FORMAT, 'files': {
-            name: {'size': len(content), 'sha256': sha256(content)}
-            for name, content in files.items()
-        }, 'versions': {
-            **bundle.meta.get('versions', {}), 'gluon_a2': __version__,
-            'python': platform.python_version()
-        },
-    }
+    hashes = {name: {'size': len(content), 'sha256': sha256(content)}
+              for name, content in files.items()}
+    versions = {**bundle.meta.get('versions', {}), 'gluon_a2': __version__,
+                'python': platform.python_version()}
+    meta = {**bundle.meta, 'format': FORMAT, 'files': hashes, 'versions': versions}
     write_whole(prefix.with_name(prefix.name + META),
                 json.dumps(meta, indent=2, ensure_ascii=False).encode())
     for name, content in files.items():
@@ -103,8 +98,7 @@ def bundle_prefix(path: str | Path) -> Path:
 
 
 def read_meta(path: str | Path) -> dict:
-    """The metadata of a bundle (a dict), given its prefix or one of its files; `BundleError` if
-    there is none."""
+    """The metadata at a prefix, or named by one of the files; `BundleError` if there is none."""
     prefix = bundle_prefix(path)
     meta_path = prefix.with_name(prefix.name + META)
     content = _read(meta_path)
@@ -130,14 +124,13 @@ def read_meta(path: str | Path) -> dict:
 
 def require_float32(bundle: Bundle) -> None:
     """UserError unless a `Bundle` is in float32, from which all other forms are made."""
-    if bundle.meta['precision'] != 'float32':
-        raise UserError(f'{bundle.meta["network"]} is in {bundle.meta["precision"]} already: start '
-                        'from float32 files')
+    network, precision = bundle.meta['network'], bundle.meta['precision']
+    if precision != 'float32':
+        raise UserError(f'{network} is in {precision} already: start from float32 files')
 
 
 def is_bare(path: str | Path) -> bool:
-    """Whether symbol and params are there without their metadata, as plain MXNet or GluonCV exports
-    them."""
+    """Whether symbol and params lack their metadata, as plain MXNet and GluonCV write them."""
     prefix = bundle_prefix(path)
     return (not prefix.with_name(prefix.name + META).exists()
             and all(prefix.with_name(prefix.name + ending).exists() for ending in (SYMBOL, PARAMS)))
@@ -167,14 +160,12 @@ def _split_values(content: bytes, source: str) -> tuple[dict, dict]:
     if strange:
         raise BundleError(f'{source} holds {strange[0]}, which is neither arg: nor aux:, so it '
                           'belongs to no symbol: export the network with its symbol')
-    arguments, statistics = ({name[4:]: value for name, value in values.items() if name[:4] == kind}
-                             for kind in ('arg:', 'aux:'))
-    return arguments, statistics
+    return ({name[4:]: value for name, value in values.items() if name[:4] == 'arg:'},
+            {name[4:]: value for name, value in values.items() if name[:4] == 'aux:'})
 
 
 def read_verified(prefix: Path, ending: str, meta: dict) -> bytes:
-    """The bytes of the file `<prefix><ending>`; `BundleError` unless they are those that `meta`
-    records."""
+    """The bytes of `<prefix><ending>`; `BundleError` unless they are those of `meta`."""
     path = prefix.with_name(prefix.name + ending)
     if path.name not in meta['files'] and ending == ONNX:
         raise BundleError(f'{prefix} was not exported as ONNX: export it again, with ONNX')
@@ -192,8 +183,7 @@ def read_verified(prefix: Path, ending: str, meta: dict) -> bytes:
 
 
 def check_origin(meta: dict, base: Path, prefix: Path) -> None:
-    """BundleError where the form at `prefix`, of this `meta`, was made from another network than
-    the files at `base` now hold."""
+    """BundleError unless the form at `prefix`, of `meta`, was made from the files at `base`."""
     now = read_meta(base)['files'].get(base.name + PARAMS, {}).get('sha256')
     if meta.get('made_from') != now:
         raise BundleError(f'{prefix} was not made from the network that {base} is now: export it '
@@ -204,8 +194,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise BundleError(
-            f'{path} does not exist: give the prefix of an exported network, such as '
-            'runs/demo/export/a2_resnet26') from error
+        raise BundleError(f'{path} does not exist: give the prefix of an exported network, such as '
+                          'runs/demo/export/a2_resnet26') from error
     except OSError as error:
         raise BundleError(f'{path} cannot be read: {error.strerror}') from error

@@ -45,8 +45,8 @@ class Classifier:
                  crop_ratio: float | None = None, mean_max: bool = False, ctx: Any = None,
                  views: int | None = None, crops: int | None = None, engine: str | None = None,
                  preprocessing: data.Preprocessing | None = None):
-        found = source if isinstance(source, Bundle) else engines.find(source, engine,
-                                                                       preprocessing)
+        found = source if isinstance(source, Bundle) else engines.find(
+            source, engine, preprocessing)
         self.meta, self.classes = found.meta, tuple(found.meta['classes'])
         own = data.Preprocessing.from_meta(self.meta)
         self.frames = own.input_shape[1] if len(own.input_shape) == 4 else 0
@@ -82,14 +82,13 @@ class Classifier:
                             f'{least}, so that is the smallest')
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """float32 N×classes of preprocessed images (float32 N×3×size×size) or clips
-        (N×3×frames×size×size); UserError where memory is too small for them."""
+        """float32 N×classes of preprocessed images or clips (float32 N×3×(frames×)size×size);
+        UserError where memory is too small for them."""
         self.check_memory(len(images))
         return self._engine(images)
 
     def check_memory(self, count: int, copies: int = 2) -> None:
-        """UserError unless a batch of `count` inputs fits into memory, with `copies` of the
-        pixels."""
+        """UserError unless a batch of `count` inputs, and `copies` of its pixels, fit memory."""
         if count <= self._affordable:
             return
         shape, free = self.preprocessing.input_shape, free_memory()
@@ -127,21 +126,19 @@ class Classifier:
             raise UserError(f'{source} is not {what}: {error}') from error
 
     def _array(self, image: np.ndarray) -> np.ndarray:
-        if self.frames or image.dtype != np.uint8 or image.ndim != 3 or image.shape[
-                2] != 3 or 0 in image.shape:
+        if (self.frames or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
+                or 0 in image.shape):
             raise UserError('an array must be an image, uint8 H×W×3, for an image network, not '
                             f'{image.dtype} of shape {image.shape}')
         return self._pixels(image)
 
     def predict(self, source: Any, top: int = 5) -> list[tuple[str, float]]:
-        """[(class name, probability)] of what `read` takes, the most probable first; UserError if
-        it cannot be read."""
+        """[(class name, probability)] of what `read` takes, the most probable first."""
         return self.predict_batch([source], top, 1)[0]
 
     def predict_batch(self, sources: Iterable, top: int = 5,
                       batch_size: int = 32) -> list[list[tuple[str, float]]]:
-        """A list of what `predict` gives, for a list of sources; UserError for the first that
-        cannot be read."""
+        """What `predict` gives for each source; UserError for the first that cannot be read."""
         found: list = []
         for prediction in self.stream(sources, top, batch_size):
             if prediction.error:
@@ -188,13 +185,11 @@ class Classifier:
         ends = np.cumsum([len(part) for part in pixels])[:-1]
         parts = iter(np.split(np.concatenate(logits), ends) if pixels else [])
         for source, found, error in group:
-            if found is None:
-                yield Prediction(source, None, error)
-                continue
-            part = next(parts)  # clips×classes
-            fault = fault_of(part)
-            yield Prediction(source, None, f'{source}: {fault}') if fault else Prediction(
-                source, self.best(part, top))
+            if found is not None:
+                part = next(parts)  # clips×classes
+                fault = fault_of(part)
+                error = f'{source}: {fault}' if fault else None
+            yield Prediction(source, None if error else self.best(part, top), error)
 
     def best(self, logits: np.ndarray, top: int = 5) -> list[tuple[str, float]]:
         """[(class name, probability)] of logits, clips×classes, the most probable first."""
@@ -203,19 +198,17 @@ class Classifier:
                 for i in np.argsort(-shares, kind='stable')[:top]]
 
     def score(self, source: Any, batch_size: int = 32, workers: int = 2) -> Sums | VideoScores:
-        """Over all samples of a `data` source, every one once: `Sums` of images, or `VideoScores`
-        of videos.
+        """Over all samples of a `data` source: `Sums` of images, or `VideoScores` of videos.
 
-        Classes are matched by name, and the source keeps the network's labels.
-        A sample that cannot be read counts as wrong, and is named in the log. UserError where
-        memory is too small, or scores are not finite.
+        Classes are matched by name, and the source keeps the network's labels. A sample that cannot
+        be read counts as wrong, and is named in the log. UserError where memory is too small, or
+        scores are not finite.
         """
         if batch_size < 1:
             raise UserError(f'`batch_size` must be 1 or more, not {batch_size}')
         if tuple(source.classes) != self.classes:
             data.match_classes(source, self.classes, named=on_embedded(self.meta))
-        views, crops = getattr(self.preprocessing, 'views', 1), getattr(
-            self.preprocessing, 'crops', 1)
+        views, crops = (getattr(self.preprocessing, name, 1) for name in ('views', 'crops'))
         samples = data.Views(source, views) if self.frames else source
         batch_size = max(1, min(batch_size, len(samples)))
         self.check_memory(batch_size * crops, copies=5)  # three batches of the loader, and two here
@@ -229,10 +222,9 @@ class Classifier:
 
 def _ahead(pool: concurrent.futures.Executor, function: Callable, items: Iterable,
            count: int) -> Generator[Any, None, None]:
-    """Iterate over function(item), in order, at most `count` of them begun before they are asked
-    for.
+    """Iterate over function(item), in order, at most `count` begun before they are asked for.
 
-    What `items` raises comes behind the results of what it gave; when this is closed, what waits is
+    What `items` raises comes behind the results of what it gave. When this is closed, what waits is
     not begun.
     """
     waiting: collections.deque = collections.deque()
@@ -253,8 +245,7 @@ def _ahead(pool: concurrent.futures.Executor, function: Callable, items: Iterabl
 
 
 def _groups(read: Iterable, batch_size: int) -> Iterator[list]:
-    """Lists of what was `read`, each of `batch_size` clips or, where one source alone has more, a
-    few more."""
+    """Lists of what was `read`, of `batch_size` clips, or more where one source has more."""
     group, clips = [], 0
     try:
         for item in read:

@@ -1,5 +1,4 @@
-"""What can run an exported network: each takes pixels, float32 N×3×(T×)H×W, and gives logits,
-float32 N×classes.
+"""What can run an exported network, from pixels, float32 N×3×(T×)H×W, to logits N×classes.
 
 | engine      | files it needs                       | form of the export |
 |-------------|--------------------------------------|--------------------|
@@ -38,21 +37,19 @@ class Found(NamedTuple):
 
 def find(path: str | Path, engine: str | None = None,
          preprocessing: Preprocessing | None = None) -> Found:
-    """What `path`, a prefix or one of its files, and the name of an engine stand for, read and
-    verified.
+    """What `path`, a prefix or one of its files, stands for, read and verified.
 
     By default an .onnx file is for ONNX Runtime, and anything else for MXNet. A pair of symbol and
-    params without metadata, as plain MXNet and GluonCV write it, needs its `preprocessing`, which
-    files with metadata must not be given. UserError for files that are not there, damaged or not
-    what they say.
+    params without metadata needs its `preprocessing`, which files with metadata must not be given.
+    UserError for files that are not there, damaged or not what they say.
     """
     if engine is None:
         engine = 'onnxruntime' if str(path).endswith('.onnx') else 'mxnet'
     if engine not in SUFFIXES:
         raise UserError(f'unknown engine {engine!r}: choose one of {", ".join(ENGINES)}')
     base = bundle_prefix(path)
-    prefix = base if base.name.endswith(SUFFIXES[engine]) else base.with_name(base.name
-                                                                              + SUFFIXES[engine])
+    suffix = '' if base.name.endswith(SUFFIXES[engine]) else SUFFIXES[engine]
+    prefix = base.with_name(base.name + suffix)
     if is_bare(prefix) and engine != 'onnxruntime':
         if preprocessing is None:
             raise UserError(f'{prefix} has no metadata, so nothing says how its pixels are '
@@ -73,8 +70,7 @@ def find(path: str | Path, engine: str | None = None,
 
 
 def start(source: Found | Any, ctx: Any = None, mean_max: bool = False) -> Any:
-    """The engine of what was found, or of a `Bundle`, from pixels to logits; `ctx` is MXNet's
-    context, the CPU by default."""
+    """The engine of what was found, or of a `Bundle`; `ctx` is MXNet's, the CPU by default."""
     if not isinstance(source, Found):
         source = Found('mxnet', source, source.meta, source.meta['network'])
     if source.engine == 'onnxruntime':
@@ -94,13 +90,12 @@ class OnnxEngine:
         try:
             import onnxruntime
         except ImportError as error:
-            raise UserError(
-                'running ONNX files needs ONNX Runtime: pip install onnxruntime') from error
+            raise UserError('running ONNX files needs ONNX Runtime: pip install '
+                            'onnxruntime') from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = choose_threads()[0]
-        self._session = onnxruntime.InferenceSession(content, options, providers=[
-            'CPUExecutionProvider'
-        ])
+        self._session = onnxruntime.InferenceSession(content, options,
+                                                     providers=['CPUExecutionProvider'])
         self._meta, self.classes = meta, len(meta['classes'])
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -108,7 +103,7 @@ class OnnxEngine:
         return self._session.run(['logits'], {self._meta['input']: pixels})[0]
 
     def memory(self, shape: Sequence[int]) -> int:
-        """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way through the network: as the
-        metadata says of its own size, or, of older files, what the input itself takes twice."""
+        """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way: as the metadata says of
+        its own size, or, of older files, what the input itself takes twice."""
         own = 4 * math.prod(self._meta['input_shape'])
         return self._meta.get('memory', 2 * own) * 4 * math.prod(shape) // own

@@ -1,5 +1,4 @@
-"""Writing a network in all the forms that are wanted, each held against the first before it
-counts."""
+"""Writing a network in all the forms that are wanted, each compared with the first before."""
 import dataclasses
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
@@ -83,10 +82,9 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
         path = prefix.with_name(prefix.name + SUFFIXES[engine])
         sizes[engine] = write_bundle(form._replace(meta={**form.meta, 'made_from': origin}), path)
         yield f'{path}-symbol.json and so on'
+    if samples and onnx is not None:
+        sizes.update(mxnet=sizes['mxnet'] - len(onnx), onnxruntime=len(onnx))
     if samples:
-        if onnx is not None:
-            sizes['onnxruntime'] = len(onnx)
-            sizes['mxnet'] -= len(onnx)
         yield list(side_by_side.table(_compare(original, prefix, sizes, samples['val'], wanted)))
 
 
@@ -109,9 +107,9 @@ def _converted(bundle: Bundle, wanted: Wanted,
 def _compare(original: Bundle, prefix: Path, sizes: Dict[str, int], source: Any,
              wanted: Wanted) -> List[side_by_side.Form]:
     """The forms just written, read back, beside what they were made from."""
-    view = _one_view(original.meta)
-    forms = {'mxnet, not folded': (Classifier(original, **view),
-                                   sizes['mxnet'])} if wanted.fold else {}
+    view, forms = _one_view(original.meta), {}
+    if wanted.fold:
+        forms['mxnet, not folded'] = Classifier(original, **view), sizes['mxnet']
     for engine, size in sizes.items():
         name = f'{engine}, folded' if wanted.fold and engine == 'mxnet' else engine
         forms[name] = Classifier(prefix, engine=engine, **view), size

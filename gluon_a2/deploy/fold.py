@@ -33,8 +33,7 @@ def fold(bundle: Bundle) -> tuple[Bundle, int, int]:
 
 
 def without_workaround(bundle: Bundle) -> Bundle:
-    """The `Bundle` with each reshaped BatchNorm put on the array itself, which only training on a
-    CPU must avoid."""
+    """The `Bundle` with each BatchNorm on the array itself, which training must avoid."""
     graph = Graph(bundle.graph)
     remove_workaround(graph)
     return bundle._replace(graph=graph.to_bytes())
@@ -47,26 +46,24 @@ def remove_workaround(graph: Graph) -> None:
             continue
         norm, (x, _) = node.inputs[0][0], node.inputs[1]
         folding = norm.inputs[0][0]
-        if folding.op == 'Reshape' and folding.attr('shape',
-                                                    ()) == RESHAPED and folding.inputs[0] == (x, 0):
+        if (folding.op == 'Reshape' and folding.attr('shape', ()) == RESHAPED
+                and folding.inputs[0] == (x, 0)):
             norm.inputs[0] = (x, 0)
             graph.replace(node, norm)
 
 
 def _fold_one(graph: Graph, norm: Node, arguments: dict, statistics: dict) -> bool:
-    """Fold one BatchNorm into the layer whose channels it scales; False, and no change, where that
-    is not exact."""
+    """Fold a BatchNorm into the layer that it scales; False, and no change, where inexact."""
     layer = _layer_before(graph, norm)
     # Dense may keep other axes
     if layer is None or norm.attr('axis', 1) != 1 or not layer.attr('flatten', True):
         return False
     known = [source.name for node in (layer, norm) for source, _ in node.inputs[1:]]
-    # a weight that is computed
-    if not all(name in arguments or name in statistics for name in known):
+    values = {**arguments, **statistics}
+    if not values.keys() >= set(known):  # a weight that is computed
         return False
-    gamma, beta, mean, variance = ((arguments if i < 3 else
-                                    statistics)[norm.inputs[i][0].name].astype(np.float64)
-                                   for i in range(1, 5))
+    gamma, beta, mean, variance = (values[source.name].astype(np.float64)
+                                   for source, _ in norm.inputs[1:])
     if norm.attr('fix_gamma', True):
         gamma = np.ones_like(gamma)
     scale = gamma / np.sqrt(variance + norm.attr('eps', 1e-3))
@@ -96,16 +93,13 @@ def _layer_before(graph: Graph, norm: Node) -> Node | None:
     if any(len(readers[variable]) != 1 for variable, _ in layer.inputs[1:]):
         return None
     # Attention reads its values once, flattened; whoever takes only their shape does not mind.
-    values = [
-        reader for reader, index in readers[layer]
-        if not (reader and reader.op == 'reshape_like' and index == 1)
-    ]
+    values = [reader for reader, index in readers[layer]
+              if not (reader and reader.op == 'reshape_like' and index == 1)]
     return layer if len(values) == 1 and _leads_only_to(values[0], source, norm, readers) else None
 
 
 def _leads_only_to(node: Node | None, end: Node, norm: Node, readers: dict) -> bool:
-    """Whether all that `node` feeds, up to `end`, is one chain; `node` is `norm` itself where
-    nothing lies between."""
+    """Whether all that `node`, which may be `norm` itself, feeds up to `end` is one chain."""
     while node is not None and node not in (end, norm):
         if len(readers[node]) != 1:
             return False
@@ -124,8 +118,8 @@ def _averaged(z: Node) -> Node | None:
     values, weights = (source for source, _ in z.inputs)
     if z.attr('transpose_b', False):
         return _averaged(values) if _sums_to_one(weights) else None  # Σ_j x_j w_ij, Eq. 4 and 5
-    product = weights.op == 'batch_dot' and weights.attr('transpose_a', False) and weights.attr(
-        'transpose_b', False)
+    product = (weights.op == 'batch_dot' and weights.attr('transpose_a', False)
+               and weights.attr('transpose_b', False))
     if product and all(_sums_to_one(source) for source, _ in weights.inputs):
         return _averaged(values)  # Σ_i x_i Σ_k b_ki v_jk, Eq. 7
     return None

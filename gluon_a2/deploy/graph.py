@@ -1,5 +1,4 @@
-"""A symbol's JSON as nodes that refer to each other, so that a graph can be rewritten without
-MXNet."""
+"""A symbol's JSON as nodes that refer to each other, to be rewritten without MXNet."""
 from __future__ import annotations
 
 import ast
@@ -10,8 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(eq=False)  # a node is itself, not its contents
 class Node:
-    """An operator, or a variable (`op` null); `inputs` are pairs of a node and which of its outputs
-    is read."""
+    """An operator, or a variable (`op` null); `inputs` are pairs of a node and one output of it."""
     op: str
     name: str
     attrs: dict[str, str]
@@ -19,8 +17,7 @@ class Node:
     extra: dict  # what else its JSON holds, such as the subgraphs of a fused operator
 
     def attr(self, name: str, default: Any) -> Any:
-        """An attribute as a Python value: a number, a bool, a tuple, or a string that is none of
-        them."""
+        """An attribute as a Python value: a number, a bool, a tuple, or else a string."""
         try:
             return ast.literal_eval(self.attrs.get(name, repr(default)))
         except (ValueError, SyntaxError):
@@ -39,10 +36,8 @@ class Graph:
         nodes: list[Node] = []
         for node in graph['nodes']:
             inputs = [(nodes[source[0]], source[1]) for source in node['inputs']]
-            extra = {
-                key: value for key, value in node.items()
-                if key not in ('op', 'name', 'attrs', 'inputs')
-            }
+            extra = {key: value for key, value in node.items()
+                     if key not in ('op', 'name', 'attrs', 'inputs')}
             nodes.append(Node(node['op'], node['name'], dict(node.get('attrs', {})), inputs, extra))
         self.heads = [(nodes[head[0]], head[1]) for head in graph['heads']]
         self._attrs = graph.get('attrs', {})
@@ -83,19 +78,16 @@ class Graph:
         """The JSON that MXNet reads."""
         nodes = self.nodes()
         number = {node: i for i, node in enumerate(nodes)}
-        entries = [{
-            'op': node.op,
-            'name': node.name, **({'attrs': node.attrs} if node.attrs else {}), 'inputs': [[
-                number[source], output, 0
-            ] for source, output in node.inputs], **node.extra
-        } for node in nodes]
-        return json.dumps(
-            {
-                'nodes': entries, 'arg_nodes': [
-                    i for i, node in enumerate(nodes) if node.op == 'null'
-                ], 'heads': [[number[node], output, 0]
-                             for node, output in self.heads], 'attrs': self._attrs
-            }, indent=2).encode()
+
+        def numbered(outputs: list) -> list:
+            return [[number[node], output, 0] for node, output in outputs]
+
+        entries = [{'op': node.op, 'name': node.name,
+                    **({'attrs': node.attrs} if node.attrs else {}),
+                    'inputs': numbered(node.inputs), **node.extra} for node in nodes]
+        variables = [i for i, node in enumerate(nodes) if node.op == 'null']
+        return json.dumps({'nodes': entries, 'arg_nodes': variables, 'heads': numbered(self.heads),
+                           'attrs': self._attrs}, indent=2).encode()
 
 
 def variable(name: str) -> Node:

@@ -1,5 +1,4 @@
-"""From what a user names to the files that are meant: files, folders, and patterns such as
-'photos/*.jpg'."""
+"""From files, folders and patterns such as 'photos/*.jpg' to the files that are meant."""
 from __future__ import annotations
 
 import glob

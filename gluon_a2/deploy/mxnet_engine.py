@@ -1,5 +1,4 @@
-"""Exported networks in MXNet: float32, bfloat16 and INT8 alike, because the files say which they
-are."""
+"""Exported networks in MXNet: float32, bfloat16 and INT8 alike, as their files say."""
 from __future__ import annotations
 
 import json
@@ -68,8 +67,7 @@ def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
 
 
 def count_classes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int], source: str) -> int:
-    """The number of logits that `symbol` gives for its input `name` of `shape`; UserError where its
-    output is not N×classes."""
+    """The number of logits that `symbol` gives for its input `name` of `shape`, or UserError."""
     outputs = _output_shapes(symbol, name, shape)
     if len(outputs) != 1 or len(outputs[0]) != 2:
         raise UserError(f'{source} is not a classifier: its outputs are {outputs}, not one of '
@@ -87,8 +85,7 @@ def _output_shapes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> li
 
 
 def peak_memory(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> int:
-    """The most bytes that arrays take together while `symbol` is computed for its input `name` of
-    `shape`.
+    """The most bytes that arrays take together while `symbol` reads its input `name` of `shape`.
 
     An array lives from the node that writes it to the last that reads it, as MXNet plans memory;
     weights are not counted, and nor is what a node needs for itself.
@@ -125,17 +122,16 @@ def _array(value: np.ndarray, dtype: str) -> mx.nd.NDArray:
 
 
 def mean_max_pooled(bundle: Bundle) -> Bundle:
-    """The `Bundle` with its pooling and classifier made convolutional, and mean-max pooling at the
-    end."""
+    """The `Bundle` with a convolution as its classifier, and mean-max pooling at the end."""
     meta, name = bundle.meta, bundle.meta['classifier']
     if meta['features'] is None or meta['precision'] != 'float32':
         raise UserError(f'{meta["network"]} cannot take mean-max pooling: it is for float32 files '
                         'of our own networks')
-    window = tuple(
-        math.ceil(side / stride) for side, stride in zip(meta['input_shape'][1:], meta['stride']))
+    window = tuple(math.ceil(side / stride)
+                   for side, stride in zip(meta['input_shape'][1:], meta['stride']))
     weight = bundle.arguments[f'{name}_weight']  # classes×C
-    # N×C×h×w
-    features = parse_symbol(bundle.graph, meta['network']).get_internals()[meta['features']]
+    internals = parse_symbol(bundle.graph, meta['network']).get_internals()
+    features = internals[meta['features']]  # N×C×h×w
     pooled = mx.sym.Pooling(features, pool_type='avg', kernel=window, stride=(1, 1))  # N×C×h'×w'
     maps = mx.sym.Convolution(pooled, mx.sym.var(f'{name}_weight'), mx.sym.var(f'{name}_bias'),
                               kernel=(1, 1), num_filter=weight.shape[0])  # N×classes×h'×w'

@@ -27,9 +27,11 @@ AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
 
 def to_onnx(bundle: Bundle) -> bytes:
-    """The bytes of the ONNX file of a float32 `Bundle`; UserError without onnx, or for operators
-    that ONNX lacks."""
-    onnx = _import_onnx()
+    """The ONNX file of a float32 `Bundle`; UserError without onnx, or for what ONNX lacks."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError(f'writing ONNX files needs onnx: {install_extra("onnx")}') from error
     require_float32(bundle)
     bundle = without_workaround(bundle)  # their reshape has no counterpart
     shape = (1, *bundle.meta['input_shape'])
@@ -53,8 +55,7 @@ def to_onnx(bundle: Bundle) -> bytes:
 
 @contextlib.contextmanager
 def _opset(onnx: Any) -> Iterator[None]:
-    """Work around MXNet's converter, which asks which operator set the installed onnx is for, and
-    checks by it what it writes by an older one."""
+    """Let MXNet's converter check what it writes by the set it writes, not by onnx's newest."""
     context, version = onnx.checker.DEFAULT_CONTEXT, onnx.defs.onnx_opset_version
     imports = context.opset_imports
     context.opset_imports, onnx.defs.onnx_opset_version = {'': OPSET}, lambda: OPSET
@@ -73,11 +74,9 @@ def _describe(model: Any, onnx: Any, meta: dict, axes: int) -> None:
     model.doc_string = f'{meta["network"]}: logits of preprocessed pixels'
     model.metadata_props.add(key='gluon_a2', value=json.dumps(meta, ensure_ascii=False))
     graph = model.graph
-    known, read = {value.name for value in graph.initializer}, {
-        name for node in graph.node for name in node.input
-    }
-    # the converter lists the weights, too
-    _keep(graph.input, lambda value: value.name not in known)
+    known = {value.name for value in graph.initializer}
+    read = {name for node in graph.node for name in node.input}
+    _keep(graph.input, lambda value: value.name not in known)  # the converter lists the weights too
     _keep(graph.initializer, lambda value: value.name in read)  # and numbers that nothing needs
     names = dict(zip(range(2, axes), AXES[axes])) if not meta.get('fixed') else {}
     for axis, dim in enumerate(graph.input[0].type.tensor_type.shape.dim):
@@ -100,10 +99,3 @@ def _keep(repeated: Any, condition: Callable[[Any], bool]) -> None:
     del repeated[:]
     repeated.extend(kept)
 
-
-def _import_onnx() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise UserError(f'writing ONNX files needs onnx: {install_extra("onnx")}') from error
-    return onnx

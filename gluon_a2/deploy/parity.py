@@ -1,5 +1,4 @@
-"""Whether a network that was written in another form is still the same: logits side by side on real
-pixels."""
+"""Whether a network in another form is still the same: logits side by side on real pixels."""
 from __future__ import annotations
 
 import dataclasses

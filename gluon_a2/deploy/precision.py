@@ -1,5 +1,4 @@
-"""A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs; oneDNN computes
-both."""
+"""A float32 network in bfloat16, or by MXNet's converter in INT8, for CPUs with oneDNN."""
 from __future__ import annotations
 
 import contextlib
@@ -22,9 +21,6 @@ from .graph import Graph, Node
 
 CALIBRATIONS = {'min-max': 'naive', 'entropy': 'entropy'}  # our names for MXNet's
 ONEDNN = 'MKLDNN_QUANTIZE'  # what MXNet 1.9.1 calls oneDNN's way to fuse and quantize
-
-# The type that an operator is fed; others get that of their first input.
-FED = {'Convolution': 'bfloat16'}
 # Operators that are computed in bfloat16 where they are fed it. Others are fed float32: matrix
 # products, which MXNet lacks in bfloat16 on a CPU, and what moves values about, which takes
 # oneDNN's layouts of bfloat16 for others.
@@ -50,7 +46,9 @@ def to_bf16(bundle: Bundle) -> Bundle:
             types[node] = 'float32'
             continue
         first = types[node.inputs[0][0]]
-        wanted = FED.get(node.op, first) if _in_bfloat16(node) else 'float32'
+        wanted = 'float32'
+        if _in_bfloat16(node):  # others than convolutions get the type of their first input
+            wanted = 'bfloat16' if node.op == 'Convolution' else first
         for index, (source, output) in enumerate(node.inputs):
             if source.name not in values:
                 node.inputs[index] = _cast(source, output, wanted, types, casts)
@@ -65,10 +63,8 @@ def to_bf16(bundle: Bundle) -> Bundle:
 
 def _in_bfloat16(node: Node) -> bool:
     """Whether an operator, as it is set, is computed in bfloat16."""
-    kinds = {'Activation': ('act_type', ('relu', )),
-             'Pooling': ('pool_type', ('max', 'avg'))}.get(node.op)
-    return node.op in BFLOAT16 and (kinds is None
-                                    or node.attrs.get(kinds[0], kinds[1][0]) in kinds[1])
+    kind = {'Activation': node.attrs.get('act_type'), 'Pooling': node.attrs.get('pool_type')}
+    return node.op in BFLOAT16 and kind.get(node.op) in (None, 'relu', 'max', 'avg')
 
 
 def _cast(source: Node, output: int, wanted: str, types: dict, casts: dict) -> tuple[Node, int]:
@@ -84,8 +80,7 @@ def _cast(source: Node, output: int, wanted: str, types: dict, casts: dict) -> t
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 values in bfloat16, its upper half: each rounded to the nearest, of two as near to
-    the even one."""
+    """float32 values in bfloat16, its upper half, rounded to the nearest, half to even."""
     bits = values.view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16_TYPE)
 
@@ -104,41 +99,31 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
     require_float32(bundle)
     _check_pools(bundle)
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
-    with warnings.catch_warnings(), _quiet(), _refusals(bundle):
-        warnings.simplefilter('ignore', UserWarning)
-        symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
-            symbol.get_backend_symbol(ONEDNN), arguments, statistics, data_names=[
-                bundle.meta['input']
-            ], label_names=None, calib_mode=CALIBRATIONS[calibration], quantized_dtype='auto',
-            quantize_mode='smart', calib_data=mx.io.NDArrayIter(images, batch_size=min(
-                8, len(images))), logger=logging.getLogger(__name__))
-        symbol = symbol.get_backend_symbol(ONEDNN)
-    meta = {
-        **bundle.meta, 'precision': 'int8', 'calibration': {
-            'kind': calibration, 'samples': len(images)
-        }
-    }
+    batches = mx.io.NDArrayIter(images, batch_size=min(8, len(images)))
+    try:
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter('ignore', UserWarning)
+            symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
+                symbol.get_backend_symbol(ONEDNN), arguments, statistics,
+                data_names=[bundle.meta['input']], label_names=None, quantized_dtype='auto',
+                quantize_mode='smart', calib_mode=CALIBRATIONS[calibration], calib_data=batches,
+                logger=logging.getLogger(__name__))
+            symbol = symbol.get_backend_symbol(ONEDNN)
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f'{bundle.meta["network"]} cannot be quantized: {reason}') from error
+    meta = {**bundle.meta, 'precision': 'int8',
+            'calibration': {'kind': calibration, 'samples': len(images)}}
     return _out_of_mxnet(symbol, arguments, statistics, meta)
 
 
 def _check_pools(bundle: Bundle) -> None:
-    """UserError for a pooling other than of the maximum or the mean: MXNet dies of quantizing it,
-    without a word."""
+    """UserError for a pooling that MXNet, without a word, dies of quantizing."""
     for node in Graph(bundle.graph).nodes():
         kind = node.attrs.get('pool_type', 'max')
         if node.op == 'Pooling' and kind not in ('max', 'avg'):
             raise UserError(f'{bundle.meta["network"]} cannot be quantized: {node.name} pools by '
                             f'{kind}, which MXNet has not in INT8')
-
-
-@contextlib.contextmanager
-def _refusals(bundle: Bundle) -> Iterator[None]:
-    """MXNet's refusal as a sentence."""
-    try:
-        yield
-    except mx.MXNetError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f'{bundle.meta["network"]} cannot be quantized: {reason}') from error
 
 
 def _in_mxnet(bundle: Bundle) -> tuple[Any, ...]:
@@ -157,8 +142,7 @@ def _out_of_mxnet(symbol: Any, arguments: dict, statistics: dict, meta: dict) ->
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the converter's remarks on each layer, by the root logger and, from C++, on standard
-    error itself."""
+    """Without the converter's remarks, by the root logger and, from C++, on standard error."""
     before, errors = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.WARNING)
     sys.stderr.flush()

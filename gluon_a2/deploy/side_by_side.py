@@ -1,5 +1,4 @@
-"""One network in several forms, on the same samples, in turn: accuracy, agreement, size and
-speed."""
+"""One network in several forms, on the same samples: accuracy, agreement, size and speed."""
 from __future__ import annotations
 
 import statistics
@@ -19,8 +18,7 @@ ROUNDS = 7  # timed calls of each form, besides a first one
 
 
 class Form(NamedTuple):
-    """What was found of one form of the network. A sample is an image, or the middle clip of a
-    video."""
+    """What was found of one form. A sample is an image, or the middle clip of a video."""
     name: str
     megabytes: float  # 10⁶ bytes, its files without the metadata
     top1: float
@@ -67,8 +65,7 @@ def compare(forms: dict[str, tuple[Classifier, int]], source: Any, batch_size: i
 
 
 def _time(classifiers: dict[str, Classifier], pixels: np.ndarray) -> dict[str, float]:
-    """{name: median seconds of a call}, one call of each in turn, round by round; a first round
-    does not count."""
+    """{name: median seconds of a call}, round by round, one call of each; the first is left out."""
     taken: dict[str, list] = {name: [] for name in classifiers}
     for _ in tqdm(range(ROUNDS + 1), desc='timing', unit='round', leave=False, disable=None):
         for name, classifier in classifiers.items():

@@ -65,8 +65,7 @@ def hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def guesses(scores: np.ndarray) -> np.ndarray:
-    """The class that each row of `scores` (N×classes) is highest for, int64 N; `NO_GUESS` in a
-    tie."""
+    """The class of the highest score in each row (N×classes), int64 N; `NO_GUESS` in a tie."""
     best = scores.argmax(axis=1)
     return np.where(hits(scores, best, 1), best, NO_GUESS)
 
@@ -80,10 +79,8 @@ def fault_of(scores: np.ndarray) -> str | None:
 
 
 def require_finite(scores: np.ndarray, indices: np.ndarray, name: Callable[[int], str]) -> None:
-    """Raise UserError unless all `scores` (N×…), of the samples `indices`, are finite; it names the
-    first."""
-    if np.isfinite(scores).all():
-        return
+    """UserError, naming the sample, unless all `scores` (N×…), of the samples `indices`, are
+    finite."""
     for index, row in zip(indices, scores):
         fault = fault_of(row)
         if fault:
@@ -136,8 +133,7 @@ def evaluate(forward: Callable, batches: Iterable, total: int, describe: str = '
 
 @dataclasses.dataclass
 class VideoScores:
-    """What a network says of videos, each seen in several views; one that cannot be read counts as
-    wrong."""
+    """What a network says of videos, in several views each; an unreadable one counts as wrong."""
     views: int  # of each video, windows of a frame included
     # int64 classes×(classes + 2): videos by label and guess, then those in a tie, and unreadable
     confusion: np.ndarray
@@ -213,15 +209,13 @@ def evaluate_videos(forward: Callable, batches: Iterable, labels: np.ndarray, cl
                     last = index // views
                     count, total = open_sums.get(last, (0, 0))
                     open_sums[last] = count + 1, total + share
-            done = {
-                video: total / views for video, (count, total) in open_sums.items()
-                if count == views
-            }
+            done = {video: total / views for video, (count, total) in open_sums.items()
+                    if count == views}
             _add_videos(scores, done, labels)
             open_sums = {last: open_sums[last]} if last in open_sums and last not in done else {}
             bar.update(len(batch.labels) + len(batch.damaged))
-    scores.confusion[:, -1] = np.bincount(labels,
-                                          minlength=classes) - scores.confusion[:, :-1].sum(axis=1)
+    unread = np.bincount(labels, minlength=classes) - scores.confusion[:, :-1].sum(axis=1)
+    scores.confusion[:, -1] = unread
     return scores
 
 
@@ -236,7 +230,6 @@ def _add_videos(scores: VideoScores, done: dict, labels: np.ndarray) -> None:
 
 
 def name_damaged(damaged: Iterable[tuple[str, str]]) -> None:
-    """Name samples that count as wrong because they cannot be decoded, in the log; [(name,
-    reason)]."""
+    """Name samples, [(name, reason)], that cannot be decoded and so count as wrong, in the log."""
     for name, reason in damaged:
         _log.warning('counted as wrong: %s: %s', name, reason)
