@@ -163,6 +163,7 @@ def horovod():
 
 
 def test_a_frozen_rank_is_replaced(tmp_path, horovod):
+    (tmp_path / 'checkpoints' / 'step-00000001').mkdir(parents=True)
     code, said = run(tmp_path, '-np', 2, '--max-restarts', 1, '--fault', 'stop', '--at-rank', 1)
     assert code == 0, said
     assert 'rank 1 on' in said and 'is frozen' in said
