@@ -319,7 +319,7 @@ def test_another_number_of_classes_is_refused(state, new):
     assert sentence.endswith(
         '2 of another shape (classifier.weight is (5, 2048), fc_weight is (7, 2048); '
         'classifier.bias is (5,), fc_bias is (7,)); give `classes` 5, as it has, or let the '
-        'classifier start anew')
+        "classifier start anew: load_weights(net, path, new=('classifier',))")
 
 
 def test_projections_with_a_batch_norm_of_their_own_are_not_taken_for_shared_ones(state):
