@@ -75,8 +75,8 @@ def test_mistakes_are_sentences(exported, tmp_path):
         Classifier(exported, mean_max=True, engine='onnxruntime')
     plain = tiny_bundle.make('resnet26')
     write_bundle(plain, tmp_path / 'plain')
-    with pytest.raises(BundleError, match='plain was not exported as ONNX: export it again with '
-                                          '`onnx`'):
+    with pytest.raises(BundleError, match='plain was not exported as ONNX: export it again, with '
+                                          'ONNX'):
         engines.find(tmp_path / 'plain', 'onnxruntime')
     with pytest.raises(BundleError, match='plain-int8-meta.json does not exist'):
         engines.find(tmp_path / 'plain', 'mxnet-int8')
