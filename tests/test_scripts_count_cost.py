@@ -201,7 +201,7 @@ def test_a_mistake_ends_the_process_with_two(arguments, parts):
     (['--input-size', '32'], ['--input-size']),
     (['--classes', '0'], ['--classes']),
     (['symbols/resnet26-symbol.json', '--input-size', '0'], ['0']),
-    (['symbols/resnet26_3d-symbol.json'], ['(1, 3, 224, 224)'])])
+    (['symbols/resnet26_3d-symbol.json'], ['1×3×224×224'])])
 def test_a_mistake_is_one_sentence(here, arguments, parts):
     one_sentence(here(*arguments), *parts)
 
