@@ -142,7 +142,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
 
 
 @pytest.mark.parametrize('script, words, sentence', [
-    ('train_video.py', ['--recipe', 'digits'], 'digits is a recipe of scripts/train_imagenet.py'),
+    ('train_video.py', ['--recipe', 'digits'], 'digits is a recipe of images'),
     ('train_video.py', ['--data-dir', 'nowhere'], 'the recipe starts from the weights of an '
                                                   'ImageNet network'),
     ('train_video.py', ['--data-dir', 'nowhere', '--recipe', 'kinetics_ablation'], 'no train '
@@ -151,7 +151,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
     ('train_video.py', ['--model', 'a2_resnet26'], 'a2_resnet26 is an image network'),
     ('train_video.py', ['--frames', '0'], 'is a video network'),
     ('train_video.py', ['--list-train', 'x'], '--list-val is missing'),
-    ('train_video.py', ['--blocks', 'conv9:1'], "unknown stage 'conv9' in blocks"),
+    ('train_video.py', ['--blocks', 'conv9:1'], "unknown stage 'conv9' in --blocks"),
     ('train_imagenet.py', ['--recipe', 'ucf101'], 'ucf101 is a recipe of videos'),
     ('score.py', ['nothing'], 'nothing-meta.json does not exist')])
 def test_mistakes_are_one_sentence(script, words, sentence):
