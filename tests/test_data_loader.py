@@ -152,7 +152,7 @@ def test_evaluation_and_batches_of_any_kind(workers):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_images_stay_until_the_next_batch(workers):
     index_batches = batches(np.arange(COUNT), 4)
-    with Loader(Pictures(), TRAIN, workers, SEED, prefetch=1) as loader:
+    with Loader(Pictures(), TRAIN, workers, SEED) as loader:
         for batch in loader.load(index_batches, 0):
             time.sleep(0.05)  # time enough for a worker to spoil it
             for index, pixels in zip(batch.indices, batch.images):
@@ -283,12 +283,12 @@ def test_errors_in_workers_arrive(workers, error, kind, message):
         assert len(list(loader.load([[1, 2], [3]], 0))) == 2  # and it goes on
 
 
-@pytest.mark.parametrize(('workers', 'prefetch', 'message'), [
-    (-1, 2, '`num_data_workers` must be 0 to .*, not -1'), (1, 0, '`prefetch` must be 1 or more'),
-    (1000, 2, '`num_data_workers` must be 0 to .*, not 1000: each is a process')])
-def test_bad_arguments(workers, prefetch, message):
+@pytest.mark.parametrize(('workers', 'message'), [
+    (-1, '`num_data_workers` must be 0 to .*, not -1'),
+    (1000, '`num_data_workers` must be 0 to .*, not 1000: each is a process')])
+def test_bad_arguments(workers, message):
     with pytest.raises(UserError, match=message):
-        Loader(Pictures(), TRAIN, workers, prefetch=prefetch)
+        Loader(Pictures(), TRAIN, workers)
 
 
 SCRIPT = textwrap.dedent('''

@@ -6,9 +6,7 @@ of its own. Several batches are under way at once, so that workers go on while t
 """
 from __future__ import annotations
 
-import collections
 import contextlib
-import itertools
 import logging
 import math
 import multiprocessing
@@ -36,6 +34,7 @@ _FOR_THE_PARENT = signal.SIGINT, signal.SIGTERM
 # Slot, first position, last position + 1, epoch. Pipes write and read so few bytes in one piece,
 # which lets all workers read from one pipe without a lock.
 _TASK = struct.Struct('<4q')
+_AHEAD = 2  # batches that are prepared while the caller looks at one
 _TASKS_PER_WORKER = 4  # of each batch: enough for the workers to finish it together
 
 
@@ -56,19 +55,15 @@ class Loader:
 
     `transform` has the `shape` of a sample, and `fill(source, index, rng, out)`, which makes one: a
     `preprocess.Preprocessing`, or one of `augment`'s. A sample's pixels depend on (`seed`, epoch,
-    index) alone. `prefetch` batches are prepared ahead. Use it as a context manager, or `close()`
-    it. Workers start at the first batch and stay. They are spawned, so each imports again what a
-    script imports at its top level: import MXNet inside `main`.
+    index) alone. Use it as a context manager, or `close()` it. Workers start at the first batch and
+    stay. They are spawned, so each imports again what a script imports at its top level: import
+    MXNet inside `main`.
     """
 
-    def __init__(self, source: Any, transform: Any, workers: int, seed: int = 0,
-                 prefetch: int = 2) -> None:
+    def __init__(self, source: Any, transform: Any, workers: int, seed: int = 0) -> None:
         check_workers(workers, low=0)
-        if prefetch < 1:
-            raise UserError(f'`prefetch` must be 1 or more, not {prefetch}')
-        self._source, self._workers = source, workers
-        self._job = _Job(source, transform, seed)
-        self._prefetch = prefetch if workers else 1
+        self._source, self._transform, self._seed = source, transform, seed
+        self._workers = workers
         self._crew: _Crew | _Alone | None = None
         self._run: object = None
 
@@ -82,38 +77,26 @@ class Loader:
         with that one is an error. Raises `WorkerError` when a worker died.
         """
         arrays = [np.asarray(indices, np.int64) for indices in index_batches]
-        self._prepare_crew(max([1, *map(len, arrays)]))
+        size = max([1, *map(len, arrays)])
+        if self._crew is not None and self._crew.batch_size >= size:
+            self._crew.finish()  # it may still be at a batch nobody waits for
+        else:
+            self.close()
+            job = _Job(self._source, self._transform, self._seed, _AHEAD + 1, size)
+            self._crew = _Crew(job, self._workers) if self._workers else _Alone(job)
         self._run = run = object()
         return self._iterate(arrays, epoch, run)
 
-    def _prepare_crew(self, batch_size):
-        """Workers with memory for such batches, and nothing left to do."""
-        if self._crew is not None and self._crew.batch_size >= batch_size:
-            self._crew.finish()
-            return
-        self.close()
-        # one slot more than are prepared: the one the caller is looking at
-        shape = self._prefetch + 1, batch_size, *self._job.transform.shape
-        self._crew = (_Crew(self._job, _Memory(shape), self._workers) if self._workers else
-                      _Alone(self._job, shape[1:]))
-
-    def _iterate(self, index_batches, epoch, run):
+    def _iterate(self, arrays, epoch, run):
         self._check_current(run)
-        waiting = zip(itertools.cycle(range(self._prefetch + 1)), index_batches)
-        ahead = collections.deque()
-
-        def begin_more():
-            for slot, indices in itertools.islice(waiting, self._prefetch - len(ahead)):
-                self._crew.begin(slot, indices, epoch)
-                ahead.append((slot, indices))
-
-        begin_more()
-        while ahead:
-            slot, indices = ahead.popleft()
-            images, damaged = self._crew.wait(slot)
-            begin_more()
-            yield self._batch(images[:len(indices)], indices, damaged)
-            self._check_current(run)
+        ahead = _AHEAD if self._workers else 0
+        for number in range(-ahead, len(arrays)):  # of the batch that the caller gets
+            if number + ahead < len(arrays):
+                self._crew.begin((number + ahead) % (_AHEAD + 1), arrays[number + ahead], epoch)
+            if number >= 0:
+                images, damaged = self._crew.wait(number % (_AHEAD + 1))
+                yield self._batch(images[:len(arrays[number])], arrays[number], damaged)
+                self._check_current(run)
 
     def _check_current(self, run):
         if run is not self._run:
@@ -169,10 +152,23 @@ class DamageLog:
 
 
 class _Job:
-    """What a worker needs to turn an index into pixels."""
+    """What a worker needs to turn indices into pixels, with `slots` for the indices and the images
+    of batches, in memory that it shares with the workers it is handed to at their start.
 
-    def __init__(self, source, transform, seed):
+    The memory is anonymous: the system frees it with the last process that maps it, however that
+    ends. And where `/dev/shm` is too small, as in containers, Python takes a temporary file.
+    """
+
+    def __init__(self, source, transform, seed, slots, batch_size):
         self.source, self.transform, self.seed = source, transform, seed
+        self.shape = slots, batch_size, *transform.shape
+        self._images = multiprocessing.RawArray('f', math.prod(self.shape))
+        self._indices = multiprocessing.RawArray('q', slots * batch_size)
+
+    def views(self):
+        """Indices int64 slots×batch, images float32 slots×batch×…."""
+        return (np.ctypeslib.as_array(self._indices).reshape(self.shape[:2]),
+                np.ctypeslib.as_array(self._images).reshape(self.shape))
 
     def fill(self, images, indices, epoch):
         """Write the sample of each index into `images`; {position: reason} of the damaged ones."""
@@ -186,37 +182,18 @@ class _Job:
         return damaged
 
 
-class _Memory:
-    """Slots for the indices and the images of batches, `shape` slots×batch×…, shared with the
-    workers it is handed to at their start.
-
-    It is anonymous: the system frees it with the last process that maps it, however that ends. And
-    where `/dev/shm` is too small, as in containers, Python takes a temporary file.
-    """
-
-    def __init__(self, shape):
-        self._shape = shape
-        self._images = multiprocessing.RawArray('f', math.prod(shape))
-        self._indices = multiprocessing.RawArray('q', math.prod(shape[:2]))
-
-    def views(self):
-        """Indices int64 slots×batch, images float32 of `shape`."""
-        return (np.ctypeslib.as_array(self._indices).reshape(self._shape[:2]),
-                np.ctypeslib.as_array(self._images).reshape(self._shape))
-
-
 class _Alone:
     """Stands in for a crew where there are no workers."""
 
-    def __init__(self, job, shape):
-        self.batch_size, self._job = shape[0], job
-        self._images = np.empty(shape, np.float32)
+    def __init__(self, job):
+        self._job, (_, self._images) = job, job.views()
+        self.batch_size = job.shape[1]
 
     def begin(self, slot, indices, epoch):
         self._task = indices, epoch
 
     def wait(self, slot):
-        return self._images, self._job.fill(self._images, *self._task)
+        return self._images[slot], self._job.fill(self._images[slot], *self._task)
 
     def finish(self):
         """Nothing is ever under way."""
@@ -227,9 +204,9 @@ class _Alone:
 class _Crew:
     """The worker processes, and what is under way in each slot."""
 
-    def __init__(self, job, memory, count):
-        self._indices, self._images = memory.views()
-        self.batch_size = self._images.shape[1]
+    def __init__(self, job, count):
+        self._indices, self._images = job.views()
+        self.batch_size = job.shape[1]
         self._missing = [0] * len(self._images)  # tasks not yet reported, per slot
         self._damaged = [{} for _ in self._images]
         spawn = multiprocessing.get_context('spawn')
@@ -240,8 +217,8 @@ class _Crew:
             for number in range(count):
                 reports, sends = spawn.Pipe(duplex=False)
                 with sends:  # open in the worker alone, so that its death closes it
-                    worker = spawn.Process(target=_work, args=(job, memory, takes, sends),
-                                           daemon=True, name=f'data worker {number}')
+                    worker = spawn.Process(target=_work, args=(job, takes, sends), daemon=True,
+                                           name=f'data worker {number}')
                     worker.start()
                 self._workers[reports] = worker
 
@@ -249,11 +226,11 @@ class _Crew:
         """Have the images of `indices` written into the slot."""
         self._indices[slot, :len(indices)] = indices
         self._damaged[slot] = {}
-        pieces = min(len(indices), _TASKS_PER_WORKER * len(self._workers))
-        bounds = [len(indices) * piece // max(pieces, 1) for piece in range(pieces + 1)]
-        for start, stop in zip(bounds, bounds[1:]):
+        size = -(-len(indices) // (_TASKS_PER_WORKER * len(self._workers)))
+        for start in range(0, len(indices), max(1, size)):
             try:
-                os.write(self._tasks.fileno(), _TASK.pack(slot, start, stop, epoch))
+                os.write(self._tasks.fileno(), _TASK.pack(
+                    slot, start, min(start + size, len(indices)), epoch))
             except BrokenPipeError:  # nobody reads any more: all of them died
                 raise _death(next(iter(self._workers.values()))) from None
             self._missing[slot] += 1
@@ -310,10 +287,10 @@ def _death(worker):
                        'little memory: try fewer `num_data_workers`')
 
 
-def _work(job, memory, takes, sends):
+def _work(job, takes, sends):
     """A worker's life, until the parent's end of a pipe is closed, as when the parent dies."""
     begin_worker(*_FOR_THE_PARENT)
-    indices, images = memory.views()
+    indices, images = job.views()
     while True:
         task = os.read(takes.fileno(), _TASK.size)
         if not task:

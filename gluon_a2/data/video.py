@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import json
 import os
 import re
 import struct
-import zlib
 from fractions import Fraction
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from ..errors import UserError, install_extra
-from ..files import sha256
+from ..files import sha256, write_whole
 from .cache import cache_folder
 from .images import MAX_PIXELS, ImageError, decode
 
@@ -28,7 +28,6 @@ from .images import MAX_PIXELS, ImageError, decode
 COUNTED_FORMATS = {'avi', 'flv', 'mpegts', 'mpeg', 'mpegvideo', 'h264', 'hevc', 'm4v', 'ivf', 'asf',
                    'gif'}
 COUNTED_CODECS = {'vp8'}
-_MAGIC = 0x61326964783032  # 'a2idx02'
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC, the cover of a piece of music
 _MISSED = 'mmco: unref short failure'  # of H.264: a frame to be forgotten is not there
 
@@ -40,8 +39,8 @@ class VideoError(ImageError):
 class Index(NamedTuple):
     """Sorted presentation times in the stream's unit, or a count alone."""
     counted: bool  # frames are known by their number, and `times` are the numbers
-    times: tuple[int, ...]
-    keys: tuple[int, ...]  # of the key frames
+    times: Sequence[int]
+    keys: Sequence[int]  # of the key frames
 
 
 def open_video(path: str | os.PathLike, cache: str | os.PathLike | None = None
@@ -96,7 +95,7 @@ class VideoFile:
     def __len__(self) -> int:
         return len(self._index.times)
 
-    def timing(self) -> tuple[tuple[int, ...], Fraction, Fraction]:
+    def timing(self) -> tuple[Sequence[int], Fraction, Fraction]:
         """(presentation time of each frame, their unit in seconds, frames a second)."""
         with _opened(self.path) as (_, stream):
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -330,37 +329,12 @@ def _cached_index(path: str, cache: str | os.PathLike) -> Index:
         raise VideoError('it is empty')
     name = sha256(f'{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}'.encode(
         'utf-8', 'surrogateescape'))
-    kept = os.path.join(cache, name[:2], name + '.idx')
-    index = _load(kept)
-    if index is None:
-        index = _index(path)
-        if not index.times:
-            raise VideoError('it holds no frame that can be decoded')
-        _save(index, kept)
+    kept = os.path.join(cache, name[:2], name + '.json')
+    with contextlib.suppress(OSError, ValueError, TypeError), open(kept, 'rb') as file:
+        return Index(*json.load(file))
+    index = _index(path)
+    if not index.times:
+        raise VideoError('it holds no frame that can be decoded')
+    with contextlib.suppress(OSError):  # a cache on a read-only disk is done without
+        write_whole(kept, json.dumps(index).encode())
     return index
-
-
-def _load(kept: str) -> Index | None:
-    """An `Index` from its file, or None where there is none, or a damaged one."""
-    try:
-        with open(kept, 'rb') as file:
-            content = file.read()
-        (check,) = struct.unpack('<I', content[-4:])
-        values = np.frombuffer(content[:-4], '<i8').tolist()
-    except (OSError, struct.error, ValueError):
-        return None
-    if zlib.crc32(content[:-4]) != check or len(values) < 3 or values[0] != _MAGIC:
-        return None
-    return Index(bool(values[1]), tuple(values[3:3 + values[2]]), tuple(values[3 + values[2]:]))
-
-
-def _save(index: Index, kept: str) -> None:
-    """Keep an `Index`; a cache that cannot be written, as on a read-only disk, is done without."""
-    content = np.array([_MAGIC, index.counted, len(index.times), *index.times, *index.keys],
-                       '<i8').tobytes()
-    draft = f'{kept}.{os.getpid()}'
-    with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(kept), exist_ok=True)
-        with open(draft, 'wb') as file:
-            file.write(content + struct.pack('<I', zlib.crc32(content)))
-        os.replace(draft, kept)

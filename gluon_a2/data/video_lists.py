@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 from typing import Iterator, Sequence
 
 import numpy as np
@@ -23,7 +24,11 @@ _log = logging.getLogger(__name__)
 
 EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.flv', '.ts', '.mpg', '.mpeg', '.m4v',
               '.wmv', '.3gp')
-FORMS = ('path-label', 'path-frames-label', 'id-label-path', 'kinetics-csv')
+# The lines of lists; a path may hold spaces.
+LINES = {'path-label': r'(?P<path>.+)\s+(?P<label>\S+)',
+         'path-frames-label': r'(?P<path>.+)\s+(?P<frames>\S+)\s+(?P<label>\S+)',
+         'id-label-path': r'\S+\s+(?P<label>\S+)\s+(?P<path>.+)'}
+FORMS = (*LINES, 'kinetics-csv')
 # training and test clips of the splits
 UCF101_COUNTS = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
 
@@ -167,12 +172,11 @@ def _six_digits(text: str | None) -> str:
 
 
 def read_list(path: str, form: str | None, root: str = '') -> VideoSource:
-    """The videos of a list, one a line: 'path-label' (split from the right: paths have spaces),
-    'path-frames-label' or 'id-label-path'. Blank lines are passed over.
+    """The videos of a list, one a line, in one of the forms `LINES`; blank lines are passed over.
 
     Paths start from `root`. Class names are the lines of `classes.txt` beside the list, or numbers.
     """
-    if form not in FORMS[:3]:
+    if form not in LINES:
         raise UserError(f'`list_format` must be one of {", ".join(FORMS)}, not {form!r}')
     names = os.path.join(os.path.dirname(path), CLASSES_FILE)
     classes = read_classes(names) if os.path.exists(names) else None
@@ -199,17 +203,15 @@ def read_list(path: str, form: str | None, root: str = '') -> VideoSource:
 
 def _parse(line: str, form: str, where: str) -> tuple[str, int, int]:
     """(path, frames or 1, label) of one line; `where` is file and line, for messages."""
-    words = line.split(None, 2) if form == 'id-label-path' else line.rsplit(
-        None, 1 if form == 'path-label' else 2)
-    if len(words) < (2 if form == 'path-label' else 3):
+    match = re.fullmatch(LINES[form], line)
+    if not match:
         raise UserError(f'{where} is not "{form.replace("-", " ")}": {line!r}')
-    path, frames, label = {'path-label': (words[0], '1', words[1]), 'path-frames-label': words,
-                           'id-label-path': (words[-1], '1', words[1])}[form]
-    for number, what in ((frames, 'number of frames'), (label, 'label')):
-        if not (number.isascii() and number.isdigit() and len(number) < 16):
+    found = {'frames': '1', **match.groupdict()}
+    for key, what in (('frames', 'number of frames'), ('label', 'label')):
+        if not re.fullmatch('[0-9]{1,15}', found[key]):
             raise UserError(f'{where} has no whole number, 0 or more, as its {what}, but '
-                            f'{number[:40]!r}: {line[:200]!r}')
-    return path, int(frames), int(label)
+                            f'{found[key][:40]!r}: {line[:200]!r}')
+    return found['path'].rstrip(), int(found['frames']), int(found['label'])
 
 
 def ucf101(data_dir: str, splits: str | None, split: int, part: str) -> VideoSource:

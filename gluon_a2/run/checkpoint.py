@@ -6,8 +6,9 @@ used.
         manifest.json           step, whether it is the best, `State`, size and SHA-256 of the
                                 tensors, and the SHA-256 of the manifest itself
 
-A checkpoint is written under a temporary name, synced, and renamed. The newest valid one is found
-even when a newer one is damaged. The last two are kept, and the best.
+A checkpoint is written under a temporary name, synced, and renamed; a later one of the same step is
+`step-00001437.2`. The newest valid one is found even when a newer one is damaged. Those of the last
+two steps are kept, and the best.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 FORMAT = 'gluon_a2 checkpoint 2'
 FIELDS = {'format', 'step', 'best', 'state', 'size', 'sha256', 'digest'}
 TENSORS, MANIFEST, BEST = 'tensors.safetensors', 'manifest.json', 'best.json'
-REPLACED = '.old'  # what a checkpoint of the same step is called while a new one takes its place
+NAME = re.compile(r'step-(\d+)(?:\.(\d+))?')  # step, and attempt from the second one on
 
 
 class CheckpointError(UserError):
@@ -120,7 +122,9 @@ def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state
             raise CheckpointError(f'{name} is no longer finite at step {step}: not saved, the ones '
                                   'before it stay')
     folder = Path(folder)
-    final, temporary = folder / f'step-{step:08d}', folder / f'.step-{step:08d}.{os.getpid()}.tmp'
+    attempt = 1 + max((number for at, number in _steps(folder) if at == step), default=0)
+    final = folder / (f'step-{step:08d}' + (f'.{attempt}' if attempt > 1 else ''))
+    temporary = folder / f'.step-{step:08d}.{os.getpid()}.tmp'
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
     try:
         temporary.mkdir(parents=True)
@@ -131,50 +135,25 @@ def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state
             'format': FORMAT, 'step': step, 'best': best, 'state': state, 'size': len(content),
             'sha256': sha256(content)}))
         sync_folder(temporary)
-        _make_way(final)
         os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(folder)
     if best:
         mark_best(folder, final)
-    _prune(folder, final, keep)
+    _prune(folder, step, final, keep)
     return final
 
 
-def _make_way(final: Path) -> None:
-    """Free the name `final`: what is there keeps a name that `newest` knows until replaced."""
-    if not final.exists():
-        return
-    old = final.with_suffix(REPLACED)
-    # an earlier replacement was cut, before it was tidied up or before it was good
-    if old.exists():
-        superfluous = old if _is_valid(final) else final
-        _remove(superfluous)
-    if final.exists():
-        os.replace(final, old)
-
-
-def _is_valid(path: Path) -> bool:
-    try:
-        return bool(load(path))
-    except CheckpointError:
-        return False
-
-
-def _prune(folder: Path, written: Path, keep: int) -> None:
-    """Remove checkpoints older than `written`, and damaged later ones that were resumed past."""
+def _prune(folder: Path, step: int, written: Path, keep: int) -> None:
+    """Remove checkpoints older than `written`, others of its `step`, and damaged later ones that
+    were resumed past."""
     best, steps = _best_name(folder), _steps(folder)
-    standing = [path for path in steps if not _is_replaced(path)]
-    end = standing.index(written) + 1
-    kept = standing[max(0, end - keep):end]
-    for path in steps:
-        if path not in kept and (path.stem != best or _is_replaced(path)):
+    older = [path for (at, _), path in steps.items() if at < step]
+    kept = {written, *older[max(0, len(older) + 1 - keep):]}
+    for path in steps.values():
+        if path not in kept and path.name != best:
             _remove(path)
-
-
-def _is_replaced(path: Path) -> bool:
-    return path.suffix == REPLACED and path.with_suffix('').exists()
 
 
 def _remove(path: Path) -> None:
@@ -189,9 +168,6 @@ def remove_unfinished(folder: str | Path) -> None:
     """Tidy up after writing or removing was cut; nobody else may be writing."""
     for path in Path(folder).glob('.*.tmp'):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for old in Path(folder).glob(f'step-*{REPLACED}'):
-        if not _is_replaced(old):
-            os.replace(old, old.with_suffix(''))
 
 
 def mark_best(folder: str | Path, path: Path) -> None:
@@ -274,7 +250,7 @@ def _encode(manifest: Mapping) -> bytes:
 
 def newest(folder: str | Path) -> Checkpoint | None:
     """The newest valid `Checkpoint`, or None; damaged newer ones are logged and left alone."""
-    for path in reversed(_steps(folder)):
+    for path in reversed(list(_steps(folder).values())):
         try:
             return load(path)
         except CheckpointError as error:
@@ -289,19 +265,12 @@ def find(folder: str | Path, which: str | Path) -> Checkpoint:
             raise CheckpointError(f"there is no checkpoint '{which}': say 'last' or 'best', or "
                                   f'give the path of one, such as {folder}/step-00000001')
         return load(which)
-    found = newest(folder) if which == 'last' else _best(folder)
+    best = _best_name(folder) if which == 'best' else None
+    found = load(Path(folder) / best) if best else newest(folder) if which == 'last' else None
     if found is None:
         raise CheckpointError(f'{folder} holds no valid checkpoint: give the folder of a '
                               'training run')
     return found
-
-
-def _best(folder: str | Path) -> Checkpoint | None:
-    name = _best_name(folder)
-    if not name:
-        return None
-    path = Path(folder) / name
-    return load(path if path.exists() else path.with_suffix(REPLACED))
 
 
 def _best_name(folder: str | Path) -> str | None:
@@ -314,7 +283,11 @@ def _best_name(folder: str | Path) -> str | None:
             f'{path} is damaged: delete it to go on without a best checkpoint') from error
 
 
-def _steps(folder: str | Path) -> list[Path]:
-    """Checkpoints from oldest to newest; of one step, the one that replaces another is last."""
-    return sorted(
-        Path(folder).glob('step-*'), key=lambda path: (path.stem, path.suffix != REPLACED))
+def _steps(folder: str | Path) -> dict[tuple[int, int], Path]:
+    """{(step, attempt): checkpoint}, from oldest to newest."""
+    found = {}
+    for path in Path(folder).glob('step-*'):
+        match = NAME.fullmatch(path.name)
+        if match:
+            found[int(match[1]), int(match[2] or 1)] = path
+    return dict(sorted(found.items()))
