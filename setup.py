@@ -75,4 +75,5 @@ setup(
     python_requires='>=3.8,<3.12',
     install_requires=BASE,
     extras_require=EXTRAS,
+    entry_points={'console_scripts': ['gluon-a2 = gluon_a2.commands:main']},
 )

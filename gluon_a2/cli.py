@@ -1,4 +1,4 @@
-"""What every script shares: its streams, its flags, and how a mistake becomes one sentence.
+"""What every command shares: its streams, its flags, and how a mistake becomes one sentence.
 
 It imports nothing that must be installed, so that a missing package is a sentence, too.
 """
@@ -30,35 +30,47 @@ LIMITS = {
     errno.ENOMEM: 'the machine has too little memory left: end other programs and run again',
 }
 
-_flags: argparse.ArgumentParser | None = None  # of the running script
+_flags: argparse.ArgumentParser | None = None  # of the running command
+_command: str | None = None  # its name, where it was started as `gluon-a2 <name>`
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the script's docstring as it is written, and adds the default where there is one."""
+    """Keeps the command's docstring as it is written, and adds the default where there is one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """An `ArgumentParser` described by a script's docstring; it refuses abbreviated flags."""
+    """An `ArgumentParser` described by a command's docstring, in which %(prog)s is how it was
+    called; it refuses abbreviated flags."""
     global _flags
-    _flags = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
-                                     allow_abbrev=False)
+    _flags = argparse.ArgumentParser(f'gluon-a2 {_command}' if _command else None, description=doc,
+                                     formatter_class=HelpFormatter, allow_abbrev=False)
     return _flags
 
 
+def program() -> list[str]:
+    """What the interpreter is given to start this program again, before its flags."""
+    if _command is None:
+        return [sys.argv[0]]
+    as_module = Path(sys.argv[0]).name == '__main__.py'
+    return [*(['-m', 'gluon_a2'] if as_module else [sys.argv[0]]), _command]
+
+
 def entry(main: Callable) -> Callable:
-    """Decorate a script's `main(argv)`: what the user can correct ends in one sentence on stderr.
+    """Decorate a `main(argv)`: what the user can correct ends in one sentence on stderr.
+
+    `command` is the name under which `gluon-a2` calls it; a script leaves it out.
 
     Exit codes: that of the `UserError`, which is 2 unless it has another; 2 for a full disk, an
     unusable file or a missing package; 130 for Ctrl-C; 141, silently, where the reader of stdout
     has gone. Every other exception is a defect of ours and keeps its traceback.
     """
     @functools.wraps(main)
-    def run(argv: Sequence[str] | None = None) -> Any:
-        global _flags
-        _flags = None
+    def run(argv: Sequence[str] | None = None, command: str | None = None) -> Any:
+        global _flags, _command
+        _flags, _command = None, command
         _open_streams()
         try:
             try:
@@ -112,7 +124,7 @@ def _close_stdout() -> None:
 
 
 def _with_flags(sentence: str) -> str:
-    """The sentence with each backticked option of the running script as its flag."""
+    """The sentence with each backticked option of the running command as its flag."""
     def flag(match: re.Match) -> str:
         for action in _flags._actions if _flags else ():
             spellings = [text for text in action.option_strings if text.startswith('--')]

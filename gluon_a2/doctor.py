@@ -1,8 +1,7 @@
-"""What this installation is, which faults it has and how to correct them:
-`python -m gluon_a2.doctor`.
+"""Tell what this installation is, which faults it has, and how to correct them.
 
-Exit code 0 when training can run, 1 otherwise. Whatever could take this process down with it,
-MXNet above all, is tried in another one.
+`python -m gluon_a2.doctor` is the same. Exit code 0 when training can run, 1 otherwise. Whatever
+could take this process down with it, MXNet above all, is tried in another one.
 """
 from __future__ import annotations
 
@@ -10,9 +9,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import __version__
+from . import __version__, cli
 from .machine import gpus, installation, resources
 
 MXNET_PROBE = '''
@@ -131,8 +131,10 @@ def examine_gpus() -> Found:
                  [fault for fault in faults if fault])
 
 
-def main() -> int:
+@cli.entry
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, the faults, the notes and the verdict; 0 when training can run, else 1."""
+    cli.parser(__doc__).parse_args(argv)
     rows, faults, notes = examine()
     width = max(len(label) for label, _ in rows)
     print('\n'.join([*(f'{label:{width}}  {text}' for label, text in rows), '',

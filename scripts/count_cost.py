@@ -1,82 +1,11 @@
-#!/usr/bin/env python3
-"""Count parameters and multiply-adds.
-
-With no arguments: every #Params, FLOPs and ΔFLOPs figure of the paper, beside what is counted here.
-
-    python scripts/count_cost.py
-
-With names: any network of the zoo, or any symbol file, in total or layer by layer.
-
-    python scripts/count_cost.py a2_resnet50 resnet152
-    python scripts/count_cost.py runs/demo/export/a2_resnet26-symbol.json --input-size 32 --layers
-"""
-import dataclasses
-import os
+#!/usr/bin/env python
+"""`gluon-a2 count-cost`, of this checkout."""
 import sys
-from typing import Optional, Tuple
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gluon_a2 import cli
-from gluon_a2.errors import UserError
-from gluon_a2.files import check_folder, write_csv
-from gluon_a2.flags import add_flags, check, from_args, option
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the command line asks for."""
-    networks: Tuple[str, ...] = option((), 'name of the zoo, or a symbol.json file',
-                                       positional=True, metavar='NETWORK')
-    input_size: Optional[Tuple[int, ...]] = option(
-        None, "side, or height,width, or frames,height,width; by default the network's own",
-        metavar='S|H,W|D,H,W', low=1)
-    classes: Optional[int] = option(None, "of zoo networks; by default the paper's data set's",
-                                    low=1)
-    layers: bool = option(False, 'a row for each layer')
-    csv: Optional[str] = option(None, 'also save the table', metavar='FILE')
-
-    def __post_init__(self):
-        check(self)
-        if self.csv:
-            check_folder(self.csv)
-        if self.input_size is not None and not 1 <= len(self.input_size) <= 3:
-            raise UserError('`input_size` must be S, H,W or D,H,W')
-        for name in ('input_size', 'classes', 'layers'):
-            if getattr(self, name) and not self.networks:
-                raise UserError(f'`{name}` needs a NETWORK: the table of the paper has its own')
-
-
-def network_rows(asked):
-    """The table of the networks named."""
-    from gluon_a2.paper.compare import network_cost
-    layer_columns = ['layer', 'operator', 'output'] if asked.layers else []
-    size = asked.input_size
-    size = size[0] if size and len(size) == 1 else size
-    yield ['network', *layer_columns, 'trained', 'statistics', 'parameters', 'multiply-adds']
-    for source in asked.networks:
-        cost = network_cost(source, size, asked.classes)
-        for layer in cost.layers if asked.layers else ():
-            yield [source, layer.name, layer.op, '×'.join(map(str, layer.output)), layer.parameters,
-                   layer.statistics, layer.parameters + layer.statistics, layer.flops]
-        total = ['total', '', ''] if asked.layers else []
-        yield [source, *total, cost.trained, cost.parameters - cost.trained, cost.parameters,
-               cost.flops]
-
-
-@cli.entry
-def main(argv=None):
-    """Parse, count, print, save."""
-    flags = cli.parser(__doc__)
-    add_flags(flags, Options)
-    asked = from_args(Options, flags.parse_args(argv))
-    from gluon_a2.paper.compare import COLUMNS, compare_all
-    rows = (list(network_rows(asked)) if asked.networks
-            else [list(COLUMNS), *(figure.cells for figure in compare_all())])
-    cli.show_table(rows)
-    if asked.csv:
-        write_csv(asked.csv, rows)
-
+from gluon_a2.commands.count_cost import main
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,72 +1,11 @@
-#!/usr/bin/env python3
-"""Write ImageNet, or any class folders, as record files for training; or check such files.
-
-    prepare_imagenet.py --data-dir IMAGENET --out RECORDS -j 8
-    prepare_imagenet.py --data-dir IMAGENET --out RECORDS --val-labels DEVKIT/ground_truth.txt
-    prepare_imagenet.py --verify --out RECORDS -j 8
-
-reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each
-with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. The
-validation images of ImageNet come in one folder: --val-labels names the list of their classes
-(ILSVRC2012_validation_ground_truth.txt beside its meta.mat, Kaggle's LOC_val_solution.csv, or lines
-of 'name class'). Exit code 1: some images were left out, or --verify found something wrong. 2:
-nothing could be done.
-"""
-import dataclasses
-import os
+#!/usr/bin/env python
+"""`gluon-a2 prepare-imagenet`, of this checkout."""
 import sys
-from typing import Optional
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gluon_a2 import cli, flags
-from gluon_a2.errors import UserError
-from gluon_a2.flags import REQUIRED, option
-from gluon_a2.machine.resources import cores
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """The options of this script."""
-    out: str = option(REQUIRED, 'folder of the record files')
-    data_dir: Optional[str] = option(None, 'folder with train/<class>/ and val/<class>/')
-    val_labels: Optional[str] = option(None, 'classes of the images in val/, where it has no '
-                                             'class folders', metavar='FILE')
-    split: str = option('train,val', 'splits to write or check, separated by commas')
-    resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
-                            'as it is', low=0)
-    quality: int = option(95, 'JPEG quality of images that are resized', low=1, high=100)
-    num_data_workers: int = option(cores(), 'processes', low=1, short='-j')
-    overwrite: bool = option(False, 'replace record files that exist')
-    verify: bool = option(False, 'check the record files, write nothing')
-
-    def __post_init__(self) -> None:
-        flags.check(self)
-        if not all(self.split.split(',')):
-            raise UserError(f'`split` must be names separated by commas, not {self.split!r}')
-        if self.data_dir is None and not self.verify:
-            raise UserError('`data_dir` is missing: the folder with train/<class>/ and '
-                            'val/<class>/')
-
-
-@cli.entry
-def main(argv=None):
-    """Write or verify records; exit code 1 if anything was wrong with them."""
-    parser = cli.parser(__doc__)
-    flags.add_flags(parser, Choices)
-    chosen = flags.from_args(Choices, parser.parse_args(argv))
-    from gluon_a2.data import prepare
-    splits = chosen.split.split(',')
-    if chosen.verify:
-        problems = prepare.verify(chosen.out, splits, chosen.num_data_workers)
-    else:
-        problems = prepare.prepare(chosen.data_dir, chosen.out, splits, chosen.resize,
-                                   chosen.quality, chosen.num_data_workers, chosen.overwrite,
-                                   chosen.val_labels)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
-
+from gluon_a2.commands.prepare_imagenet import main
 
 if __name__ == '__main__':
     sys.exit(main())

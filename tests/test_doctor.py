@@ -58,7 +58,7 @@ def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(installation, 'installed', {'numpy': '2.0.1', 'tqdm': '4'}.get)
     monkeypatch.setattr(doctor, 'probe', lambda code: (None, 'ImportError: libGL.so.1: cannot open '
                                                              'shared object file'))
-    assert doctor.main() == 1
+    assert doctor.main([]) == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith('fault: ')]
     assert told == [
         'fault: mxnet 1.6.0 is installed and gluon_a2 needs 1.9.1: run pip install mxnet==1.9.1',

@@ -136,7 +136,7 @@ def test_a_side_alone_does_for_a_video_network(here):
 def test_help_shows_its_examples():
     done = run('--help')
     assert done.returncode == 0
-    assert 'python scripts/count_cost.py a2_resnet50 resnet152' in done.stdout
+    assert '    count_cost.py a2_resnet50 resnet152' in done.stdout
 
 
 def graph(*nodes, heads=((-1, 0, 0),), arguments=(0,)):

@@ -4,17 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import scipy.io
 
+from gluon_a2.commands import prepare_imagenet
 from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
 from gluon_a2.machine.resources import cores
-from scripts import prepare_imagenet
 
-SCRIPT = prepare_imagenet.__file__
+SCRIPT = str(Path(__file__).resolve().parents[1] / 'scripts' / 'prepare_imagenet.py')
 NAMES = ['n01 tench/é 1.JPEG', 'n01 tench/b.png', 'n02/c.jpg', 'n02/d.jpg', 'n02/e.webp',
          'ü/f g.bmp', 'ü/h.jpg']
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import tiny_bundle
-from loading import load
 from PIL import Image
 
+from gluon_a2.commands import visualize
 from gluon_a2.deploy import write_bundle
 
 SCRIPT = Path(__file__).resolve().parents[1] / 'scripts' / 'visualize_attention.py'
@@ -59,20 +59,15 @@ def test_a_video_becomes_an_animation_too(folder, videos, tmp_path):
     assert cv2.imread(str(tmp_path / 'sheet.png')).shape[0] > 1.5 * gif.height
 
 
-@pytest.fixture(scope='module')
-def script():
-    return load('scripts/visualize_attention.py')
-
-
 @pytest.mark.parametrize('text, expected', [
     ('0,0', (0, 0, 0)), ('6,4,2', (6, 4, 2)), ('50%,50%', (3, 2, 0)), ('99.9%,4,0%', (6, 4, 0))])
-def test_positions(script, text, expected):
-    assert script.point(text, (3, 5, 7)) == expected
+def test_positions(text, expected):
+    assert visualize.point(text, (3, 5, 7)) == expected
 
 
-def test_non_local_networks_are_seen_too(script, folder, tmp_path, capsys):
-    script.main([str(folder / 'picture.png'), '--model', str(folder / 'nl'), '--out', str(tmp_path),
-                 '--order', 'sharpest'])
+def test_non_local_networks_are_seen_too(folder, tmp_path, capsys):
+    visualize.main([str(folder / 'picture.png'), '--model', str(folder / 'nl'), '--out',
+                    str(tmp_path), '--order', 'sharpest'])
     assert capsys.readouterr().out.startswith(str(tmp_path / 'sheet.png'))
     assert '"label":"non-local"' in (tmp_path / 'page.html').read_text(encoding='utf-8')
 
@@ -95,9 +90,9 @@ def test_non_local_networks_are_seen_too(script, folder, tmp_path, capsys):
     ('a2', ['--animate'], '--animate is for videos: leave it out for '),
     ('a2', ['--checkpoint', 'best'], '--checkpoint best needs the folder of a run'),
     ('none', [], 'none-meta.json does not exist')])
-def test_mistakes_are_one_sentence(script, folder, tmp_path, capsys, model, words, sentence):
+def test_mistakes_are_one_sentence(folder, tmp_path, capsys, model, words, sentence):
     with pytest.raises(SystemExit) as left:
-        script.main([
+        visualize.main([
             str(folder / 'picture.png'), '--model',
             str(folder / model), '--out',
             str(tmp_path / 'out'), *words

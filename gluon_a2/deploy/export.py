@@ -7,12 +7,11 @@ from ..data import Preprocessing
 from ..errors import UserError
 from ..flags import check, option
 from ..scoring.samples import calibration_batch, open_samples
-from . import parity, side_by_side
+from . import side_by_side
 from .bundle import PARAMS, Bundle, read_meta, require_float32, write_bundle
 from .classify import Classifier
 from .engines import SUFFIXES
 from .fold import fold
-from .mxnet_engine import MXNetEngine
 
 CALIBRATION, SAMPLES = 'min-max', 256  # of INT8, by default
 FORMS, MEASURED = 'forms', 'what int8 is calibrated and the forms are compared on'
@@ -54,6 +53,7 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
 
     Iterates over sentences, and lists of table rows, that say what came of it.
     """
+    from . import parity
     prefix, original = Path(prefix), bundle
     if wanted.fold or wanted.onnx or wanted.measured:
         require_float32(bundle)
@@ -91,6 +91,8 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
 def _converted(bundle: Bundle, wanted: Wanted,
                samples: Dict[str, Any]) -> Iterator[Tuple[str, Bundle]]:
     """Iterate over (engine, `Bundle`) in other precisions."""
+    from . import parity
+    from .mxnet_engine import MXNetEngine
     from .precision import to_bf16, to_int8
     if wanted.bf16:
         form, side = to_bf16(bundle), bundle.meta['input_shape'][-1]

@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
 
 def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
-    """The command line of a script for images (`dims` 2) or videos (3)."""
+    """The command line of a command for images (`dims` 2) or videos (3)."""
     parser, paper = cli.parser(doc), recipes.PAPER[dims]
     parser.add_argument_group(
         f'recipes (without data {recipes.EMBEDDED[dims]}, else {paper}, whose values are shown)',
@@ -52,7 +52,8 @@ def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
     recipe, options, processes, arguments = command
     if processes.is_launcher():
         save_dir = options.save_dir or recipes.default_folder(recipe)
-        sys.exit(launch(processes, sys.argv[0], arguments, save_dir, options.resume,
+        script, *words = cli.program()
+        sys.exit(launch(processes, script, [*words, *arguments], save_dir, options.resume,
                         options.overwrite))
     os.environ.update(recipes.environment(recipe))
     # what all ranks find in the data is said once

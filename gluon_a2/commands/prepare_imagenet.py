@@ -1,0 +1,64 @@
+"""Write ImageNet, or any class folders, as record files; or check such files.
+
+    %(prog)s --data-dir IMAGENET --out RECORDS -j 8
+    %(prog)s --data-dir IMAGENET --out RECORDS --val-labels DEVKIT/ground_truth.txt
+    %(prog)s --verify --out RECORDS -j 8
+
+reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each
+with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. The
+validation images of ImageNet come in one folder: --val-labels names the list of their classes
+(ILSVRC2012_validation_ground_truth.txt beside its meta.mat, Kaggle's LOC_val_solution.csv, or lines
+of 'name class'). Exit code 1: some images were left out, or --verify found something wrong. 2:
+nothing could be done.
+"""
+import dataclasses
+import sys
+from typing import Optional, Sequence
+
+from .. import cli, flags
+from ..errors import UserError
+from ..flags import REQUIRED, option
+from ..machine.resources import cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the command line asks for."""
+    out: str = option(REQUIRED, 'folder of the record files')
+    data_dir: Optional[str] = option(None, 'folder with train/<class>/ and val/<class>/')
+    val_labels: Optional[str] = option(None, 'classes of the images in val/, where it has no '
+                                             'class folders', metavar='FILE')
+    split: str = option('train,val', 'splits to write or check, separated by commas')
+    resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
+                            'as it is', low=0)
+    quality: int = option(95, 'JPEG quality of images that are resized', low=1, high=100)
+    num_data_workers: int = option(cores(), 'processes', low=1, short='-j')
+    overwrite: bool = option(False, 'replace record files that exist')
+    verify: bool = option(False, 'check the record files, write nothing')
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if not all(self.split.split(',')):
+            raise UserError(f'`split` must be names separated by commas, not {self.split!r}')
+        if self.data_dir is None and not self.verify:
+            raise UserError('`data_dir` is missing: the folder with train/<class>/ and '
+                            'val/<class>/')
+
+
+@cli.entry
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Write or verify records; exit code 1 if anything was wrong with them."""
+    parser = cli.parser(__doc__)
+    flags.add_flags(parser, Choices)
+    chosen = flags.from_args(Choices, parser.parse_args(argv))
+    from ..data import prepare
+    splits = chosen.split.split(',')
+    if chosen.verify:
+        problems = prepare.verify(chosen.out, splits, chosen.num_data_workers)
+    else:
+        problems = prepare.prepare(chosen.data_dir, chosen.out, splits, chosen.resize,
+                                   chosen.quality, chosen.num_data_workers, chosen.overwrite,
+                                   chosen.val_labels)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
