@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
@@ -57,9 +58,20 @@ def version():
 
 
 def long_description():
-    """README.md; a source tree without one still builds."""
+    """README.md for an index page; a source tree without one still builds. Its pictures and files
+    are at no public address, so their links become text."""
     readme = HERE / 'README.md'
-    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+    text = readme.read_text(encoding='utf-8') if readme.exists() else ''
+    text = re.sub(r'!\[([^]]*)\]\([^)]*\)', r'*Picture, in the source: \1*', text)
+    return re.sub(r'\[([^]]*)\]\((?!https?://)[^)]*\)', r'\1', text)
+
+
+class Build(build_py):
+    """Leaves out what writes `symbols/`: it is for a checkout."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [row for row in found if row[:2] != ('gluon_a2.symbols', 'generate')]
 
 
 setup(
@@ -70,8 +82,23 @@ setup(
     long_description_content_type='text/markdown',
     author='The gluon_a2 authors',
     license='Apache-2.0',
-    packages=find_packages(include=['gluon_a2', 'gluon_a2.*']),
-    package_data={'gluon_a2': ['py.typed'], 'gluon_a2.visualization': ['page.html']},
+    keywords=['A2-Nets', 'double attention', 'attention', 'MXNet', 'Gluon', 'ONNX', 'ImageNet',
+              'Kinetics', 'image classification', 'video classification'],
+    project_urls={'Paper': 'https://arxiv.org/abs/1810.11579'},
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in range(8, 14)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed'],
+    packages=[*find_packages(include=['gluon_a2', 'gluon_a2.*']), 'gluon_a2.symbols'],
+    package_dir={'gluon_a2.symbols': 'symbols'},
+    package_data={'gluon_a2': ['py.typed'], 'gluon_a2.visualization': ['page.html'],
+                  'gluon_a2.symbols': ['*-symbol.json']},
+    cmdclass={'build_py': Build},
     python_requires='>=3.8,<3.12',
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -1,10 +1,14 @@
 """setup.py's ranges, and the Makefile run with Pythons that only write down what they were
 asked."""
+import email
 import os
 import re
 import runpy
 import shutil
 import subprocess
+import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -40,7 +44,7 @@ def test_every_package_is_packed(packaging):
         '.'.join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / 'gluon_a2').rglob('__init__.py')
     }
-    assert set(packaging['packages']) == folders
+    assert set(packaging['packages']) == {*folders, 'gluon_a2.symbols'}
 
 
 def test_extras(packaging):
@@ -76,6 +80,81 @@ def test_both_opencvs_share_one_range(packaging):
         if line.startswith('opencv')
     }
     assert len(ranges) == 1
+
+
+# ---- what is built from it
+
+BUILD = '''
+import sys
+from setuptools import build_meta
+kind, out = sys.argv[1:]
+print(getattr(build_meta, 'build_' + kind)(out))
+'''
+# What a checkout has and an installed package does without is there, too.
+SOURCES = ('gluon_a2', 'symbols', 'benchmarks', 'proofs', 'scripts', 'tests', 'setup.py',
+           'README.md', 'LICENSE', 'MANIFEST.in')
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """The wheel that the sdist builds, and the names that the sdist has."""
+    pytest.importorskip('wheel')
+    folder = tmp_path_factory.mktemp('build')
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+
+    def build(kind, where):
+        done = subprocess.run([sys.executable, '-c', BUILD, kind, str(folder)], cwd=where,
+                              capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return folder / done.stdout.splitlines()[-1]
+
+    sdist = build('sdist', folder)
+    with tarfile.open(sdist) as packed:
+        names = packed.getnames()
+        packed.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
+    with zipfile.ZipFile(build('wheel', folder / names[0])) as opened:
+        yield opened, names
+
+
+def test_the_wheel_holds_the_package_the_symbols_and_nothing_else(wheel):
+    found = {name for name in wheel[0].namelist() if '.dist-info/' not in name}
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / 'gluon_a2').rglob('*')
+             if path.is_file() and path.suffix != '.pyc'}
+    symbols = {f'gluon_a2/symbols/{path.name}' for path in (ROOT / 'symbols').iterdir()
+               if path.suffix in ('.py', '.json') and path.name != 'generate.py'}
+    assert {'gluon_a2/py.typed', 'gluon_a2/visualization/page.html'} < files
+    assert {'gluon_a2/symbols/a2_resnet50-symbol.json',
+            'gluon_a2/symbols/symbol_a2_resnet50.py'} < symbols
+    assert found == files | symbols
+
+
+def test_the_sdist_holds_no_tests_and_no_benchmarks(wheel):
+    assert {name.split('/')[1] for name in wheel[1][1:]} <= {
+        'gluon_a2', 'symbols', 'gluon_a2.egg-info', 'setup.py', 'setup.cfg', 'README.md', 'LICENSE',
+        'MANIFEST.in', 'PKG-INFO'}
+
+
+def metadata(wheel, name):
+    """The text of a file about the wheel."""
+    path, = (path for path in wheel[0].namelist() if path.endswith(f'.dist-info/{name}'))
+    return wheel[0].read(path).decode()
+
+
+def test_the_wheel_has_one_command(wheel):
+    assert metadata(wheel, 'entry_points.txt').split('\n')[:2] == [
+        '[console_scripts]', 'gluon-a2 = gluon_a2.commands:main']
+
+
+def test_the_description_has_no_link_that_leads_nowhere(wheel):
+    about = email.message_from_string(metadata(wheel, 'METADATA'))
+    text = about.get_payload()
+    assert text.lstrip().startswith('# gluon_a2')
+    links = re.findall(r'\]\(([^)]*)\)', text)
+    assert links and all(link.startswith('https://') for link in links)
+    assert about['Project-URL'] and about['Keywords']
+    assert 'Programming Language :: Python :: 3.13' in about.get_all('Classifier')
 
 
 # ---- Makefile
