@@ -1,7 +1,6 @@
 """Train a video network, score it on the validation videos, and export it.
 
-By the same loop, checkpoints and ranks as images. Data is in class folders DIR/train/<class> and
-DIR/val/<class>, in lists, or UCF-101's (--split).
+Data is in class folders DIR/train/<class> and DIR/val/<class>, in lists, or UCF-101's (--split).
 
     %(prog)s                   # which way a digit moves; scored and exported
     # the paper's Sections 3.2 and 3.4
