@@ -17,6 +17,9 @@ from typing import Any, Callable, Sequence
 
 from .errors import Interrupted, UserError
 
+UNIX = ('fcntl', 'grp', 'pwd', 'resource', 'termios')
+# pip's names of modules that have another
+PACKAGES = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'sklearn': 'scikit-learn'}
 BROKEN_PIPE = 141  # as of a program that the signal has ended: 128 and its number
 
 # The way out, for the errors of the operating system that choosing another file does not cure.
@@ -110,7 +113,10 @@ def _open_streams() -> None:
 
 
 def _reader_has_gone() -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads; a worker's pipe breaks otherwise."""
+    """Whether stdout or stderr is a pipe that nobody reads; a worker's pipe breaks otherwise.
+    Windows cannot be asked."""
+    if not hasattr(select, 'poll'):
+        return True
     poll = select.poll()
     poll.register(1, 0)
     poll.register(2, 0)
@@ -159,10 +165,16 @@ def _about_module(error: Any) -> str:
     name = (error.name or 'gluon_a2').partition('.')[0]
     if name == 'gluon_a2':
         return ''
+    if name in UNIX:
+        return f'this needs {name}, a part of Python that Windows lacks: run it on Linux'
     root = Path(__file__).resolve().parents[1]
     python = root / '.venv' / 'bin' / 'python'
-    way_out = (f'run this with {python}' if python.exists() and Path(sys.prefix) != root / '.venv'
-               else f'run make doctor in {root}, which makes an environment that has it')
+    if python.exists() and Path(sys.prefix) != root / '.venv':
+        way_out = f'run this with {python}'
+    elif (root / 'Makefile').exists():
+        way_out = f'run make doctor in {root}, which makes an environment that has it'
+    else:
+        way_out = f'run {sys.executable} -m pip install {PACKAGES.get(name, name)}'
     return f'{name} is not installed for {sys.executable}: {way_out}'
 
 

@@ -68,8 +68,8 @@ def examine_mxnet() -> Found:
     answer, ended = (None, None) if faults else probe(MXNET_PROBE)
     if ended:  # by the backend's own sentence, or without one
         sentence = ended.partition('BackendError: ')[2]
-        faults = [sentence or f'MXNet cannot be used ({ended}): make a fresh environment (make '
-                              'clean, then make doctor)']
+        faults = [sentence or f'MXNet cannot be used ({ended}): make a fresh environment (in '
+                              'the checkout, make clean, then make doctor)']
     wheels = ', '.join(f'{name} {version}' for name, version in installation.wheels().items())
     features = answer['features'] if answer else []
     count, where_from = answer['threads'] if answer else resources.choose_threads()
@@ -107,7 +107,7 @@ def examine_horovod(usable: bool = True) -> Found:
     """Horovod and what it was built with, where MXNet is `usable`; one process needs none."""
     version, notes = installation.installed('horovod'), []
     if version is None:
-        text = 'not installed (several processes need it: make horovod)'
+        text = 'not installed (several processes need it: make horovod in the checkout)'
     elif not usable:
         text = f'{version}, not tried without MXNet'
     else:
@@ -116,7 +116,7 @@ def examine_horovod(usable: bool = True) -> Found:
                                  else f'built with {", ".join(["MXNet", *built])}')
         if ended:
             notes = [f'Horovod {version} cannot be used with MXNet ({ended}): run pip uninstall -y '
-                     'horovod, then make horovod']
+                     'horovod, then make horovod in the checkout']
     return Found([('Horovod', text)], [], notes)
 
 

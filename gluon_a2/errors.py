@@ -19,5 +19,6 @@ class Interrupted(UserError):
 
 
 def install_extra(name: str) -> str:
-    """The command that installs an extra, in a checkout: the name is in no package index."""
-    return f"pip install -e '.[{name}]' in the checkout of gluon_a2"
+    """The command that installs an extra: the name is in no package index."""
+    return (f"pip install -e '.[{name}]' in the checkout of gluon_a2, or pip install "
+            f"'WHEEL[{name}]' with its wheel")

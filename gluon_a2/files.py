@@ -25,7 +25,9 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 def sync_folder(folder: str | os.PathLike) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power cut; Windows cannot open a folder."""
+    if os.name == 'nt':
+        return
     with naming(folder):
         handle = os.open(str(folder), os.O_RDONLY)
         try:

@@ -55,6 +55,7 @@ LOCAL = {
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     # a run's network needs MXNet, and exported files may not
+    ('gluon_a2/run/load.py', 'gluon_a2.run.checkpoint'),
     ('gluon_a2/run/load.py', 'gluon_a2.run.network'),
     ('gluon_a2/run/load.py', 'gluon_a2.backend'),
     ('gluon_a2/run/load.py', 'gluon_a2.models.table'),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gluon_a2 import cli
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import Interrupted, UserError, install_extra
 
@@ -143,6 +144,22 @@ def test_a_missing_package_is_named_with_the_interpreter_that_lacks_it(capsys):
     code, said = ended(main, capsys)
     assert code == 2 and str(ROOT) in said and said.count('\n') == 1
     assert said.startswith(f'error: no_such_package is not installed for {sys.executable}: run ')
+
+
+@pytest.mark.parametrize('module, way_out', [
+    ('sklearn.datasets', f'run {sys.executable} -m pip install scikit-learn\n'),
+    ('onnxruntime', f'run {sys.executable} -m pip install onnxruntime\n'),
+    ('fcntl', 'Windows lacks: run it on Linux\n')])
+def test_an_installed_package_names_what_pip_installs(capsys, monkeypatch, tmp_path, module,
+                                                      way_out):
+    monkeypatch.setattr(cli, '__file__', str(tmp_path / 'gluon_a2' / 'cli.py'))
+
+    @entry
+    def main(argv):
+        raise ModuleNotFoundError(f'No module named {module!r}', name=module)
+
+    code, said = ended(main, capsys)
+    assert code == 2 and said.endswith(way_out) and said.count('\n') == 1
 
 
 def without_packages(script, *args):

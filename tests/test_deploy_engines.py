@@ -165,3 +165,74 @@ def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, m
     assert ('mxnet' in modules.split()) == mxnet
     assert not {'gluon_a2.models', 'gluon_a2.train', 'gluon_a2.nn'} & set(modules.split())
     assert 'gluon_a2.deploy.classify' in modules.split()
+
+
+# What an interpreter on Windows or macOS lacks, and what a bare `pip install` leaves out.
+ELSEWHERE = '''
+import multiprocessing.context, os, select, signal, sys
+for name in ('mxnet', 'matplotlib', 'sklearn', 'tensorboardX', 'safetensors', 'onnx', 'av',
+             'fcntl', 'resource', 'pwd', 'grp', 'termios'):
+    sys.modules[name] = None
+for module, names in ((os, 'fork forkpty getuid geteuid killpg setsid sched_getaffinity sysconf '
+                           'mkfifo getloadavg'),
+                      (select, 'poll'), (signal, 'pthread_sigmask SIGKILL SIGALRM SIGUSR1')):
+    for name in names.split():
+        delattr(module, name)
+for name in ('fork', 'forkserver'):
+    multiprocessing.context._concrete_contexts.pop(name)
+
+def no_proc(event, given):
+    if event == 'open' and str(given[0]).startswith(('/proc', '/sys')):
+        raise FileNotFoundError(2, 'No such file or directory', given[0])
+
+sys.addaudithook(no_proc)
+from gluon_a2.commands import main
+code = main(sys.argv[1:])
+print(*sorted(name for name in sys.modules if name.split('.')[0] == 'mxnet' and sys.modules[name]))
+sys.exit(code)
+'''
+
+
+def elsewhere(*words):
+    """A command there: (exit code, lines, stderr)."""
+    done = subprocess.run([sys.executable, '-c', ELSEWHERE, *map(str, words)], cwd=str(ROOT),
+                          capture_output=True, encoding='utf-8', timeout=120)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_an_onnx_file_names_pictures_where_there_is_no_mxnet_and_no_linux(exported, tmp_path):
+    (tmp_path / 'page.jpg').write_text('<html></html>')
+    code, lines, error = elsewhere('predict', '--model', f'{exported}.onnx', '--top', '1',
+                                   'docs/digit.png', tmp_path / 'page.jpg')
+    assert (code, len(lines)) == (1, 4), error
+    guess = Classifier(f'{exported}.onnx').predict(ROOT / 'docs' / 'digit.png', 1)[0][0]
+    assert lines[2].startswith(f'docs/digit.png  {guess} ') and lines[3] == ''
+    assert 'page.jpg is not an image' in error and error.count('\n') == 2
+
+
+def test_an_onnx_file_is_scored_there(exported, tmp_path):
+    for name in NAMES:
+        (tmp_path / 'val' / name).mkdir(parents=True)
+        shutil.copy(ROOT / 'docs' / 'digit.png', tmp_path / 'val' / name)
+    code, lines, error = elsewhere('score', f'{exported}.onnx', '--data-dir', tmp_path)
+    assert (code, error) == (0, '')
+    assert lines == ['10.00 % top-1, 50.00 % top-5 on 10 images, 32×32', '']
+
+
+@pytest.mark.parametrize('words', [
+    ['predict', '--model', 'PREFIX', 'docs/digit.png'], ['score', 'PREFIX', '--data-dir', '.'],
+    ['export', 'PREFIX', '--out', 'OUT'], ['visualize', 'docs/digit.png', '--model', 'PREFIX'],
+    ['count-cost'], ['count-cost', 'resnet26'], ['count-cost', 'PREFIX-symbol.json'],
+    ['train-imagenet', '--save-dir', 'OUT'], ['train-video', '--save-dir', 'OUT']])
+def test_what_needs_mxnet_says_so_there(exported, tmp_path, words):
+    words = [word.replace('PREFIX', str(exported)).replace('OUT', str(tmp_path / 'out'))
+             for word in words]
+    code, lines, error = elsewhere(*words)
+    assert (code, lines, error.count('\n')) == (2, [], 1), error
+    assert error.startswith('error: ') and 'MXNet' in error
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_name_without_files_is_a_sentence_there():
+    code, _, error = elsewhere('predict', '--model', 'a2_resnet50', 'docs/digit.png')
+    assert code == 2 and error.startswith('error: a2_resnet50-meta.json does not exist')

@@ -42,7 +42,8 @@ def test_this_installation_is_well():
 
 @pytest.mark.parametrize('code, sentence', [
     ('import os; os.abort()', 'MXNet cannot be used (the process was killed by SIGABRT): '
-                              'make a fresh environment (make clean, then make doctor)'),
+                              'make a fresh environment (in the checkout, make clean, then '
+                              'make doctor)'),
     ('raise AttributeError("broken")', 'importing MXNet failed with AttributeError (broken): '
                                        'run pip install --force-reinstall --no-deps ')])
 def test_an_mxnet_that_cannot_be_imported(tmp_path, code, sentence):
@@ -71,12 +72,12 @@ def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize('version, answer, row, notes', [
-    (None, None, 'not installed (several processes need it: make horovod)', []),
+    (None, None, 'not installed (several processes need it: make horovod in the checkout)', []),
     ('0.28.1', (['gloo'], None), '0.28.1, built with MXNet, gloo', []),
     ('0.28.1', (['gloo', 'nccl'], None), '0.28.1, built with MXNet, gloo, nccl', []),
     ('0.28.1', (None, 'ImportError: not built'), '0.28.1, unusable with MXNet',
      ['Horovod 0.28.1 cannot be used with MXNet (ImportError: not built): '
-      'run pip uninstall -y horovod, then make horovod'])])
+      'run pip uninstall -y horovod, then make horovod in the checkout'])])
 def test_horovod(monkeypatch, version, answer, row, notes):
     monkeypatch.setattr(installation, 'installed', lambda name: version)
     monkeypatch.setattr(doctor, 'probe', lambda code: answer)

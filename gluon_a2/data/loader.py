@@ -63,7 +63,8 @@ class Loader:
     def __init__(self, source: Any, transform: Any, workers: int, seed: int = 0) -> None:
         check_workers(workers, low=0)
         self._source, self._transform, self._seed = source, transform, seed
-        self._workers = workers
+        # Windows has neither pipes that processes share nor signals that can be held back
+        self._workers = workers if hasattr(signal, 'pthread_sigmask') else 0
         self._crew: _Crew | _Alone | None = None
         self._run: object = None
 

@@ -142,7 +142,7 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
         from horovod.runner.http.http_server import RendezvousServer
     except ImportError as error:
         raise UserError('several processes need Horovod, which is not installed: run make '
-                        'horovod') from error
+                        'horovod in the checkout') from error
     hosts = parse_hosts(','.join(f'{host}:{slots}' for host, slots in job.hosts))
     plan = get_host_assignments(hosts, given.num_proc, given.num_proc)
     server, starts = RendezvousServer(), []  # where the ranks find each other

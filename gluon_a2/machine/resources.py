@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,9 +35,13 @@ def cpu_quota(root: Path = CGROUPS) -> int | None:
 
 
 def free_memory(root: Path = CGROUPS, meminfo: str = '/proc/meminfo') -> int:
-    """Bytes a process may still take, of the machine's memory and of a container's limit."""
-    with open(meminfo) as file:
-        fields = dict(line.split(':') for line in file)
+    """Bytes a process may still take, of the machine's memory and of a container's limit; without
+    a bound where the system does not tell."""
+    try:
+        with open(meminfo) as file:
+            fields = dict(line.split(':') for line in file)
+    except OSError:  # only Linux has the file
+        return sys.maxsize
     free = int(fields['MemAvailable'].split()[0]) * 1024
     for limit, used in (('memory.max', 'memory.current'),
                         ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')):

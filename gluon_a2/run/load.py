@@ -13,7 +13,6 @@ from ..deploy.bundle import META, ONNX, PARAMS, SYMBOL, Bundle, bundle_prefix, i
 from ..deploy.classify import Classifier
 from ..errors import UserError
 from ..flags import check, option
-from . import checkpoint
 
 BARE = 'files without metadata, as plain MXNet and GluonCV write them'
 
@@ -89,6 +88,7 @@ def load(source: Union[str, Path], which: Optional[str] = None,
         if exported:
             raise UserError(f'{source} is a folder of exported files: name one of them, such as '
                             f'{exported[0]}')
+        from . import checkpoint
         from .network import restored
         return restored(checkpoint.find(folder / 'checkpoints', which or 'last'))
     _check_files(source, which)
@@ -104,10 +104,10 @@ def _check_files(source: Union[str, Path], which: Optional[str]) -> None:
     if prefix.parent.name or any(prefix.with_name(prefix.name + ending).exists()
                                  for ending in (SYMBOL, PARAMS, META, ONNX)):
         return
-    from ..models.table import find_row
     try:
+        from ..models.table import find_row
         name = find_row(str(source)).name
-    except UserError:
+    except UserError:  # no such network, or no MXNet to know its networks by
         return
     raise UserError(f'{source} is a network of the zoo, and there are no files of that name: give '
                     f'the folder of a run, or the prefix of exported files, such as '

@@ -196,7 +196,7 @@ def _start_horovod() -> Any:
         from horovod.common.exceptions import HorovodInternalError
     except ImportError as error:
         raise BackendError(f'{ranks()} ranks were started and Horovod cannot be imported '
-                           f'({error}): run make horovod') from error
+                           f'({error}): run make horovod in the checkout') from error
     hvd.HorovodInternalError = HorovodInternalError
     hvd.init()
     return hvd

@@ -47,7 +47,8 @@ def check(group: Group, recipe: Recipe, options: Options, sources: list, net: An
     fault = None
     if options.num_gpus and not group.nccl_built():
         fault = ('Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 '
-                 'from the environment and run HOROVOD_GPU_OPERATIONS=NCCL make horovod')
+                 'from the environment and run HOROVOD_GPU_OPERATIONS=NCCL make horovod in the '
+                 'checkout')
     group.raise_if_any(fault or (disk_fault(net, folder) if group.first else None),
                        'preflight.faults')
 
