@@ -1,7 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; `make` alone lists the rest.
 # Options: DEVICE=cpu or cu112 (found out when not given), PYTHON=..., VENV=..., ARGS=... for pytest.
 VENV ?= .venv
-BENCH = .venv-bench
 PY = $(VENV)/bin/python
 
 ifndef DEVICE
@@ -11,6 +10,8 @@ endif
 ifeq ($(filter cpu cu112,$(DEVICE)),)
 $(error DEVICE is '$(DEVICE)': say DEVICE=cpu or DEVICE=cu112)
 endif
+
+EXTRA = $(if $(filter cpu,$(DEVICE)),train,cuda)
 
 # Written last, so an interrupted set-up is done again; named after the device, so a change of it is, too.
 READY = $(VENV)/.ready-$(DEVICE)
@@ -44,32 +45,28 @@ doctor: $(READY) ## tell what is installed, what is wrong with it and what corre
 
 horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes
 
-bench: $(READY) $(BENCH)/.ready ## measure beside PyTorch and ONNX Runtime, in an environment of their own
-	$(PY) benchmarks/peers.py --torch $(BENCH)/bin/python $(ARGS)
+bench: $(READY) ## measure beside PyTorch and ONNX Runtime
+	$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install 'torch>=2.4,<3'
+	$(PY) benchmarks/peers.py $(ARGS)
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf $(BENCH) runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 
 $(READY): setup.py tools/setup.sh
-	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE),zoo,onnx,video,dev
-	@touch $@
-
-# PyTorch wants another numpy than MXNet.
-$(BENCH)/.ready: $(READY)
-	$(PY) -m venv --clear $(BENCH)
-	$(BENCH)/bin/python -m pip install 'torch>=2.4,<3' 'numpy<3'
+	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE) $(EXTRA),zoo,onnx,video,dev
 	@touch $@
 
 # Horovod compiles against the MXNet that is installed, so nothing is isolated, and no wheel of an earlier build is taken
-# from pip's cache. With HOROVOD_GPU_OPERATIONS=NCCL in the environment it is built for GPUs.
+# from pip's cache. Its build imports MXNet, which tools/horovod makes possible on today's Python. With
+# HOROVOD_GPU_OPERATIONS=NCCL in the environment it is built for GPUs.
 $(HOROVOD): $(READY)
 	@command -v c++ >/dev/null || { echo 'error: Horovod needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; }
 	$(PY) -m pip install 'setuptools<70' wheel 'cmake<4' cffi cloudpickle psutil pyyaml packaging
-	PATH="$(abspath $(VENV))/bin:$$PATH" HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 \
+	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH="$(abspath tools/horovod)" HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 \
 	HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MPI=1 \
-	$(PY) -m pip install --no-build-isolation --no-cache-dir -e '.[$(DEVICE),distributed]'
+	$(PY) -m pip install --no-build-isolation --no-cache-dir -e '.[distributed]'
 	$(PY) -c 'import gluon_a2.backend, horovod.mxnet'
 	@touch $@

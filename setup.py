@@ -1,7 +1,8 @@
 """Packaging of gluon_a2: the one place where a dependency's version is chosen.
 
-Install everything in ONE pip call, `pip install -e '.[cpu,zoo]'`: packages installed later
-(gluoncv above all) are free to upgrade numpy to 2.x, and MXNet 1.9.1 does not import with it.
+MXNet's own wheel asks for numpy < 2, which it does not need (`gluon_a2.legacy`). pip obeys
+it where numpy 1 exists, which is below Python 3.13. There, and wherever numpy 2 shall stay, MXNet
+comes by `pip install --no-deps mxnet==1.9.1`, as `make` does it.
 """
 import re
 from pathlib import Path
@@ -11,19 +12,20 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
-# MXNet 1.9.1 uses np.bool, which numpy 1.24 removed; OpenCV 4.12 needs numpy 2.
-NUMPY = 'numpy>=1.20,<1.24'
-OPENCV = '>=4.8,<4.12'
+OPENCV = '>=4.8,<6'
 
-BASE = [
-    NUMPY,
-    'opencv-python-headless' + OPENCV,
-    'tqdm>=4.60',
+# What reading, preprocessing and answering with an .onnx file needs.
+BASE = ['numpy>=1.20', 'opencv-python-headless' + OPENCV, 'tqdm>=4.60', 'onnxruntime>=1.16,<2']
+
+# What training and everything else that MXNet computes needs, beside MXNet.
+TRAIN = [
     'matplotlib>=3.6,<4',
     'tensorboardX>=2.5,<3',
     'scikit-learn>=1.0,<2',
     'safetensors>=0.4,<1',
+    'requests>=2.20,<3',
 ]
+HAS_NUMPY_1 = '; python_version < "3.13"'
 
 # The CUDA 11 libraries that mxnet-cu112 links against; `gluon_a2.backend` loads them before MXNet.
 CUDA = list(dict.fromkeys(re.findall(
@@ -32,14 +34,16 @@ CUDA = list(dict.fromkeys(re.findall(
 
 EXTRAS = {
     # Exactly one of these two: both wheels provide the package `mxnet`.
-    'cpu': ['mxnet==1.9.1'],
-    'cu112': ['mxnet-cu112==1.9.1', *CUDA],
+    'cpu': ['mxnet==1.9.1' + HAS_NUMPY_1, *TRAIN],
+    'cu112': ['mxnet-cu112==1.9.1' + HAS_NUMPY_1, *CUDA, *TRAIN],
+    # The same two without MXNet, which comes by --no-deps.
+    'train': TRAIN,
+    'cuda': [*CUDA, *TRAIN],
     # Source only, and compiled against the installed MXNet: `make horovod` has the recipe.
     'distributed': ['horovod==0.28.1'],
-    # 12.3 to 18 give the same pixels; earlier releases take the range of RGB wrong.
-    'video': ['av>=12.3,<19'],
-    # MXNet's exporter imports onnx.mapping, which newer releases of onnx no longer have.
-    'onnx': ['onnx==1.16.2', 'onnxruntime>=1.16,<2'],
+    # 12.3 to 19 give the same pixels; earlier releases take the range of RGB wrong.
+    'video': ['av>=12.3,<20'],
+    'onnx': ['onnx>=1.14,<2'],
     # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one
     # range.
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
@@ -99,7 +103,7 @@ setup(
     package_data={'gluon_a2': ['py.typed'], 'gluon_a2.visualization': ['page.html'],
                   'gluon_a2.symbols': ['*-symbol.json']},
     cmdclass={'build_py': Build},
-    python_requires='>=3.8,<3.12',
+    python_requires='>=3.8',
     install_requires=BASE,
     extras_require=EXTRAS,
     entry_points={'console_scripts': ['gluon-a2 = gluon_a2.commands:main']},

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,9 +57,8 @@ def _start():
         raise BackendError(fault)
     count, where_from = resources.choose_threads()
     try:
-        with _openmp_threads(count), warnings.catch_warnings():
-            # MXNet 1.9.1 reads deprecated names of numpy and distutils while it is imported.
-            warnings.simplefilter('ignore', DeprecationWarning)
+        from .legacy import lent
+        with _openmp_threads(count), lent():
             import mxnet
     except Exception as error:
         raise BackendError(installation.import_error_fault(error)) from error

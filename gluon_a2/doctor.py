@@ -27,8 +27,9 @@ import gluon_a2.backend
 import horovod.mxnet as hvd
 answer = [name for name in ('gloo', 'mpi', 'nccl') if getattr(hvd, name + '_built')()]
 '''
-REQUIRED = ('tqdm', 'matplotlib', 'tensorboardX', 'scikit-learn', 'safetensors')
-OPTIONAL = {'gluoncv': 'zoo', 'onnx': 'onnx', 'onnxruntime': 'onnx', 'av': 'video'}
+REQUIRED = ('tqdm', 'onnxruntime', 'matplotlib', 'tensorboardX', 'scikit-learn', 'safetensors',
+            'requests')
+OPTIONAL = {'gluoncv': 'zoo', 'onnx': 'onnx', 'av': 'video'}
 
 
 class Found(NamedTuple):
@@ -99,7 +100,7 @@ def examine_packages() -> Found:
     versions = {name: installation.installed(name) for name in (*REQUIRED, *OPTIONAL)}
     return Found([(name, versions[name] or f'not installed (the {extra} extra has it)')
                   for name, extra in OPTIONAL.items()],
-                 [f'{name} is not installed: run pip install {name} {installation.NUMPY}'
+                 [f'{name} is not installed: run pip install {name}'
                   for name in REQUIRED if versions[name] is None], [])
 
 
@@ -124,7 +125,7 @@ def examine_gpus() -> Found:
     """Each GPU against the machine code in the wheel; training runs on the CPU without any."""
     found = gpus.gpus()
     faults = [gpus.gpu_fault(index, found) for index in range(len(found))]
-    usable = f'{installation.GPU_WHEEL} has machine code for it'
+    usable = f'{installation.gpu_wheel()} has machine code for it'
     rows = [(f'GPU {index}', f'{name}, sm_{major}{minor}: {"not usable here" if fault else usable}')
             for index, ((name, (major, minor)), fault) in enumerate(zip(found, faults))]
     return Found(rows or [('GPU', 'none that an NVIDIA driver shows')], [],

@@ -4,12 +4,12 @@ import pickle
 import struct
 
 import cv2
-import mxnet as mx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gluon_a2.backend import mx
 from gluon_a2.data import ImageError, RecordError, RecordReader, RecordWriter
 from gluon_a2.errors import UserError
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import cv2
-import mxnet as mx
 import numpy as np
 import pytest
 
+from gluon_a2.backend import mx
 from gluon_a2.data import FolderSource, ImageError, RecordError, RecordSource, RecordWriter, decode
 from gluon_a2.errors import UserError
 

@@ -35,7 +35,10 @@ def prefix(net, tmp_path):
 
 
 PLAIN_MXNET = '''
-import sys, numpy as np, mxnet as mx
+import sys, numpy as np
+from gluon_a2.legacy import lent
+with lent():
+    import mxnet as mx
 prefix, out = sys.argv[1:]
 x = mx.nd.array(np.load(out + '/x.npy'))
 block = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')

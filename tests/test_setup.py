@@ -34,7 +34,7 @@ def packaging(monkeypatch):
 
 def test_version_and_python(packaging):
     assert packaging['version'] == gluon_a2.__version__
-    assert packaging['python_requires'] == '>=3.8,<3.12'
+    assert packaging['python_requires'] == '>=3.8'
     assert f'version: {gluon_a2.__version__}\n' in (ROOT
                                                     / 'CITATION.cff').read_text(encoding='utf-8')
 
@@ -49,27 +49,30 @@ def test_every_package_is_packed(packaging):
 
 def test_extras(packaging):
     extras = packaging['extras_require']
-    assert extras['cpu'] == [f'mxnet=={installation.MXNET}']
-    assert extras['cu112'][0] == f'{installation.GPU_WHEEL}=={installation.MXNET}'
+    has_numpy_1 = '; python_version < "3.13"'
+    assert extras['cpu'] == [f'mxnet=={installation.MXNET}{has_numpy_1}', *extras['train']]
+    assert extras['cu112'] == [f'{installation.GPU_WHEEL}=={installation.MXNET}{has_numpy_1}',
+                               *extras['cuda']]
     assert extras['distributed'] == ['horovod==0.28.1']
-    assert 'onnx==1.16.2' in extras['onnx']
     assert 'gluoncv==0.10.5.post0' in extras['zoo']
     assert {re.match('[a-z-]+', line).group() for line in extras['dev']} >= {
         'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'pillow'}
 
 
 def test_the_cuda_packages_are_those_the_backend_loads(packaging):
-    assert packaging['extras_require']['cu112'][1:] == list(dict.fromkeys(
-        package for _, package in installation.CUDA_LIBRARIES))
+    extras = packaging['extras_require']
+    assert extras['cuda'] == [*dict.fromkeys(package for _, package in installation.CUDA_LIBRARIES),
+                              *extras['train']]
 
 
-def test_numpy_stays_below_what_mxnet_can_import(packaging):
-    assert [line for line in packaging['install_requires']
-            if line.startswith('numpy')] == ['numpy>=1.20,<1.24']
+def test_the_oldest_numpy_is_the_one_that_is_checked(packaging):
+    oldest = '.'.join(map(str, installation.OLDEST_NUMPY))
+    assert packaging['install_requires'][0] == f'numpy>={oldest}'
 
 
-def test_the_doctor_asks_for_every_base_package(packaging):
-    names = {re.match('[A-Za-z-]+', line).group() for line in packaging['install_requires']}
+def test_the_doctor_asks_for_every_package_of_training(packaging):
+    names = {re.match('[A-Za-z-]+', line).group()
+             for line in packaging['install_requires'] + packaging['extras_require']['train']}
     assert names == {'numpy', 'opencv-python-headless', *doctor.REQUIRED}
 
 
@@ -159,12 +162,11 @@ def test_the_description_has_no_link_that_leads_nowhere(wheel):
 
 # ---- Makefile
 
-# It answers the three questions make asks of a Python, and writes down what pip, pytest and the
+# It answers the two questions make asks of a Python, and writes down what pip, pytest and the
 # others are to do.
 FAKE_PYTHON = r'''#!/bin/sh
 case "$*" in
-*'(3, 8) <= sys.version_info'*) [ -z "$TOO_NEW" ] && echo "$0" ;;
-*'sys.version_info >='*) echo "$0" ;;
+*'sys.version_info >='*) [ -z "$TOO_OLD" ] && echo "$0" ;;
 '-m venv '*) [ -z "$NO_VENV" ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 *'version("opencv-python-headless")'*) echo 4.11.0.86 ;;
 *) echo "$*" >>"$CALLS"; case "$*" in *"$BREAK"*) exit "${STATUS:-0}" ;; esac ;;
@@ -173,12 +175,13 @@ esac
 FAKE_UV = r'''#!/bin/sh
 echo "uv $*" >>"$CALLS"
 for folder; do :; done
-mkdir -p "$folder/bin" && cp "$BIN/python3.11" "$folder/bin/python"
+mkdir -p "$folder/bin" && cp "$BIN/python3.13" "$folder/bin/python"
 '''
 TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash',
          'dirname', 'make')
 LINT = ['-m ruff check .', '-m mypy']
 RESOLVE = '-m pip install -e .[{},zoo,onnx,video,dev]'
+MXNET = '-m pip install --no-deps {}==1.9.1'
 HEADLESS = '-m pip install -q --force-reinstall --no-deps opencv-python-headless==4.11.0.86'
 
 
@@ -217,16 +220,16 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path):
-    """A machine with Python 3.11."""
+    """A machine with Python 3.13."""
     made = Machine(tmp_path)
-    made.add('python3.11', FAKE_PYTHON)
+    made.add('python3.13', FAKE_PYTHON)
     return made
 
 
 def test_set_up_resolves_in_one_call_and_only_once(machine):
     tests = '-m pytest -n 2 -q -k one'
     assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [
-        RESOLVE.format('cpu'), HEADLESS, tests
+        RESOLVE.format('train'), MXNET.format('mxnet'), HEADLESS, tests
     ], '')
     assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [tests], '')
 
@@ -234,10 +237,10 @@ def test_set_up_resolves_in_one_call_and_only_once(machine):
 def test_another_device_or_setup_py_sets_up_anew(machine):
     machine.run('make', 'DEVICE=cpu', 'lint')
     assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [
-        RESOLVE.format('cu112'), HEADLESS, *LINT]
-    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
+        RESOLVE.format('cuda'), MXNET.format('mxnet-cu112'), HEADLESS, *LINT]
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('train')
     os.utime(machine.checkout / 'setup.py', (2**32, 2**32))
-    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('cpu')
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('train')
 
 
 @pytest.mark.parametrize('step', ['-e .[', '--force-reinstall'])
@@ -247,19 +250,19 @@ def test_an_interrupted_set_up_is_done_again(machine, step):
     assert 'Error 9' in error
     (machine.checkout / '.venv' / 'half-written').touch()
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [
-        RESOLVE.format('cpu'), HEADLESS, *LINT]
+        RESOLVE.format('train'), MXNET.format('mxnet'), HEADLESS, *LINT]
     assert not (machine.checkout / '.venv' / 'half-written').exists()
 
 
-@pytest.mark.parametrize('processor, program, says, device', [
-    ('x86_64', 'nvidia-smi', 'GPU 0', 'cu112'),
-    ('x86_64', 'ldconfig', 'libcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1', 'cu112'),
-    ('x86_64', 'ldconfig', 'libcudart.so.12 (libc6,x86-64) => /lib/libcudart.so.12', 'cpu'),
-    ('aarch64', 'nvidia-smi', 'GPU 0', 'cpu')])
-def test_the_device_is_found_out(machine, processor, program, says, device):
+@pytest.mark.parametrize('processor, program, says, extra', [
+    ('x86_64', 'nvidia-smi', 'GPU 0', 'cuda'),
+    ('x86_64', 'ldconfig', 'libcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1', 'cuda'),
+    ('x86_64', 'ldconfig', 'libcudart.so.12 (libc6,x86-64) => /lib/libcudart.so.12', 'train'),
+    ('aarch64', 'nvidia-smi', 'GPU 0', 'train')])
+def test_the_device_is_found_out(machine, processor, program, says, extra):
     machine.add('uname', f'#!/bin/sh\necho {processor}\n')
     machine.add(program, f'#!/bin/sh\necho "{says}"\n')
-    assert machine.run('make', 'lint')[1][0] == RESOLVE.format(device)
+    assert machine.run('make', 'lint')[1][0] == RESOLVE.format(extra)
 
 
 def test_an_unknown_device_is_refused(machine):
@@ -280,29 +283,29 @@ def test_an_environment_of_the_users_is_left_alone(machine):
 
 
 def test_a_launcher_that_starts_nothing_is_passed_over(machine):
-    (machine.bin / 'python3.11').rename(machine.bin / 'python3.9')
-    machine.add('python3.11', '#!/bin/sh\necho no such version >&2\nexit 127\n')
+    (machine.bin / 'python3.13').rename(machine.bin / 'python3.9')
+    machine.add('python3.13', '#!/bin/sh\necho no such version >&2\nexit 127\n')
     assert machine.run('make', 'DEVICE=cpu', 'lint')[0] == 0
 
 
 def test_uv_brings_a_python_where_there_is_none(machine):
     machine.add('uv', FAKE_UV)
-    code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', TOO_NEW='1')
-    assert (code, calls[0]) == (0, 'uv venv --quiet --seed --allow-existing --python 3.11 .venv')
+    code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', TOO_OLD='1')
+    assert (code, calls[0]) == (0, 'uv venv --quiet --seed --allow-existing --python 3.13 .venv')
 
 
 def test_uv_stands_in_for_a_missing_venv_module(machine):
     machine.add('uv', FAKE_UV)
     code, calls, _ = machine.run('make', 'DEVICE=cpu', 'lint', NO_VENV='1')
-    python = machine.bin / 'python3.11'
+    python = machine.bin / 'python3.13'
     assert (code, calls[0]) == (0, f'uv venv --quiet --seed --allow-existing --python {python} '
                                    '.venv')
 
 
 @pytest.mark.parametrize('lack, sentence', [
-    ({'TOO_NEW': '1'}, 'error: MXNet 1.9.1 needs Python 3.8, 3.9, 3.10 or 3.11, none is here '
-                       'and uv could not bring one: install Python 3.11\n'),
-    ({'NO_VENV': '1'}, 'python3.11 cannot make a virtual environment: install its venv module '
+    ({'TOO_OLD': '1'}, 'error: gluon_a2 needs Python 3.8 or newer, none is here and uv could '
+                       'not bring one: install Python 3.13\n'),
+    ({'NO_VENV': '1'}, 'python3.13 cannot make a virtual environment: install its venv module '
                        '(Debian: apt-get install python3-venv)\n')])
 def test_a_machine_that_cannot_be_set_up_says_what_to_install(machine, lack, sentence):
     code, _, error = machine.run('make', 'DEVICE=cpu', 'test', BREAK='uv', STATUS='1', **lack)
@@ -313,9 +316,9 @@ def test_a_machine_that_cannot_be_set_up_says_what_to_install(machine, lack, sen
 def test_horovod_is_built_once_against_the_installed_mxnet(machine):
     machine.add('c++', '#!/bin/sh\n')
     _, calls, _ = machine.run('make', 'DEVICE=cpu', 'horovod')
-    assert calls[2:] == [
+    assert calls[3:] == [
         '-m pip install setuptools<70 wheel cmake<4 cffi cloudpickle psutil pyyaml packaging',
-        '-m pip install --no-build-isolation --no-cache-dir -e .[cpu,distributed]',
+        '-m pip install --no-build-isolation --no-cache-dir -e .[distributed]',
         '-c import gluon_a2.backend, horovod.mxnet']
     assert machine.run('make', 'DEVICE=cpu', 'horovod')[:2] == (0, [])
 

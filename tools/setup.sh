@@ -1,9 +1,12 @@
 #!/bin/sh
-# Makes the virtual environment anew: sh tools/setup.sh VENV EXTRAS. `make` calls it; PYTHON=... names the Python to use.
-# Python 3.8-3.11 is found on PATH, or brought by uv where the machine has none.
+# Makes the virtual environment anew: sh tools/setup.sh VENV DEVICE EXTRAS. `make` calls it; PYTHON=... names the Python to
+# use. The newest of Python 3.8-3.13 on PATH is taken, or one that uv brings where the machine has none.
 set -eu
 venv=$1
-extras=$2
+device=$2
+extras=$3
+
+supported='sys.version_info >= (3, 8)'
 
 die() {
     echo "error: $*" >&2
@@ -12,7 +15,7 @@ die() {
 
 # Prints the first Python that meets a condition. Each is run, for a launcher of that name may start nothing.
 find_python() {
-    for name in ${PYTHON:-python3.11 python3.10 python3.9 python3.8 python3 python python3.14 python3.13 python3.12}; do
+    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python3 python python3.14}; do
         "$name" -c "import sys; $1 or sys.exit(1); print(sys.executable)" 2>/dev/null && return
     done
     return 1
@@ -21,25 +24,25 @@ find_python() {
 # Prints a uv: the machine's, or one that any Python's venv or pip can fetch into the folder being made.
 find_uv() {
     command -v uv && return
-    python=$(find_python 'sys.version_info >= (3, 8)') || return 1
+    python=$(find_python "$supported") || return 1
     { "$python" -m venv "$venv/uv" && "$venv/uv/bin/python" -m pip install -q uv; } >>"$venv/uv.log" 2>&1 ||
         "$python" -m pip install -q --target "$venv/uv" uv >>"$venv/uv.log" 2>&1 || return 1
     echo "$venv/uv/bin/uv"
 }
 
 make_venv() {
-    python=$(find_python '(3, 8) <= sys.version_info < (3, 12)') || python=
+    python=$(find_python "$supported") || python=
     if [ -n "$python" ] && "$python" -m venv "$venv" >/dev/null 2>&1; then
         return
     fi
     if uv=$(find_uv) &&
-        "$uv" venv --quiet --seed --allow-existing --python "${python:-3.11}" "$venv" >>"$venv/uv.log" 2>&1; then
+        "$uv" venv --quiet --seed --allow-existing --python "${python:-3.13}" "$venv" >>"$venv/uv.log" 2>&1; then
         return
     fi
     if [ -n "$python" ]; then
         die "$python cannot make a virtual environment: install its venv module (Debian: apt-get install python3-venv)"
     fi
-    die 'MXNet 1.9.1 needs Python 3.8, 3.9, 3.10 or 3.11, none is here and uv could not bring one: install Python 3.11'
+    die 'gluon_a2 needs Python 3.8 or newer, none is here and uv could not bring one: install Python 3.13'
 }
 
 # A folder with this mark is ours to delete, so an interrupted set-up is begun again; another one is the user's.
@@ -53,6 +56,9 @@ touch "$mark"
 
 make_venv
 "$venv/bin/python" -m pip install -e ".[$extras]"
+# Without its dependencies, for it asks for numpy < 2 and does not need it.
+case $device in cpu) mxnet=mxnet ;; *) mxnet=mxnet-$device ;; esac
+"$venv/bin/python" -m pip install --no-deps "$mxnet==1.9.1"
 
 # gluoncv brings opencv-python, whose cv2 needs libGL, which servers lack. The headless cv2, resolved above to the same
 # version, takes its place: pip does not say which of the two it writes last.

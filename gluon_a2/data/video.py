@@ -216,7 +216,7 @@ def _upright(pixels: np.ndarray, frame: Any) -> np.ndarray:
 
     The matrix holds a, b, u, c, d, v, x, y, w: (x, y) is shown at (a·x + c·y, b·x + d·y).
     """
-    data = next((item for item in frame.side_data if item.type.name == 'DISPLAYMATRIX'), None)
+    data = frame.side_data.get('DISPLAYMATRIX')
     if data is None:
         return pixels
     a, b, _, c, d = struct.unpack_from('=5i', bytes(data))

@@ -18,6 +18,7 @@ import numpy as np
 from ..backend import mx
 from ..errors import UserError, install_extra
 from ..formats.symbol import parse_symbol
+from ..legacy import onnx_mapping
 from .bundle import Bundle, require_float32
 from .fold import without_workaround
 
@@ -39,7 +40,7 @@ def to_onnx(bundle: Bundle) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'network.onnx')
         try:
-            with _opset(onnx):
+            with _opset(onnx), onnx_mapping(onnx):
                 mx.onnx.export_model(parse_symbol(bundle.graph, bundle.meta['network']), values,
                                      [shape], [np.float32], path, dynamic=True,
                                      dynamic_input_shapes=[(None, 3) + (None, ) * (len(shape) - 2)])

@@ -15,6 +15,7 @@ from ..backend import mx
 from ..errors import UserError
 from ..formats.params import BFLOAT16 as BFLOAT16_TYPE
 from ..formats.symbol import parse_symbol
+from ..legacy import thresholds_as_numbers
 from .bundle import Bundle, require_float32
 from .fold import fold, without_workaround
 from .graph import Graph, Node
@@ -101,7 +102,7 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
     symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
     batches = mx.io.NDArrayIter(images, batch_size=min(8, len(images)))
     try:
-        with warnings.catch_warnings(), _quiet():
+        with warnings.catch_warnings(), _quiet(), thresholds_as_numbers(mx):
             warnings.simplefilter('ignore', UserWarning)
             symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
                 symbol.get_backend_symbol(ONEDNN), arguments, statistics,

@@ -7,9 +7,15 @@ from typing import Any, List, Tuple
 from . import installation
 from .installation import DRIVER, GPU_WHEEL
 
-# The GPU wheel holds machine code for these and no PTX, so no newer GPU can translate it for
-# itself. Code for sm_XY runs on GPUs of the same X and the same or a higher Y.
-ARCHITECTURES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+# The generations that each wheel of MXNet 1.9.1 holds machine code for, as read from it. None holds
+# PTX, which a newer GPU could translate for itself. Code for sm_XY runs on GPUs of the same X and
+# the same or a higher Y. So the paper's K80, sm_37, is left with the two oldest wheels.
+_CUDA_10 = ((3, 0), (5, 0), (6, 0), (7, 0), (7, 5))
+_CUDA_11 = ((5, 0), (6, 0), (7, 0), (8, 0))
+ARCHITECTURES = {
+    'mxnet-cu101': _CUDA_10, 'mxnet-cu102': _CUDA_10, 'mxnet-cu110': _CUDA_11,
+    **{f'mxnet-cu11{minor}': (*_CUDA_11, (8, 6)) for minor in range(2, 8)},
+}
 
 Found = List[Tuple[str, Tuple[int, int]]]  # (name, compute capability) of each GPU
 
@@ -40,17 +46,18 @@ def _gpu(cuda, index):
 
 def gpu_fault(index: int = 0, found: Found | None = None) -> str | None:
     """Why MXNet cannot use GPU `index`, or None; `found` stands for the answer of `gpus()`."""
-    if GPU_WHEEL not in installation.wheels():
-        return (f'a GPU was asked for and {GPU_WHEEL} is not installed: install the cu112 extra '
-                'in an environment of its own, or ask for none (`num_gpus` 0)')
+    wheel = installation.gpu_wheel()
+    if wheel is None:
+        return (f'a GPU was asked for and no MXNet for GPUs is installed: install {GPU_WHEEL} (the '
+                'cu112 extra) in an environment of its own, or ask for none (`num_gpus` 0)')
     found = gpus() if found is None else found
     if index >= len(found):
         return (f'GPU {index} was asked for and the driver shows {len(found) or "none"}: '
                 'see nvidia-smi and CUDA_VISIBLE_DEVICES, or ask for none (`num_gpus` 0)')
     name, (major, minor) = found[index]
-    if any(major == built_major and minor >= built_minor
-           for built_major, built_minor in ARCHITECTURES):
+    built = ARCHITECTURES.get(wheel, ())
+    if any(major == x and minor >= y for x, y in built):
         return None
-    built = ', '.join(f'sm_{x}{y}' for x, y in ARCHITECTURES)
-    return (f'GPU {index} ({name}) is sm_{major}{minor}, and {GPU_WHEEL} has machine code for '
-            f'{built} and no PTX: use a GPU of one of these generations, or none (`num_gpus` 0)')
+    return (f'GPU {index} ({name}) is sm_{major}{minor}, and {wheel} has machine code for '
+            f'{", ".join(f"sm_{x}{y}" for x, y in built) or "none"} and no PTX: use a GPU of one '
+            'of these generations, or none (`num_gpus` 0)')

@@ -11,7 +11,7 @@ import errno
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from . import resources
 
 MXNET = '1.9.1'
 CPU_WHEEL, GPU_WHEEL = 'mxnet', 'mxnet-cu112'
-WHEELS = (CPU_WHEEL, 'mxnet-native', 'mxnet-cu101', 'mxnet-cu102', 'mxnet-cu110', GPU_WHEEL)
-NUMPY = '"numpy<1.24"'  # MXNet uses np.bool, which 1.24 removed
-INSTALL_CPU = f'pip install {CPU_WHEEL}=={MXNET} {NUMPY}'
+WHEEL = re.compile(r'mxnet(-native|-mkl|-cu\d+(mkl)?)?')  # each provides the package `mxnet`
+OLDEST_NUMPY = (1, 20)
+# MXNet's wheel asks for numpy < 2, which it does not need (`legacy`), and which pip would install.
+INSTALL_CPU = f'pip install --no-deps {CPU_WHEEL}=={MXNET}'
 
 # What mxnet-cu112 links against, each after the ones it needs itself, and the pip package that has
 # it; setup.py reads the packages from here.
@@ -51,25 +52,24 @@ def installed(name: str) -> str | None:
 
 def wheels() -> dict[str, str]:
     """The installed MXNet wheels: {name: version}."""
-    found = {name: installed(name) for name in WHEELS}
-    return {name: version for name, version in found.items() if version}
+    found = ((each.metadata['Name'] or '', each.version) for each in metadata.distributions())
+    names = ((re.sub('[-_.]+', '-', name).lower(), version) for name, version in found)
+    return {name: version for name, version in sorted(names) if WHEEL.fullmatch(name)}
+
+
+def gpu_wheel() -> str | None:
+    """The installed MXNet wheel for GPUs, or None."""
+    return next((name for name in wheels() if '-cu' in name), None)
 
 
 def import_faults() -> list[str]:
     """Every known reason why `import mxnet` would fail or crash here, the most decisive first."""
-    faults = [python_fault(), docstrings_fault(), decord_fault(), wheel_fault(), numpy_fault(),
+    faults = [docstrings_fault(), decord_fault(), wheel_fault(), numpy_fault(),
               resources.threads_fault()]
-    if GPU_WHEEL in wheels():
-        faults.append(driver_fault() or cuda_fault())
+    wheel = gpu_wheel()
+    if wheel:
+        faults.append(driver_fault(wheel) or cuda_fault(wheel))
     return [fault for fault in faults if fault]
-
-
-def python_fault(version: Sequence[int] = sys.version_info[:2]) -> str | None:
-    """MXNet needs numpy<1.24, which exists for Python up to 3.11."""
-    if (3, 8) <= tuple(version) < (3, 12):
-        return None
-    return (f'Python {version[0]}.{version[1]} cannot run MXNet {MXNET}: use Python 3.8, 3.9, 3.10 '
-            'or 3.11')
 
 
 def docstrings_fault(level: int = sys.flags.optimize) -> str | None:
@@ -92,7 +92,7 @@ def wheel_fault() -> str | None:
         return (f'{" and ".join(found)} are both installed and overwrite each other: '
                 f'run pip uninstall -y {" ".join(found)}, then install one of them')
     if not found and importlib.util.find_spec('mxnet') is None:
-        return f'MXNet is not installed: run {INSTALL_CPU} (the cpu extra)'
+        return f'MXNet is not installed: run {INSTALL_CPU}'
     for name, version in found.items():
         if version != MXNET:
             return (f'{name} {version} is installed and gluon_a2 needs {MXNET}: run pip install '
@@ -101,13 +101,14 @@ def wheel_fault() -> str | None:
 
 
 def numpy_fault() -> str | None:
-    """There must be a numpy that MXNet can use."""
+    """There must be a numpy that the package can use."""
     version = installed('numpy')
-    if version and tuple(map(int, re.findall(r'\d+', version)[:2])) < (1, 24):
-        return None
-    fault = (f'numpy {version} is too new for MXNet {MXNET}, which needs numpy below 1.24'
-             if version else 'numpy is not installed')
-    return f'{fault}: run pip install {NUMPY}'
+    if version is None:
+        return 'numpy is not installed: run pip install numpy'
+    if tuple(map(int, re.findall(r'\d+', version)[:2])) < OLDEST_NUMPY:
+        return (f'numpy {version} is older than {".".join(map(str, OLDEST_NUMPY))}: run pip '
+                'install --upgrade numpy')
+    return None
 
 
 def import_error_fault(error: Exception) -> str:
@@ -116,28 +117,39 @@ def import_error_fault(error: Exception) -> str:
     library = re.match(r'(\S+\.so[.\d]*): cannot open shared object file', text)
     if getattr(error, 'errno', None) == errno.EMFILE or 'Too many open files' in text:
         return 'MXNet opens more files than this process may: raise the limit (ulimit -n 4096)'
+    if library and library.group(1).startswith(('libcu', 'libnv', 'libnccl')):
+        return (f'{library.group(1)}, which {gpu_wheel()} needs, is missing: install the CUDA that '
+                f'the wheel is named after, or use {GPU_WHEEL}, whose CUDA comes by pip')
     if library:
         return (f'{library.group(1)}, which MXNet needs, is missing: install it as a system '
                 'package (Debian: apt-get install libgomp1 libquadmath0)')
     if isinstance(error, ModuleNotFoundError) and error.name != 'mxnet':
         return f'{error.name}, which MXNet needs, is not installed: run pip install {error.name}'
+    if isinstance(error, AttributeError) and 'numpy' in text:
+        return (f'MXNet {MXNET} asks numpy {installed("numpy")} for a name that it no longer has '
+                f'({text.splitlines()[0]}): run pip install "numpy<2.6"')
     first_line = text.splitlines()[0] if text else 'no message'
     return (f'importing MXNet failed with {type(error).__name__} ({first_line}): run pip install '
             f'--force-reinstall --no-deps {next(iter(wheels()), CPU_WHEEL)}=={MXNET}')
 
 
-def driver_fault() -> str | None:
+def driver_fault(wheel: str = GPU_WHEEL) -> str | None:
     """The driver's own library is the one part of CUDA that no pip package has."""
     try:
         ctypes.CDLL(DRIVER)
     except OSError:
-        return (f'{DRIVER} is missing, so there is no NVIDIA driver for {GPU_WHEEL}: install the '
-                f'driver, or run pip uninstall -y {GPU_WHEEL}, then {INSTALL_CPU} (the cpu extra)')
+        return (f'{DRIVER} is missing, so there is no NVIDIA driver for {wheel}: install the '
+                f'driver, or run pip uninstall -y {wheel}, then {INSTALL_CPU}')
     return None
 
 
-def cuda_fault() -> str | None:
-    """Load the CUDA 11 libraries, which lie where the linker does not look, ahead of MXNet."""
+def cuda_fault(wheel: str = GPU_WHEEL) -> str | None:
+    """Load the CUDA 11 libraries, which lie where the linker does not look, ahead of MXNet.
+
+    The wheels from cu112 on need the same ones; those before it look for an installed CUDA.
+    """
+    if wheel < GPU_WHEEL:
+        return None
     missing = {}
     for name, package in CUDA_LIBRARIES:
         try:
@@ -147,7 +159,7 @@ def cuda_fault() -> str | None:
     if not missing:
         return None
     packages = ' '.join(dict.fromkeys(missing.values()))
-    return (f'{GPU_WHEEL} needs {", ".join(missing)}, missing or broken: run pip install '
+    return (f'{wheel} needs {", ".join(missing)}, missing or broken: run pip install '
             f'--force-reinstall {packages}')
 
 

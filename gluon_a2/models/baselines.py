@@ -5,6 +5,7 @@ from typing import Any
 
 from ..backend import mx
 from ..errors import UserError, install_extra
+from ..legacy import lent
 from ..nn.preact import SPACES, FoldedBatchNorm, conv
 from .resnet import ResNet
 from .table import ZOO, BaselineRow
@@ -89,7 +90,8 @@ class ConvNetLSTM(mx.gluon.nn.HybridBlock):
 def gluoncv_network(name: str, source: str, **options: Any) -> mx.gluon.Block:
     """The network `source` of the GluonCV zoo as it comes; UserError without GluonCV."""
     try:
-        from gluoncv.model_zoo import get_model
+        with lent():
+            from gluoncv.model_zoo import get_model
     except ImportError as error:
         raise UserError(f'{name} comes from GluonCV: {install_extra("zoo")}') from error
     with mx.name.NameManager():  # counts names from 0, so that every instance has the same
