@@ -33,6 +33,15 @@ def pytest_configure(config):
         config.addinivalue_line('filterwarnings', line)
 
 
+@pytest.fixture(scope='module')
+def tiny_zoo():
+    """The tiny networks are in the zoo while a module's tests run."""
+    import tiny_zoo
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_zoo.install(patch.setitem, patch.setattr)
+        yield
+
+
 @pytest.fixture(scope='session')
 def images(tmp_path_factory):
     """A folder with train.rec and val.rec of a few digits, which no test changes."""

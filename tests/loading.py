@@ -1,5 +1,9 @@
 """Scripts and benchmarks, which are in no package, as modules."""
+import contextlib
 import importlib.util
+import io
+import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,3 +22,28 @@ def load(path):
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def call(script, *words, code=0):
+    """(stdout, stderr) of a script of ours that is called in this process, as its own would do."""
+    out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
+    handlers, root.handlers = root.handlers, []  # a process has none, until the script says so
+    ended = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            ended = load(f'scripts/{script}').main(list(map(str, words))) or 0
+    except SystemExit as end:
+        ended = end.code
+    finally:
+        root.handlers = handlers
+    assert ended == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def process(script, *words, code=0):
+    """(stdout, stderr) of a script of ours in a process of its own."""
+    done = subprocess.run([sys.executable, str(ROOT / 'scripts' / script), *map(str, words)],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert 'Traceback' not in done.stderr
+    return done.stdout, done.stderr

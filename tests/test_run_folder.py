@@ -8,6 +8,8 @@ from gluon_a2.errors import UserError
 from gluon_a2.run.folder import LogFile, Run, log
 from gluon_a2.run.options import Options
 
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
+
 
 def open_run(folder, **options):
     return Run(folder, tiny.RECIPE, Options(save_dir=str(folder), **options))
@@ -39,7 +41,7 @@ def test_a_run_says_how_it_was_made(tmp_path):
     with open_run(tmp_path / 'run'):
         log.warning('a line')
     made = json.loads((tmp_path / 'run' / 'run.json').read_text())
-    assert made['recipe']['model'] == 'a2_resnet26' and made['recipe']['seed'] == 0
+    assert made['recipe']['model'] == 'a2_tiny' and made['recipe']['seed'] == 0
     assert {'gluon_a2', 'mxnet', 'numpy', 'python', 'machine'} == set(made['versions'])
     assert made['command'] and made['threads'] >= 1 and made['started']
     assert 'a line' in (tmp_path / 'run' / 'train.log').read_text()

@@ -1,35 +1,36 @@
-"""train_video.py, score.py, export.py and predict.py as processes, on one small run of real
-video files."""
+"""train_video.py, score.py, export.py and predict.py on one small run of real video files."""
 import csv
 import json
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import pytest
 import tiny
 import tiny_video
+import tiny_zoo
+from loading import call, process
 
-SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
+TRAIN, ENVIRON = tiny_zoo.program('scripts/train_video.py')
+
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
 
 
-def call(script, *words, code=0):
-    done = subprocess.run([sys.executable, str(SCRIPTS / script), *map(str, words)],
-                          capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr
-    assert 'Traceback' not in done.stderr
-    return done.stdout, done.stderr
+def train(*words):
+    """What a process of train_video.py prints."""
+    done = subprocess.run([*TRAIN, *map(str, words)], env=ENVIRON, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, videos):
     folder = tmp_path_factory.mktemp('runs') / 'run'
-    out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', videos, '--save-dir', folder)
+    out = train(*tiny_video.FLAGS, '--data-dir', videos, '--save-dir', folder)
     assert re.search(r'% top-1 by one clip of each of 7 held-out videos', out)
     return folder
 
@@ -44,9 +45,8 @@ def test_a_run_shows_what_the_network_saw(trained):
 
 
 def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, videos, trained):
-    words = [sys.executable, SCRIPTS / 'train_video.py', *tiny_video.FLAGS, '--data-dir', videos,
-             '--save-dir', tmp_path / 'run']
-    with subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL,
+    words = [*tiny_video.FLAGS, '--data-dir', videos, '--save-dir', tmp_path / 'run']
+    with subprocess.Popen([*TRAIN, *map(str, words)], env=ENVIRON, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not list(
@@ -54,7 +54,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, v
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    call('train_video.py', *words[2:], '--resume')
+    train(*words, '--resume')
     assert tiny.final_tensors(tmp_path / 'run') == tiny.final_tensors(trained)
     assert (tmp_path / 'run' / 'log.jsonl').read_text() == (trained / 'log.jsonl').read_text()
 
@@ -62,15 +62,15 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, v
 def test_two_ranks_train_as_two_micro_batches_do(tmp_path, videos):
     pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
     common = [*tiny_video.FLAGS, '--data-dir', videos, '--exact-sums', '--num-steps', '3']
-    call('train_video.py', *common, '--save-dir', tmp_path / 'one')
-    call('train_video.py', *common, '--accumulate', '1', '-np', '2', '--save-dir', tmp_path / 'two')
+    train(*common, '--save-dir', tmp_path / 'one')
+    train(*common, '--accumulate', '1', '-np', '2', '--save-dir', tmp_path / 'two')
     assert tiny.final_tensors(tmp_path / 'two')[0] == tiny.final_tensors(tmp_path / 'one')[0]
 
 
 def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
     outs = [
-        call('score.py', source, '--data-dir', videos, '-j', '0', '--out',
-             tmp_path / 'scores')[0] for source in (trained, trained / 'export' / 'a2_resnet26_3d')]
+        say('score.py', source, '--data-dir', videos, '-j', '0', '--out', tmp_path / 'scores')[0]
+        for say, source in ((call, trained), (process, trained / 'export' / 'a2_tiny_3d'))]
     sentences = [
         re.search(
             r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of '
@@ -95,7 +95,7 @@ def test_views_and_crops_can_be_chosen_and_damage_counts_as_wrong(trained, video
 
 def test_export_then_predict_from_the_files_alone(trained, videos, tmp_path):
     out, _ = call('export.py', trained, '--out', tmp_path / 'net')
-    assert 'a2_resnet26_3d after step 6' in out
+    assert 'a2_tiny_3d after step 6' in out
     some = sorted((videos / 'val').rglob('*.*'))[:2]
     (tmp_path / 'bad.mp4').write_bytes(b'no video')
     out, err = call('predict.py', '--model', tmp_path / 'net', *some, tmp_path / 'bad.mp4',
@@ -129,7 +129,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
                       '--num-steps', '1', '--save-dir', tmp_path / f'split{split}')
         assert f'each of {count} held-out videos' in out
         assert json.loads((tmp_path / f'split{split}' / 'export'
-                           / 'a2_resnet26_3d-meta.json').read_text())['training']['split'] == split
+                           / 'a2_tiny_3d-meta.json').read_text())['training']['split'] == split
     out, _ = call('score.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder,
                   '-j', '0')
     tops = [float(text) for text in re.findall(r'video ([\d.]+) % top-1', out)]

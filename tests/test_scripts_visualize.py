@@ -1,18 +1,15 @@
 """visualize_attention.py on small networks, as a process and, for mistakes, called."""
-import subprocess
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 import tiny_bundle
+from loading import call, process
 from PIL import Image
 
 from gluon_a2.commands import visualize
 from gluon_a2.deploy import write_bundle
 
-SCRIPT = Path(__file__).resolve().parents[1] / 'scripts' / 'visualize_attention.py'
+SCRIPT = 'visualize_attention.py'
 
 
 @pytest.fixture(scope='module')
@@ -28,17 +25,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def call(*words):
-    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True,
-                          text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_picture_becomes_a_sheet_and_a_page(folder, tmp_path):
-    out = call(folder / 'picture.png', '--model', folder / 'a2', '--blocks',
-               'conv4_unit2,conv3_unit1', '--top', '3', '--at', '12,25%', '--out',
-               tmp_path / 'seen')
+    out, _ = process(SCRIPT, folder / 'picture.png', '--model', folder / 'a2', '--blocks',
+                     'conv4_unit2,conv3_unit1', '--top', '3', '--at', '12,25%', '--out',
+                     tmp_path / 'seen')
     assert out == f'{tmp_path / "seen" / "sheet.png"}, {tmp_path / "seen" / "page.html"}\n'
     # 8 columns: 3 descriptors and 5 more
     assert cv2.imread(str(tmp_path / 'seen' / 'sheet.png')).shape[1] == 1260
@@ -50,8 +40,8 @@ def test_a_picture_becomes_a_sheet_and_a_page(folder, tmp_path):
 
 def test_a_video_becomes_an_animation_too(folder, videos, tmp_path):
     path = next((videos / 'val').glob('*/*.avi'))
-    out = call(path, '--model', folder / 'video', '--blocks', 'conv4_unit1', '--descriptors',
-               '3,17', '--at', '5,6,3', '--animate', '--out', tmp_path)
+    out, _ = call(SCRIPT, path, '--model', folder / 'video', '--blocks', 'conv4_unit1',
+                  '--descriptors', '3,17', '--at', '5,6,3', '--animate', '--out', tmp_path)
     assert out == f'{tmp_path / "sheet.png"}, {tmp_path / "page.html"}, {tmp_path / "sheet.gif"}\n'
     with Image.open(tmp_path / 'sheet.gif') as gif:
         assert 1 < gif.n_frames <= 4

@@ -19,6 +19,7 @@ from gluon_a2.train.datasets import class_names, open_sources
 from gluon_a2.train.loop import Diverged, Loop
 from gluon_a2.train.step import Stepper
 
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
 STEPS = 2 * math.ceil(40 / 14)
 
 
@@ -59,7 +60,7 @@ def test_what_a_kill_left_half_written_is_tidied_up(tmp_path, images, uncut):
     shutil.copytree(uncut, tmp_path / 'run')
     shutil.rmtree(tmp_path / 'run' / 'checkpoints')
     (tmp_path / 'run' / 'checkpoints' / '.step-00000001.99.tmp').mkdir(parents=True)
-    for name in ('.log.jsonl.99.tmp', 'export/.a2_resnet26-meta.json.99.tmp'):
+    for name in ('.log.jsonl.99.tmp', 'export/.a2_tiny-meta.json.99.tmp'):
         (tmp_path / 'run' / name).write_text('half')
     tiny.run(tmp_path / 'run', images, resume=True)
     assert not list((tmp_path / 'run').rglob('.*.tmp'))
@@ -124,12 +125,12 @@ def test_a_non_finite_loss_stops_the_run_names_the_step_and_keeps_the_last_check
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['step'] == 4
 
 
-def damage(path, indices):
+def damage(path, count, indices):
     """Break records of a file in turn: no JPEG, half a JPEG, a flipped bit in the header, nothing
     at all."""
     source = data.open_source(data.digits_folder(), 'train')
     with data.RecordWriter(path) as writer:
-        for i in range(200):
+        for i in range(count):
             blob = source.read(i)
             kind = indices.index(i) % 4 if i in indices else None
             blobs = {0: b'no image', 1: blob[:len(blob) // 2], 3: b''}
@@ -145,11 +146,11 @@ def damage(path, indices):
             file.write(bytes([byte[0] ^ 4]))
 
 
-@pytest.mark.parametrize('bad, cap', [([150, 7], None), ([3, 50, 99, 160], 4)])
+@pytest.mark.parametrize('count, bad, cap', [(100, [57], None), (40, [3, 10, 29, 36], 4)])
 def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, caplog, monkeypatch,
-                                                                      bad, cap):
-    """Without a cap of its own: 1 % of 200."""
-    damage(tmp_path / 'train.rec', bad)
+                                                                      count, bad, cap):
+    """Without a cap of its own: 1 % of 100."""
+    damage(tmp_path / 'train.rec', count, bad)
     shutil.copy(tmp_path / 'train.rec', tmp_path / 'val.rec')
     seen, original = [], Stepper._forward_backward
 
@@ -159,11 +160,11 @@ def test_with_one_percent_damaged_a_run_names_them_and_trains_on_none(tmp_path, 
 
     monkeypatch.setattr(Stepper, '_forward_backward', note)
     folder, validation = tiny.run(tmp_path / 'run', tmp_path, max_damaged=cap)
-    assert sorted(seen) == [(epoch, i) for epoch in range(2) for i in range(200) if i not in bad]
+    assert sorted(seen) == [(epoch, i) for epoch in range(2) for i in range(count) if i not in bad]
     for phrase in ('left out', 'counted as wrong'):
         named = re.findall(rf'{phrase}:? \S+#(\d+)', caplog.text)
         assert sorted(set(map(int, named))) == sorted(bad)
-    assert validation.images == 200
+    assert validation.images == count
     with pytest.raises(
             UserError,
             match=rf'{len(bad)} damaged samples, .* more than the {len(bad) - 1} allowed'):
@@ -192,7 +193,7 @@ def test_class_names_fill_up_with_numbers():
 @pytest.mark.parametrize('changes, options, sentence', [
     ({'dtype': 'float16'}, {}, '`dtype` float16 needs a GPU'),
     ({'classes': 5}, {}, 'labels are outside 0…4'),
-    ({'input_size': 8}, {}, 'a2_resnet26 cannot take an input of 8×8'),
+    ({'input_size': 8}, {}, 'a2_tiny cannot take an input of 8×8'),
     ({'model': 'a2_resnet27'}, {}, "unknown model 'a2_resnet27'"),
     ({'model': 'a2_resnet26_3d'}, {}, 'a2_resnet26_3d is a video network'),
     ({'pretrained': 'missing.params'}, {}, 'the weights missing.params cannot be read: No such '

@@ -31,6 +31,7 @@ def test_sigterm_asks_and_ctrl_c_asks_once(request_, capfd):
         os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures('tiny_zoo')
 @pytest.mark.parametrize('first', [True, False])
 def test_ctrl_c_twice_within_a_step_names_the_last_checkpoint(tmp_path, images, monkeypatch, first):
     step = Loop.train_step

@@ -20,6 +20,7 @@ from gluon_a2.train import datasets as sources
 from gluon_a2.train.loop import Loop
 from gluon_a2.train.reading import measure, save_contact_sheet
 
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
 STEPS = 6  # 11 videos, 4 a step, two epochs
 
 
@@ -30,7 +31,7 @@ def uncut(tmp_path_factory, videos):
 
 def test_the_run_and_what_it_exports(uncut, videos):
     folder, validation = uncut
-    meta = json.loads((folder / 'export' / 'a2_resnet26_3d-meta.json').read_text())
+    meta = json.loads((folder / 'export' / 'a2_tiny_3d-meta.json').read_text())
     assert (meta['layout'], meta['input_shape'], meta['frame_stride']) == ('NCDHW', [3, 4, 16,
                                                                                      16], 3)
     assert meta['classes'] == list(data.open_video_source(videos, 'train').classes)
@@ -41,7 +42,7 @@ def test_the_run_and_what_it_exports(uncut, videos):
 
 def test_the_exported_files_repeat_the_validation(uncut, videos):
     folder, validation = uncut
-    scores = Classifier(folder / 'export' / 'a2_resnet26_3d', views=1).score(
+    scores = Classifier(folder / 'export' / 'a2_tiny_3d', views=1).score(
         data.open_video_source(videos, 'val'))
     assert (scores.videos, scores.top1, scores.clip_top1) == (7, validation.top1, validation.top1)
 
@@ -83,7 +84,7 @@ def test_who_decodes_changes_nothing(tmp_path, videos, uncut):
 
 
 @pytest.mark.parametrize('changes', [{'frame_stride': 0}, {'max_scale': 1.0}, {'blocks': 'conv4:2'},
-                                     {'model': 'nl_resnet26_3d'}])
+                                     {'model': 'nl_tiny_3d'}])
 def test_each_choice_of_a_video_recipe_changes_what_is_trained(tmp_path, videos, uncut, changes):
     folder, _ = tiny_video.run(tmp_path / 'run', videos,
                                dataclasses.replace(tiny_video.RECIPE, num_steps=1, **changes))
@@ -127,8 +128,11 @@ def parameters(name, classes, path, **options):
     return {key: value.data().asnumpy() for key, value in net.collect_params().items()}
 
 
+LARGER = dataclasses.replace(tiny_video.RECIPE, model='a2_resnet26_3d')
+
+
 def started(path, **changes):
-    recipe = dataclasses.replace(tiny_video.RECIPE, pretrained=str(path), **changes)
+    recipe = dataclasses.replace(LARGER, pretrained=str(path), **changes)
     return {
         key: value.data().asnumpy()
         for key, value in network.build(recipe).collect_params().items()}
@@ -137,7 +141,7 @@ def started(path, **changes):
 def test_from_image_weights_the_blocks_being_new(tmp_path):
     image = parameters('resnet26', 1000, tmp_path / 'image.params')
     video, fresh = started(tmp_path / 'image.params',
-                           starts_from='image'), network.build(tiny_video.RECIPE)
+                           starts_from='image'), network.build(LARGER)
     kernel = image['conv3_unit1_conv2_conv_weight']
     np.testing.assert_array_equal(video['conv3_unit1_conv2_conv_weight'],
                                   np.stack([kernel / 3] * 3, axis=2))

@@ -11,7 +11,6 @@ import tiny_video
 
 from gluon_a2 import data
 from gluon_a2.deploy import Classifier
-from gluon_a2.models import table
 from gluon_a2.run import load, recipes
 
 FILES = Path(__file__).parent / 'data' / 'version_0_1' / 'files.tar.xz'
@@ -23,18 +22,6 @@ def old(tmp_path_factory):
     with tarfile.open(FILES) as tar:
         tar.extractall(folder)
     return folder
-
-
-@pytest.fixture
-def zoo(monkeypatch):
-    """The tiny networks of these files, which are in no zoo."""
-    stage = table.Stage(2, 1, (3,), (1, 2, 2))
-    row = table.Backbone(table.Stem((3, 5, 5), 4, (1, 2, 2)), stage._replace(stride=(2, 1, 1)),
-                         stage, stage._replace(width=4, units=2), stage._replace(width=4), frames=4,
-                         size=16, blocks={'conv3': (1,), 'conv4': (1, 2)}, ratio=2)
-    monkeypatch.setitem(table.BACKBONES, 'tiny', row)
-    for dims, name in ((2, 'a2_tiny'), (3, 'a2_tiny_3d')):
-        monkeypatch.setitem(table.ZOO, name, table.Row(name, 'tiny', dims, 'a2', row.blocks))
 
 
 def expected(old):
@@ -72,8 +59,8 @@ def logits(old, engine):
 
 @pytest.mark.parametrize('kind, model, job', [
     ('image', 'a2_tiny', tiny), ('video', 'a2_tiny_3d', tiny_video)])
-def test_a_run_is_resumed_to_the_end_it_would_have_had(old, zoo, tmp_path, monkeypatch, kind, model,
-                                                       job):
+def test_a_run_is_resumed_to_the_end_it_would_have_had(old, tiny_zoo, tmp_path, monkeypatch, kind,
+                                                       model, job):
     monkeypatch.chdir(old)
     folder = old / f'{kind}_run'
     bundle = load.load(folder)

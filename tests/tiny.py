@@ -8,10 +8,10 @@ from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
 
 # Everything that draws at random is on, and batches divide nothing.
-RECIPE = dataclasses.replace(RECIPES['digits'], input_size=16, batch_size=7, accumulate=2,
-                             num_epochs=2, dropout=0.3, mixup=True, label_smoothing=0.1,
-                             mirror=True, hue=5, saturation=5, lightness=5, warmup_epochs=0.5,
-                             lr=0.02)
+RECIPE = dataclasses.replace(RECIPES['digits'], model='a2_tiny', input_size=16, batch_size=7,
+                             accumulate=2, num_epochs=2, dropout=0.3, mixup=True,
+                             label_smoothing=0.1, mirror=True, hue=5, saturation=5, lightness=5,
+                             warmup_epochs=0.5, lr=0.02)
 
 
 def run(folder, data_dir, recipe=RECIPE, **options):

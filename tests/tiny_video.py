@@ -10,16 +10,17 @@ from gluon_a2.run.recipes import RECIPES
 from gluon_a2.train.loop import train
 
 # Everything that draws at random is on, and batches divide nothing.
-RECIPE = dataclasses.replace(RECIPES['moving_digits'], frames=4, frame_stride=3, views=2,
-                             input_size=16, batch_size=2, accumulate=2, num_epochs=2, dropout=0.3,
-                             mirror=True, hue=5, saturation=5, lightness=5, max_scale=1.3,
-                             min_aspect=0.8, max_aspect=1.25, warmup_epochs=0.5, lr=0.02)
+RECIPE = dataclasses.replace(RECIPES['moving_digits'], model='a2_tiny_3d', frames=4,
+                             frame_stride=3, views=2, input_size=16, batch_size=2, accumulate=2,
+                             num_epochs=2, dropout=0.3, mirror=True, hue=5, saturation=5,
+                             lightness=5, max_scale=1.3, min_aspect=0.8, max_aspect=1.25,
+                             warmup_epochs=0.5, lr=0.02)
 # The same as flags on top of moving_digits.
-FLAGS = ['--recipe', 'moving_digits', '--frames', '4', '--frame-stride', '3', '--views', '2',
-         '--input-size', '16', '--batch-size', '2', '--accumulate', '2', '--num-epochs', '2',
-         '--dropout', '0.3', '--mirror', '--hue', '5', '--saturation', '5', '--lightness', '5',
-         '--max-scale', '1.3', '--min-aspect', '0.8', '--max-aspect', '1.25', '--warmup-epochs',
-         '0.5', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1']
+FLAGS = ['--recipe', 'moving_digits', '--model', 'a2_tiny_3d', '--frames', '4', '--frame-stride',
+         '3', '--views', '2', '--input-size', '16', '--batch-size', '2', '--accumulate', '2',
+         '--num-epochs', '2', '--dropout', '0.3', '--mirror', '--hue', '5', '--saturation', '5',
+         '--lightness', '5', '--max-scale', '1.3', '--min-aspect', '0.8', '--max-aspect', '1.25',
+         '--warmup-epochs', '0.5', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1']
 
 
 def write_data(folder, train_videos=11, val_videos=7):
