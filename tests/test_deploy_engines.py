@@ -221,6 +221,7 @@ def test_an_onnx_file_is_scored_there(exported, tmp_path):
 
 @pytest.mark.parametrize('words', [
     ['predict', '--model', 'PREFIX', 'docs/digit.png'], ['score', 'PREFIX', '--data-dir', '.'],
+    ['predict', '--model', '.', 'docs/digit.png'],
     ['export', 'PREFIX', '--out', 'OUT'], ['visualize', 'docs/digit.png', '--model', 'PREFIX'],
     ['count-cost'], ['count-cost', 'resnet26'], ['count-cost', 'PREFIX-symbol.json'],
     ['train-imagenet', '--save-dir', 'OUT'], ['train-video', '--save-dir', 'OUT']])
@@ -236,3 +237,11 @@ def test_what_needs_mxnet_says_so_there(exported, tmp_path, words):
 def test_a_name_without_files_is_a_sentence_there():
     code, _, error = elsewhere('predict', '--model', 'a2_resnet50', 'docs/digit.png')
     assert code == 2 and error.startswith('error: a2_resnet50-meta.json does not exist')
+
+
+def test_onnx_runtime_reports_to_nobody(exported, tmp_path):
+    """From 1.29 on it keeps a number of the machine, and what it has not sent yet, in ~/.cache."""
+    subprocess.run([sys.executable, '-m', 'gluon_a2', 'predict', '--model', f'{exported}.onnx',
+                    'docs/digit.png'], cwd=str(ROOT), check=True, timeout=120,
+                   env={**os.environ, 'HOME': str(tmp_path), 'XDG_CACHE_HOME': ''})
+    assert list(tmp_path.rglob('*')) == []

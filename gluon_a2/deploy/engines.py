@@ -12,6 +12,7 @@ ONNX Runtime needs no MXNet; nothing here imports a runtime before it is asked f
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +88,12 @@ class OnnxEngine:
     """ONNX Runtime on the CPU, on as many threads as MXNet would take."""
 
     def __init__(self, content: bytes, meta: dict):
+        # read at its import: from 1.29 on it tells its maker which networks it runs
+        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
         try:
             import onnxruntime
         except ImportError as error:
-            raise UserError('running ONNX files needs ONNX Runtime: pip install '
+            raise UserError('running ONNX files needs ONNX Runtime: run pip install '
                             'onnxruntime') from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = choose_threads()[0]

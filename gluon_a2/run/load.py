@@ -88,6 +88,7 @@ def load(source: Union[str, Path], which: Optional[str] = None,
         if exported:
             raise UserError(f'{source} is a folder of exported files: name one of them, such as '
                             f'{exported[0]}')
+        from .. import backend  # noqa: F401 (its absence comes before that of safetensors)
         from . import checkpoint
         from .network import restored
         return restored(checkpoint.find(folder / 'checkpoints', which or 'last'))
