@@ -132,7 +132,8 @@ def require_float32(bundle: Bundle) -> None:
 def is_bare(path: str | Path) -> bool:
     """Whether symbol and params lack their metadata, as plain MXNet and GluonCV write them."""
     prefix = bundle_prefix(path)
-    return (not prefix.with_name(prefix.name + META).exists()
+    return (prefix.name != ''  # as of the folder .
+            and not prefix.with_name(prefix.name + META).exists()
             and all(prefix.with_name(prefix.name + ending).exists() for ending in (SYMBOL, PARAMS)))
 
 
