@@ -204,7 +204,7 @@ def test_a_second_signal_ends_at_once(tmp_path, horovod, number, code, said):
         wait_for(tmp_path, 'step-3')
         for _ in range(2):
             process.send_signal(number)
-            time.sleep(launcher.TOGETHER + 0.5)
+            time.sleep(launcher.TOGETHER + 0.1)
         heard = process.communicate(timeout=10)[0]
     assert_all_gone(tmp_path)
     assert (process.returncode, heard) == (code, said.format(tmp_path))

@@ -36,9 +36,9 @@ def image(shape=(2, 3, 64, 64)):
 
 
 @pytest.mark.parametrize('name,kind,hybrid', [
-    *((name, kind, True) for name in PLACES for kind in CLASSES), ('resnet50_v1b', 'a2', False),
-    ('resnet50_v2', 'se', False), ('mobilenetv2_1.0', 'nl', False),
-    ('resnext50_32x4d', 'a2', False)])
+    *((name, 'a2', True) for name in PLACES), ('resnet50_v1b', 'se', True),
+    ('mobilenetv2_1.0', 'nl', True), ('mobilenetv2_1.0', 'a2', False),
+    ('resnet50_v2', 'se', False)])
 def test_outputs_stay_and_gradients_arrive(name, kind, hybrid):
     net, x = ready(name, hybrid), image()
     before, names = net(x).asnumpy(), list(net.collect_params())
