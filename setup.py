@@ -71,11 +71,14 @@ def long_description():
 
 
 class Build(build_py):
-    """Leaves out what writes `symbols/`: it is for a checkout."""
+    """Takes what an installed package needs: of `symbols/` not what writes it, and of `benchmarks/`
+    what `gluon-a2 compare-zoo` measures with."""
 
     def find_package_modules(self, package, package_dir):
         found = super().find_package_modules(package, package_dir)
-        return [row for row in found if row[:2] != ('gluon_a2.symbols', 'generate')]
+        pattern = {'gluon_a2.symbols': '(?!generate)',
+                   'gluon_a2.compare': 'bench$|tables|mxnet_steps|compare_(?!zoo)'}
+        return [row for row in found if re.match(pattern.get(package, ''), row[1])]
 
 
 setup(
@@ -98,8 +101,9 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Topic :: Scientific/Engineering :: Image Recognition',
         'Typing :: Typed'],
-    packages=[*find_packages(include=['gluon_a2', 'gluon_a2.*']), 'gluon_a2.symbols'],
-    package_dir={'gluon_a2.symbols': 'symbols'},
+    packages=[*find_packages(include=['gluon_a2', 'gluon_a2.*']), 'gluon_a2.symbols',
+              'gluon_a2.compare'],
+    package_dir={'gluon_a2.symbols': 'symbols', 'gluon_a2.compare': 'benchmarks'},
     package_data={'gluon_a2': ['py.typed'], 'gluon_a2.visualization': ['page.html'],
                   'gluon_a2.symbols': ['*-symbol.json']},
     cmdclass={'build_py': Build},

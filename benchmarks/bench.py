@@ -1,6 +1,6 @@
 """What benchmarks and proofs share: CSV files, child processes that answer, rounds, and rates.
 
-Importing it makes `gluon_a2` importable from the checkout. It imports nothing heavy, so an
+Importing it in a checkout makes `gluon_a2` importable. It imports nothing heavy, so an
 interpreter with neither MXNet nor tqdm can run the child's side.
 """
 import argparse
@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+if (ROOT / 'gluon_a2').is_dir():  # a checkout
+    sys.path.insert(0, str(ROOT))
 
 from gluon_a2.errors import UserError  # noqa: E402
 

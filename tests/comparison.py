@@ -1,7 +1,8 @@
 """Rows of a comparison of all networks, with made-up times."""
 from compare_networks import IMAGE, NETWORKS, VIDEO
 from compare_rounds import Times, table
-from compare_zoo import Choices
+
+from gluon_a2.commands.compare_zoo import Choices
 
 
 def times(latency, throughput, training, parameters=20, peak=(5, 6)):

@@ -2,8 +2,9 @@
 import compare_rounds as rounds
 import pytest
 from compare_networks import choose
-from compare_zoo import Choices
 from comparison import times
+
+from gluon_a2.commands.compare_zoo import Choices
 
 
 class Stub:

@@ -51,7 +51,7 @@ def test_an_mxnet_that_cannot_be_imported(tmp_path, code, sentence):
     code, lines = consult(tmp_path)
     assert code == 1
     assert lines[-2].startswith(f'fault: {sentence}')
-    assert lines[-1] == 'training cannot run'
+    assert lines[-1] == 'training cannot run; .onnx files can be used'
 
 
 def test_every_fault_is_told_and_not_only_the_first(tmp_path, monkeypatch, capsys):

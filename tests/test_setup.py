@@ -44,7 +44,7 @@ def test_every_package_is_packed(packaging):
         '.'.join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / 'gluon_a2').rglob('__init__.py')
     }
-    assert set(packaging['packages']) == {*folders, 'gluon_a2.symbols'}
+    assert set(packaging['packages']) == {*folders, 'gluon_a2.symbols', 'gluon_a2.compare'}
 
 
 def test_extras(packaging):
@@ -130,13 +130,16 @@ def test_the_wheel_holds_the_package_the_symbols_and_nothing_else(wheel):
     assert {'gluon_a2/py.typed', 'gluon_a2/visualization/page.html'} < files
     assert {'gluon_a2/symbols/a2_resnet50-symbol.json',
             'gluon_a2/symbols/symbol_a2_resnet50.py'} < symbols
-    assert found == files | symbols
+    measuring = {f'gluon_a2/compare/{name}.py' for name in (
+        'bench', 'compare_child', 'compare_networks', 'compare_picture', 'compare_report',
+        'compare_rounds', 'mxnet_steps', 'tables')}
+    assert found == files | symbols | measuring
 
 
-def test_the_sdist_holds_no_tests_and_no_benchmarks(wheel):
+def test_the_sdist_holds_no_tests_and_no_proofs(wheel):
     assert {name.split('/')[1] for name in wheel[1][1:]} <= {
-        'gluon_a2', 'symbols', 'gluon_a2.egg-info', 'setup.py', 'setup.cfg', 'README.md', 'LICENSE',
-        'MANIFEST.in', 'PKG-INFO'}
+        'gluon_a2', 'symbols', 'benchmarks', 'gluon_a2.egg-info', 'setup.py', 'setup.cfg',
+        'README.md', 'LICENSE', 'MANIFEST.in', 'PKG-INFO'}
 
 
 def metadata(wheel, name):

@@ -19,6 +19,7 @@ COMMANDS = {
     'train-imagenet': 'commands.train_imagenet', 'train-video': 'commands.train_video',
     'score': 'commands.score', 'predict': 'commands.predict', 'export': 'commands.export',
     'visualize': 'commands.visualize', 'count-cost': 'commands.count_cost',
+    'compare-zoo': 'commands.compare_zoo',
     'prepare-imagenet': 'commands.prepare_imagenet', 'prepare-video': 'commands.prepare_video',
     'doctor': 'doctor'}
 PACKAGE = Path(__file__).resolve().parents[1]
