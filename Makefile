@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; `make` alone lists the rest.
-# Options: DEVICE=cpu or cu112 (found out when not given), PYTHON=..., VENV=..., ARGS=... for pytest.
+# Options: DEVICE=cpu or cu112 (found out when not given), PYTHON=..., VENV=..., WHEELHOUSE=..., ARGS=... for pytest.
 VENV ?= .venv
 PY = $(VENV)/bin/python
 
@@ -11,16 +11,23 @@ ifeq ($(filter cpu cu112,$(DEVICE)),)
 $(error DEVICE is '$(DEVICE)': say DEVICE=cpu or DEVICE=cu112)
 endif
 
-EXTRA = $(if $(filter cpu,$(DEVICE)),train,cuda)
+# pip takes what it needs from this folder, which `make wheelhouse` filled, and asks no network.
+ifdef WHEELHOUSE
+ifeq ($(shell test -d "$(WHEELHOUSE)" && echo yes),)
+$(error WHEELHOUSE is '$(WHEELHOUSE)', and there is no such folder: make wheelhouse fills one)
+endif
+export PIP_NO_INDEX = 1
+export PIP_FIND_LINKS = $(WHEELHOUSE)
+endif
 
 # Written last, so an interrupted set-up is done again; named after the device, so a change of it is, too.
 READY = $(VENV)/.ready-$(DEVICE)
 HOROVOD = $(VENV)/.horovod-$(DEVICE)
 
-.PHONY: help demo video test lint doctor horovod bench clean
+.PHONY: help demo video test lint doctor matrix horovod bench wheelhouse lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## train a small network, score it, predict an image, look at its attention
 	$(PY) scripts/train_imagenet.py --save-dir runs/demo --overwrite
@@ -43,11 +50,22 @@ lint: $(READY) ## check the style and the types
 doctor: $(READY) ## tell what is installed, what is wrong with it and what corrects it
 	$(PY) -m gluon_a2.doctor
 
+matrix: $(READY) ## run the tests on every Python found here (PYTHONS='3.8 3.13' for some)
+	$(PY) proofs/matrix.py $(if $(PYTHONS),--python $(PYTHONS)) -- $(ARGS)
+
 horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes
 
 bench: $(READY) ## measure beside PyTorch and ONNX Runtime
 	$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install 'torch>=2.4,<3'
 	$(PY) benchmarks/peers.py $(ARGS)
+
+# For this processor and this Python: PYTHON=... names another.
+wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)
+	$(PY) -m pip download --dest wheelhouse --no-deps --no-build-isolation --require-hashes \
+		-r locks/packages.txt -r locks/$(DEVICE).txt -r locks/horovod.txt
+
+lock: ## write locks/ anew, with the newest versions that setup.py allows
+	sh tools/lock.sh
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
@@ -55,18 +73,17 @@ clean: ## remove the environment, the demo's run and caches
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 
-$(READY): setup.py tools/setup.sh
-	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE) $(EXTRA),zoo,onnx,video,dev
+$(READY): setup.py tools/setup.sh locks/packages.txt locks/$(DEVICE).txt
+	PYTHON='$(PYTHON)' sh tools/setup.sh $(VENV) $(DEVICE)
 	@touch $@
 
 # Horovod compiles against the MXNet that is installed, so nothing is isolated, and no wheel of an earlier build is taken
 # from pip's cache. Its build imports MXNet, which tools/horovod makes possible on today's Python. With
 # HOROVOD_GPU_OPERATIONS=NCCL in the environment it is built for GPUs.
-$(HOROVOD): $(READY)
+$(HOROVOD): $(READY) locks/horovod.txt
 	@command -v c++ >/dev/null || { echo 'error: Horovod needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; }
-	$(PY) -m pip install 'setuptools<70' wheel 'cmake<4' cffi cloudpickle psutil pyyaml packaging
 	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH="$(abspath tools/horovod)" HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 \
 	HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MPI=1 \
-	$(PY) -m pip install --no-build-isolation --no-cache-dir -e '.[distributed]'
+	$(PY) -m pip install --no-deps --no-build-isolation --no-cache-dir --require-hashes -r locks/horovod.txt
 	$(PY) -c 'import gluon_a2.backend, horovod.mxnet'
 	@touch $@

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import setuptools
+from packaging import markers, requirements
 
 import gluon_a2
 from gluon_a2 import doctor
 from gluon_a2.machine import installation
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = [f'locks/{name}.txt' for name in ('packages', 'cpu', 'cu112', 'horovod')]
 
 
 # ---- setup.py
@@ -83,6 +85,47 @@ def test_both_opencvs_share_one_range(packaging):
         if line.startswith('opencv')
     }
     assert len(ranges) == 1
+
+
+# ---- the locks
+
+def locked(name):
+    """The lines of a lock that name a package, without their hashes."""
+    text = (ROOT / name).read_text(encoding='utf-8')
+    return re.findall(r'^([\w-]+==.*?) \\$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize('version', ['3.8.0', '3.9.0', '3.10.0', '3.11.0', '3.12.0', '3.13.0'])
+def test_the_lock_has_one_allowed_release_of_all_that_is_asked_for(packaging, version):
+    environment = {**markers.default_environment(), 'python_full_version': version,
+                   'python_version': version.rpartition('.')[0]}
+    lines = [requirements.Requirement(line) for line in locked('locks/packages.txt')]
+    lines = [line for line in lines if not line.marker or line.marker.evaluate(environment)]
+    release = {line.name: str(line.specifier)[2:] for line in lines}
+    assert len(release) == len(lines)
+    extras = packaging['extras_require']
+    for line in [*packaging['install_requires'], *extras['train'], *extras['zoo'], *extras['onnx'],
+                 *extras['video'], *extras['dev']]:
+        asked = requirements.Requirement(line)
+        if asked.name != 'opencv-python':  # a second cv2
+            assert release[asked.name.lower()] in asked.specifier
+    assert release['numpy'].startswith('1.23.' if version == '3.8.0' else '2.')
+    assert 'torch' not in release
+
+
+def test_each_mxnet_and_horovod_are_locked_apart(packaging):
+    extras = packaging['extras_require']
+    assert locked('locks/cpu.txt') == [f'mxnet=={installation.MXNET}']
+    assert locked('locks/horovod.txt') == extras['distributed']
+    assert set(locked('locks/cu112.txt')) == {
+        f'{installation.GPU_WHEEL}=={installation.MXNET}', *extras['cuda']} - {*extras['train']}
+
+
+@pytest.mark.parametrize('name', LOCKS)
+def test_every_line_has_hashes(name):
+    lines = (ROOT / name).read_text(encoding='utf-8').splitlines()
+    packages = [at for at, line in enumerate(lines) if '==' in line]
+    assert packages and all('--hash=sha256:' in lines[at + 1] for at in packages)
 
 
 # ---- what is built from it
@@ -171,7 +214,6 @@ FAKE_PYTHON = r'''#!/bin/sh
 case "$*" in
 *'sys.version_info >='*) [ -z "$TOO_OLD" ] && echo "$0" ;;
 '-m venv '*) [ -z "$NO_VENV" ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-*'version("opencv-python-headless")'*) echo 4.11.0.86 ;;
 *) echo "$*" >>"$CALLS"; case "$*" in *"$BREAK"*) exit "${STATUS:-0}" ;; esac ;;
 esac
 '''
@@ -183,9 +225,8 @@ mkdir -p "$folder/bin" && cp "$BIN/python3.13" "$folder/bin/python"
 TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash',
          'dirname', 'make')
 LINT = ['-m ruff check .', '-m mypy']
-RESOLVE = '-m pip install -e .[{},zoo,onnx,video,dev]'
-MXNET = '-m pip install --no-deps {}==1.9.1'
-HEADLESS = '-m pip install -q --force-reinstall --no-deps opencv-python-headless==4.11.0.86'
+LOCKED = '-m pip install --no-deps --require-hashes -r locks/packages.txt -r locks/{}.txt'
+OURS = '-m pip install --no-deps --no-build-isolation -e .'
 
 
 class Machine:
@@ -193,7 +234,7 @@ class Machine:
 
     def __init__(self, folder):
         self.checkout, self.bin, self.calls = folder / 'checkout', folder / 'bin', folder / 'calls'
-        for name in ('Makefile', 'setup.py', 'tools/setup.sh', '.ci/run'):
+        for name in ('Makefile', 'setup.py', 'tools/setup.sh', '.ci/run', *LOCKS):
             (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.checkout / name)
         self.bin.mkdir()
@@ -229,43 +270,59 @@ def machine(tmp_path):
     return made
 
 
-def test_set_up_resolves_in_one_call_and_only_once(machine):
+def test_set_up_resolves_nothing_and_is_done_once(machine):
     tests = '-m pytest -n 2 -q -k one'
-    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [
-        RESOLVE.format('train'), MXNET.format('mxnet'), HEADLESS, tests
-    ], '')
+    assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (
+        0, [LOCKED.format('cpu'), OURS, tests], '')
     assert machine.run('make', 'DEVICE=cpu', 'test', 'ARGS=-k one') == (0, [tests], '')
 
 
-def test_another_device_or_setup_py_sets_up_anew(machine):
+@pytest.mark.parametrize('changed', ['setup.py', 'locks/packages.txt', 'locks/cpu.txt'])
+def test_another_device_setup_py_or_lock_sets_up_anew(machine, changed):
     machine.run('make', 'DEVICE=cpu', 'lint')
     assert machine.run('make', 'DEVICE=cu112', 'lint')[1] == [
-        RESOLVE.format('cuda'), MXNET.format('mxnet-cu112'), HEADLESS, *LINT]
-    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('train')
-    os.utime(machine.checkout / 'setup.py', (2**32, 2**32))
-    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == RESOLVE.format('train')
+        LOCKED.format('cu112'), OURS, *LINT]
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == LOCKED.format('cpu')
+    os.utime(machine.checkout / changed, (2**32, 2**32))
+    assert machine.run('make', 'DEVICE=cpu', 'lint')[1][0] == LOCKED.format('cpu')
 
 
-@pytest.mark.parametrize('step', ['-e .[', '--force-reinstall'])
+@pytest.mark.parametrize('step', ['--require-hashes', '-e .'])
 def test_an_interrupted_set_up_is_done_again(machine, step):
     code, _, error = machine.run('make', 'DEVICE=cpu', 'lint', BREAK=step, STATUS='9')
     assert code == 2
     assert 'Error 9' in error
     (machine.checkout / '.venv' / 'half-written').touch()
     assert machine.run('make', 'DEVICE=cpu', 'lint')[1] == [
-        RESOLVE.format('train'), MXNET.format('mxnet'), HEADLESS, *LINT]
+        LOCKED.format('cpu'), OURS, *LINT]
     assert not (machine.checkout / '.venv' / 'half-written').exists()
 
 
-@pytest.mark.parametrize('processor, program, says, extra', [
-    ('x86_64', 'nvidia-smi', 'GPU 0', 'cuda'),
-    ('x86_64', 'ldconfig', 'libcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1', 'cuda'),
-    ('x86_64', 'ldconfig', 'libcudart.so.12 (libc6,x86-64) => /lib/libcudart.so.12', 'train'),
-    ('aarch64', 'nvidia-smi', 'GPU 0', 'train')])
-def test_the_device_is_found_out(machine, processor, program, says, extra):
+@pytest.mark.parametrize('processor, program, says, device', [
+    ('x86_64', 'nvidia-smi', 'GPU 0', 'cu112'),
+    ('x86_64', 'ldconfig', 'libcuda.so.1 (libc6,x86-64) => /lib/libcuda.so.1', 'cu112'),
+    ('x86_64', 'ldconfig', 'libcudart.so.12 (libc6,x86-64) => /lib/libcudart.so.12', 'cpu'),
+    ('aarch64', 'nvidia-smi', 'GPU 0', 'cpu')])
+def test_the_device_is_found_out(machine, processor, program, says, device):
     machine.add('uname', f'#!/bin/sh\necho {processor}\n')
     machine.add(program, f'#!/bin/sh\necho "{says}"\n')
-    assert machine.run('make', 'lint')[1][0] == RESOLVE.format(extra)
+    assert machine.run('make', 'lint')[1][0] == LOCKED.format(device)
+
+
+def test_a_wheelhouse_takes_the_place_of_the_network(machine):
+    (machine.checkout / 'wheels').mkdir()
+    machine.add('python3.13', FAKE_PYTHON.replace('"$*" >', '"$PIP_NO_INDEX $PIP_FIND_LINKS" >'))
+    assert machine.run('make', 'DEVICE=cpu', 'WHEELHOUSE=wheels', 'lint')[1][0] == '1 wheels'
+    code, calls, error = machine.run('make', 'DEVICE=cpu', 'WHEELHOUSE=wheel', 'lint')
+    assert (code, calls) == (2, [])
+    assert "WHEELHOUSE is 'wheel', and there is no such folder" in error
+
+
+def test_the_wheelhouse_is_what_set_up_installs(machine):
+    machine.run('make', 'DEVICE=cpu', 'lint')
+    assert machine.run('make', 'DEVICE=cpu', 'wheelhouse')[1] == [
+        '-m pip download --dest wheelhouse --no-deps --no-build-isolation --require-hashes '
+        '-r locks/packages.txt -r locks/cpu.txt -r locks/horovod.txt']
 
 
 def test_an_unknown_device_is_refused(machine):
@@ -319,9 +376,9 @@ def test_a_machine_that_cannot_be_set_up_says_what_to_install(machine, lack, sen
 def test_horovod_is_built_once_against_the_installed_mxnet(machine):
     machine.add('c++', '#!/bin/sh\n')
     _, calls, _ = machine.run('make', 'DEVICE=cpu', 'horovod')
-    assert calls[3:] == [
-        '-m pip install setuptools<70 wheel cmake<4 cffi cloudpickle psutil pyyaml packaging',
-        '-m pip install --no-build-isolation --no-cache-dir -e .[distributed]',
+    assert calls[2:] == [
+        '-m pip install --no-deps --no-build-isolation --no-cache-dir --require-hashes -r '
+        'locks/horovod.txt',
         '-c import gluon_a2.backend, horovod.mxnet']
     assert machine.run('make', 'DEVICE=cpu', 'horovod')[:2] == (0, [])
 
@@ -335,14 +392,15 @@ def test_clean_removes_what_make_made_and_no_other_run(machine):
         str(path.relative_to(machine.checkout)) for path in machine.checkout.rglob('*')
         if path.is_dir()
     }
-    assert left == {'.ci', 'tools', 'gluon_a2', 'runs', 'runs/mine'}
+    assert left == {'.ci', 'locks', 'tools', 'gluon_a2', 'runs', 'runs/mine'}
 
 
 def test_make_alone_lists_the_targets(machine):
     listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True,
                             check=True, env={'PATH': str(machine.bin)}).stdout
     assert [line.split()[1] for line in listed.splitlines()] == [
-        'help', 'demo', 'video', 'test', 'lint', 'doctor', 'horovod', 'bench', 'clean']
+        'help', 'demo', 'video', 'test', 'lint', 'doctor', 'matrix', 'horovod', 'bench',
+        'wheelhouse', 'lock', 'clean']
 
 
 @pytest.mark.parametrize('failing, status', [('ruff', '1'), ('mypy', '1'), ('pytest', '1'),

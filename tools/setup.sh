@@ -1,10 +1,9 @@
 #!/bin/sh
-# Makes the virtual environment anew: sh tools/setup.sh VENV DEVICE EXTRAS. `make` calls it; PYTHON=... names the Python to
-# use. The newest of Python 3.8-3.13 on PATH is taken, or one that uv brings where the machine has none.
+# Makes the virtual environment anew: sh tools/setup.sh VENV DEVICE. `make` calls it; PYTHON=... names the Python to use.
+# The newest of Python 3.8-3.13 on PATH is taken, or one that uv brings where the machine has none.
 set -eu
 venv=$1
 device=$2
-extras=$3
 
 supported='sys.version_info >= (3, 8)'
 
@@ -55,12 +54,7 @@ mkdir -p "$venv"
 touch "$mark"
 
 make_venv
-"$venv/bin/python" -m pip install -e ".[$extras]"
-# Without its dependencies, for it asks for numpy < 2 and does not need it.
-case $device in cpu) mxnet=mxnet ;; *) mxnet=mxnet-$device ;; esac
-"$venv/bin/python" -m pip install --no-deps "$mxnet==1.9.1"
-
-# gluoncv brings opencv-python, whose cv2 needs libGL, which servers lack. The headless cv2, resolved above to the same
-# version, takes its place: pip does not say which of the two it writes last.
-opencv=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("opencv-python-headless"))')
-"$venv/bin/python" -m pip install -q --force-reinstall --no-deps "opencv-python-headless==$opencv"
+# locks/ names every package, so that nothing is resolved: this is also how MXNet comes beside numpy 2, which its wheel
+# forbids, and gluoncv without a second cv2.
+"$venv/bin/python" -m pip install --no-deps --require-hashes -r locks/packages.txt -r "locks/$device.txt"
+"$venv/bin/python" -m pip install --no-deps --no-build-isolation -e .
