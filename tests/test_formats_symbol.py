@@ -121,7 +121,6 @@ def _with(op, **attrs):
     ({}, 'it has no list of nodes'),
     ([], 'it is no object'),
     ({**_graph(), 'nodes': {}}, 'it has no list of nodes'),
-    ({**_graph(), 'more': 1}, 'it has parts no symbol has'),
     ({**_graph(), 'nodes': [7]}, 'node 0 is not as nodes are'),
     (_graph(control_deps=[0]), 'node 1 is not as nodes are'),
     (_graph(name=''), 'node 1 has no name, or a strange one'),
@@ -150,14 +149,10 @@ def _with(op, **attrs):
                                          'it'),
     ({**_graph(), 'heads': [[1, 7, 0]]}, 'its output reads output 7 of node 1, which has 1'),
     ({**_graph(), 'heads': [[1, 0, 0]] * 1025}, 'it has 1025 outputs'),
-    ({**_graph(), 'arg_nodes': []}, 'arg_nodes are not its variables'),
-    ({**_graph(), 'arg_nodes': [False]}, 'arg_nodes are not its variables'),
-    ({**_graph(), 'node_row_ptr': [0, 1]}, 'its node_row_ptr does not fit'),
-    ({**_graph(), 'node_row_ptr': [0, 2, 1]}, 'its node_row_ptr does not fit'),
     ({**_graph(), 'attrs': {'mxnet_version': ['int', 20000]}}, 'MXNet 20000 wrote it'),
     ({**_graph(), 'attrs': {'mxnet_version': ['int', 800]}}, 'MXNet 800 wrote it'),
-    ({**_graph(), 'attrs': {'mxnet_version': '1.9.1'}}, 'its mxnet_version is none'),
-    ({**_graph(), 'attrs': {'json': ['str', '']}}, 'it has attributes no symbol has'),
+    ({**_graph(), 'attrs': {'mxnet_version': '1.9.1'}}, 'other than the version of MXNet'),
+    ({**_graph(), 'attrs': {'json': ['str', '']}}, 'other than the version of MXNet'),
     ({**_graph(), 'nodes': [_variable()['nodes'][0]] * 2, 'arg_nodes': [0, 1]}, 'two variables '
                                                                                 'have one name'),
     (json.dumps(_graph()).replace('"op"', '"op": "Custom", "op"'), 'it names something twice'),
@@ -170,9 +165,8 @@ def _with(op, **attrs):
     (' ' * (2 ** 22 + 1), 'it has more than 4194304 bytes'),
     (_graph(attrs=[]), 'node 1 has attributes that are no texts'),
     (_graph(attrs={'act_type': 1}), 'node 1 has attributes that are no texts'),
-    (_with('Activation', act_type='nonsense'), "node 1 has the attribute act_type 'nonsense', "
-                                               "which is none of {'relu"),
-    (_with('Activation'), 'node 1 has no attribute act_type'),
+    (_with('Activation', act_type='nonsense'), 'node 1 is refused by MXNet: .*nonsense'),
+    (_with('Activation'), 'node 1 is refused by MXNet: .*act_type .* is not presented'),
     (_with('Activation', act_type='relu', axis='1'), "node 1 has the attribute 'axis', which "
                                                      "Activation does not have"),
     (_with('Convolution', kernel='(1, 1)', num_filter='1000000000'), 'num_filter .* from 1 to '
@@ -214,7 +208,8 @@ def test_unsound_symbols_are_refused(tmp_path, graph, sentence):
 def test_the_graphs_above_are_sound_before_they_are_changed():
     for graph in (_graph(), _variable(attrs={'__shape__': '(0, 3, 7, 7)', '__init__': '["xavier", '
                                                                                       '{}]'}),
-                  _with('Reshape', shape='(0, -1)'), {**_graph(), 'node_row_ptr': [0, 1, 2]}):
+                  _with('Reshape', shape='(0, -1)'),
+                  {**_graph(), 'node_row_ptr': [9], 'arg_nodes': [7]}):
         assert parse_symbol(json.dumps(graph).encode(), 'x').list_arguments() == ['data']
 
 
@@ -246,8 +241,8 @@ def _first_fused(small):
                                                                                    'chain'),
     (lambda node: node['subgraphs'][0]['nodes'][3].update(op='_sg_mkldnn_conv', attrs={}),
      'has a subgraph: node 3 is fused twice'),
-    (lambda node: node['subgraphs'][0].update(attrs={'mxnet_version': 1}), 'its mxnet_version is '
-                                                                           'none')])
+    (lambda node: node['subgraphs'][0].update(attrs={'mxnet_version': 1}), 'other than the version '
+                                                                           'of MXNet')])
 def test_fused_nodes_hold_what_they_say(small, change, sentence):
     graph, node = _first_fused(small)
     change(node)

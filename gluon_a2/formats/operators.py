@@ -7,12 +7,15 @@ registry does not list stands in the tables below.
 """
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import re
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 from ..backend import mx
+
+base = mx.base
 
 
 def _words(text):
@@ -74,53 +77,15 @@ FUSED = {
 }
 
 
-def _unless_no_bias(attrs):
-    return 2 if attrs['no_bias'] else 3
-
-
-def _with_length(attrs):
-    return 1 + bool(attrs['use_length'])
-
-
-def _num_outputs(attrs):
-    return attrs['num_outputs']
-
-
-# The number of inputs where it depends on the attributes; that of a fused node also on its chain's
-# variables. All others take what the registry lists, or num_args of them.
-INPUTS: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(('Convolution', 'Deconvolution', 'FullyConnected'), _unless_no_bias),
-    'LeakyReLU': lambda attrs: 1 + (attrs['act_type'] == 'prelu'),
-    'RNN': lambda attrs: 3 + (attrs['mode'] == 'lstm') + attrs['use_sequence_length'],
-    'UpSampling': lambda attrs: 2 if attrs['sample_type'] == 'bilinear' else attrs['num_args'],
-    'log_softmax': _with_length, 'softmax': _with_length, 'amp_multicast': _num_outputs,
-    '_contrib_BilinearResize2D': lambda attrs: 1 + (attrs['mode'] == 'like'),
-    '_contrib_quantized_concat': lambda attrs: 3 * attrs['num_args'],
-    '_contrib_quantized_conv': lambda attrs: 3 * _unless_no_bias(attrs),
-    '_contrib_quantized_fully_connected': lambda attrs: 3 * _unless_no_bias(attrs),
-    '_sg_mkldnn_conv': lambda attrs, variables:
-        variables + attrs['quantized'] * (2 + 2 * attrs['with_sum']),
-    '_sg_mkldnn_fully_connected': lambda attrs, variables:
-        variables + attrs['quantized'] * (2 if attrs['channel_wise_quantize'] else 2 * variables),
-}
-
-# The number of outputs where it is not 1, with those that are only for the backward pass.
-OUTPUTS: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(('BatchNorm', 'LayerNorm', 'GroupNorm', 'InstanceNorm'), lambda attrs: 3),
-    **dict.fromkeys(('Dropout', 'LRN', 'L2Normalization'), lambda attrs: 2),
-    '_contrib_BatchNormWithReLU': lambda attrs: 4,
-    'RNN': lambda attrs: 1 + attrs['state_outputs'] * (1 + (attrs['mode'] == 'lstm')),
-    'topk': lambda attrs: 2 if attrs['ret_typ'] in ('both', 'value') else 1,
-    'SliceChannel': _num_outputs, 'amp_multicast': _num_outputs,
-    '_split_v2': lambda attrs: attrs['sections'] or len(attrs['indices']),
-    **dict.fromkeys((name for name in OPERATORS if name.startswith('_contrib_quantize')),
-                    lambda attrs: 3),
-    '_contrib_requantize': lambda attrs: 3,
-    '_contrib_quantized_elemwise_mul': lambda attrs: 1 + 2 * (not attrs['enable_float_output']),
-    '_sg_mkldnn_conv': lambda attrs: 1 + 2 * attrs['quantized'],
-    '_sg_mkldnn_fully_connected': lambda attrs:
-        1 + 2 * (attrs['quantized'] and not attrs['enable_float_output']),
-}
+# How many inputs, of a chain with so many variables, and outputs a fused node has.
+FUSED_ARITY: dict[str, Callable[[dict, int], tuple[int, int]]] = {
+    '_sg_mkldnn_conv': lambda attrs, variables: (
+        variables + attrs.get('quantized', 0) * (2 + 2 * attrs.get('with_sum', 0)),
+        1 + 2 * attrs.get('quantized', 0)),
+    '_sg_mkldnn_fully_connected': lambda attrs, variables: (
+        variables + attrs.get('quantized', 0) * (2 if attrs.get('channel_wise_quantize') else
+                                                 2 * variables),
+        1 + 2 * (attrs.get('quantized', 0) and not attrs.get('enable_float_output')))}
 
 # Bounds of integers by the attribute's name, far above what networks have: MXNet divides by some of
 # them and makes lists as long as others. A tuple holds at most MOST_AXES of them (pads have two
@@ -147,36 +112,24 @@ HINTS = {'__shape__': ('Shape(tuple)', (-1, MOST)), '__dtype__': ('int', (-1, 12
                                 '__mirror_stage__'), ('text', ()))}
 
 
-class Operator(NamedTuple):
-    """What MXNet's registry says of an operator."""
-    tensors: int | None  # its number of inputs; None where the attribute num_args has it
-    parse: dict[str, Callable[[str], Any]]  # by attribute: a value of its text, or ValueError
-    required: frozenset  # names of attributes
-    defaults: dict[str, Any]
-
-
 @functools.lru_cache(maxsize=None)
-def _operator(name):
-    """The `Operator` of a name; ValueError unless it is in `OPERATORS` and in the MXNet at hand."""
+def _parsers(name):
+    """{attribute: what makes a value of its text, or raises ValueError} of an operator; ValueError
+    unless it is in `OPERATORS` and in the MXNet at hand."""
+    if name == 'null':
+        return {}
     if name not in _registered():
         raise ValueError(f'has the unknown operator {name!r}')
     if name not in OPERATORS:
         raise ValueError(f'is a {name}, which is not accepted from a file')
     _, names, types = mx.operator.get_operator_arguments(name)
-    tensors = [kind for kind in types if 'Symbol' in kind]
     listed = {key: kind for key, kind in zip(names, types) if 'Symbol' not in kind}
-    parse, required, defaults = {}, set(), {}
-    for key, description in {**listed, **UNLISTED.get(name, {})}.items():
-        # "int, required", "{'a', 'b'},optional, default='a'"
-        kind, is_required, default = re.fullmatch(
-            r"(.*?), ?(?:(required)|optional, default='?(.*?)'?)", description).groups()
-        parse[key] = functools.partial(_value, kind, BOUNDS.get(key, (-MOST, MOST)))
-        # A default is not held to the bounds, which some that mean 'none' exceed.
-        defaults[key] = _value(kind, (-math.inf, math.inf), default) if default else None
-        if is_required:
-            required.add(key)
-    return Operator(None if any('[]' in kind for kind in tensors) else len(tensors), parse,
-                    frozenset(required), defaults)
+    listed.update(UNLISTED.get(name, {}))
+    # "int, required", "float or None, optional, default=None"; MXNet itself refuses what is not of
+    # "{'a', 'b'},optional, default='a'", and the lack of what is required.
+    return {key: functools.partial(_value, kind.partition(',')[0] if kind[0] != '{' else 'text',
+                                   BOUNDS.get(key, (-MOST, MOST)))
+            for key, kind in listed.items()}
 
 
 @functools.lru_cache(maxsize=None)
@@ -186,38 +139,40 @@ def _registered():
 
 @functools.lru_cache(maxsize=512)  # most nodes of a network are alike
 def values(name: str, attrs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """{attribute: value} of an operator, defaults included; ValueError if no file may have it."""
-    variable = name == 'null'
-    operator = Operator(0, {}, frozenset(), {}) if variable else _operator(name)
-    found = dict(operator.defaults)
+    """{attribute: value} of an operator's attributes; ValueError if no file may have them."""
+    parsers, found = _parsers(name), {}
     for key, text in attrs:
-        if variable and re.fullmatch('[a-z][a-z0-9_]*', key):
+        if name == 'null' and re.fullmatch('[a-z][a-z0-9_]*', key):
             continue  # a weight made by naming its layer keeps the layer's, which nothing reads
-        if key not in operator.parse and key not in HINTS:
+        if key not in parsers and key not in HINTS:
             raise ValueError(f'has the attribute {key!r}, which {name} does not have')
         try:
-            found[key] = (operator.parse[key](text) if key in operator.parse
-                          else _value(*HINTS[key], text))
+            found[key] = parsers[key](text) if key in parsers else _value(*HINTS[key], text)
         except ValueError as error:
             raise ValueError(f'has the attribute {key} {text[:40]!r}, which {error}') from error
-    for key in sorted(operator.required - set(dict(attrs))):
-        raise ValueError(f'has no attribute {key}')
+    if name == '_split_v2' and not (found.get('sections') or found.get('indices')):
+        raise ValueError('has no sections')  # MXNet would die of it
     return found
 
 
-def inputs(name: str, attrs: dict[str, Any], *variables: int) -> int:
-    """The number of inputs of an operator with these `values` (and its chain's `variables`)."""
+@functools.lru_cache(maxsize=512)
+def arity(name: str, attrs: tuple[tuple[str, str], ...]) -> tuple[int, int]:
+    """The numbers of inputs and of outputs of an operator with attributes that `values` has taken:
+    MXNet is asked, which makes a node of it. ValueError where it refuses."""
     if name == 'null':
-        return 0
-    if name in INPUTS:
-        return INPUTS[name](attrs, *variables)
-    tensors = _operator(name).tensors
-    return attrs['num_args'] if tensors is None else tensors
-
-
-def outputs(name: str, attrs: dict[str, Any]) -> int:
-    """The number of outputs of an operator with these `values`."""
-    return OUTPUTS[name](attrs) if name in OUTPUTS else 1
+        return 0, 1
+    texts = {key: text for key, text in attrs if key not in HINTS}
+    operator, symbol = ctypes.c_void_p(), ctypes.c_void_p()
+    try:
+        base.check_call(base._LIB.NNGetOpHandle(base.c_str(name), ctypes.byref(operator)))
+        base.check_call(base._LIB.MXSymbolCreateAtomicSymbol(
+            operator, len(texts), base.c_str_array(texts), base.c_str_array(texts.values()),
+            ctypes.byref(symbol)))
+        node = mx.sym.Symbol(symbol)
+        node._compose(name='node')  # gives it a variable for each input
+    except mx.MXNetError as error:
+        raise ValueError(f'is refused by MXNet: {str(error).strip().splitlines()[-1]}') from error
+    return len(node.list_inputs()), len(node.list_outputs())
 
 
 # ---- the value of an attribute, by its kind
@@ -225,13 +180,7 @@ def outputs(name: str, attrs: dict[str, Any]) -> int:
 def _value(kind, bounds, text):
     """The value of an attribute of MXNet's `kind`; ValueError unless it is one within `bounds`."""
     kind, optional, _ = kind.partition(' or None')
-    if optional and text == 'None':
-        return None
-    if kind.startswith('{'):
-        if text not in [choice.strip(" '") for choice in kind[1:-1].split(',')]:
-            raise ValueError(f'is none of {kind}')
-        return text
-    return _PARSERS[kind.split(' ')[0]](text, bounds)
+    return None if optional and text == 'None' else _PARSERS[kind.split(' ')[0]](text, bounds)
 
 
 def _boolean(text, bounds):

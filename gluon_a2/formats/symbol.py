@@ -9,6 +9,7 @@ Reading runs nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 from ..backend import mx
 from ..errors import UserError
 from . import operators
-from .operators import FUSED, MOST_DIGITS
+from .operators import FUSED, FUSED_ARITY, MOST_DIGITS
 
 # What one file may hold. The largest symbol of the GluonCV zoo has 3.6 MB and 9,307 nodes.
 MOST_BYTES, MOST_NODES, MOST_OUTPUTS, MOST_CHARACTERS = 2 ** 22, 2 ** 14, 2 ** 10, 4096
@@ -145,32 +146,38 @@ def _parsed_json(content):
 
 
 def _checked(graph, nested=False):
-    """The graph as MXNet is given it, of what JSON held; ValueError unless it is sound."""
+    """The graph as MXNet is given it, of what JSON held; ValueError unless it is sound. What else
+    it holds follows from that, and is left out."""
     _require(isinstance(graph, dict), 'it is no object')
-    for key in ('nodes', 'arg_nodes', 'heads'):
+    for key in ('nodes', 'heads'):
         _require(isinstance(graph.get(key), list), f'it has no list of {key}')
-    _require(set(graph) <= {'nodes', 'arg_nodes', 'heads', 'node_row_ptr', 'attrs'},
-             'it has parts no symbol has')
     _require(len(graph['nodes']) <= MOST_NODES, f'it has more than {MOST_NODES} nodes')
     nodes, outputs = [], []
     for index, node in enumerate(graph['nodes']):
         with _about(f'node {index}'):
             nodes.append(_checked_node(node, outputs, nested))
     variables = [index for index, node in enumerate(nodes) if node['op'] == 'null']
-    _require(_integers(graph['arg_nodes']) and graph['arg_nodes'] == variables,
-             'arg_nodes are not its variables')
     _require(len({nodes[index]['name'] for index in variables}) == len(variables),
              'two variables have one name')
-    _check_rows(graph.get('node_row_ptr'), nodes)
     _require(0 < len(graph['heads']) <= MOST_OUTPUTS,
              f'it has {len(graph["heads"]) or "no"} outputs')
     for head in graph['heads']:
         with _about('its output'):
             _check_entry(head, outputs)
-    _check_version(graph.get('attrs', {}))
+    if graph.get('attrs'):
+        found = re.fullmatch(r'{"mxnet_version": \["int", (\d+)\]}', json.dumps(graph['attrs']))
+        _require(found, 'it has attributes other than the version of MXNet')
+        _require(OLDEST <= int(found[1]) < NEWEST,
+                 f'MXNet {found[1]} wrote it: load and save it with MXNet 1')
+    checked = {'nodes': nodes, 'arg_nodes': variables, 'heads': graph['heads']}
     # Stated as ours, it is not 'upgraded': nothing that would need that has passed.
-    whole = {} if nested else {'attrs': {'mxnet_version': ['int', _version()]}}
-    return {'nodes': nodes, 'arg_nodes': variables, 'heads': graph['heads'], **whole}
+    return checked if nested else {**checked, 'attrs': _own_attrs()}
+
+
+@functools.lru_cache(maxsize=None)
+def _own_attrs():
+    """The attributes of a graph that the MXNet at hand writes."""
+    return json.loads(mx.sym.var('data').tojson())['attrs']
 
 
 def _checked_node(node, outputs, nested):
@@ -185,19 +192,19 @@ def _checked_node(node, outputs, nested):
              'has attributes that are no texts, or strange ones')
     checked = {'op': node['op'], 'name': node['name'], 'attrs': attrs, 'inputs': node['inputs']}
     values = operators.values(node['op'], tuple(attrs.items()))
-    variables = []
     if node['op'] in FUSED:
         _require(not nested, 'is fused twice')
         chain = _chain(node, values)
-        checked['subgraphs'], variables = [chain], [len(chain['arg_nodes'])]
+        checked['subgraphs'] = [chain]
+        takes, gives = FUSED_ARITY[node['op']](values, len(chain['arg_nodes']))
     else:
         _require('subgraphs' not in node, 'has subgraphs')
-    takes = operators.inputs(node['op'], values, *variables)
+        takes, gives = operators.arity(node['op'], tuple(attrs.items()))
     _require(isinstance(node['inputs'], list), 'has inputs that are no list')
     _require(len(node['inputs']) == takes, f'takes {takes} inputs and has {len(node["inputs"])}')
     for entry in node['inputs']:
         _check_entry(entry, outputs)
-    outputs.append(operators.outputs(node['op'], values))
+    outputs.append(gives)
     return checked
 
 
@@ -211,7 +218,7 @@ def _chain(node, values):
              'has no subgraph, or several')
     with _about('has a subgraph:'):
         graph = _checked(node['subgraphs'][0], nested=True)
-    links = [choices for flag, choices in FUSED[node['op']] if flag is None or values[flag]]
+    links = [choices for flag, choices in FUSED[node['op']] if flag is None or values.get(flag)]
     nodes = graph['nodes']
     found = [index for index, inner in enumerate(nodes) if inner['op'] != 'null']
     _require(len(found) == len(links)
@@ -236,34 +243,9 @@ def _check_entry(entry, outputs):
              'reads a version that is none')
 
 
-def _check_rows(rows, nodes):
-    """ValueError unless `rows` is absent or could be the number of outputs before each node."""
-    _require(rows is None or _integers(rows) and len(rows) == len(nodes) + 1 and rows[0] == 0
-             and all(before < after for before, after in zip(rows, rows[1:])),
-             'its node_row_ptr does not fit')
-
-
 def _integers(values):
     # a bool is an int, too
     return isinstance(values, list) and all(type(value) is int for value in values)
-
-
-def _check_version(attrs):
-    """ValueError unless a graph's attributes are none, or a version of MXNet that we can read."""
-    if attrs:
-        _require(isinstance(attrs, dict) and list(attrs) == ['mxnet_version'],
-                 'it has attributes no symbol has')
-        version = attrs['mxnet_version']
-        _require(isinstance(version, list) and version[:1] == ['int'] and len(version) == 2
-                 and _integers(version[1:]), 'its mxnet_version is none')
-        _require(OLDEST <= version[1] < NEWEST,
-                 f'MXNet {version[1]} wrote it: load and save it with MXNet 1')
-
-
-def _version():
-    """The version of MXNet as a file states it: 10901 for 1.9.1."""
-    major, minor, patch = map(int, re.findall(r'\d+', mx.__version__)[:3])
-    return 10000 * major + 100 * minor + patch
 
 
 @contextlib.contextmanager
