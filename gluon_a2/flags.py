@@ -35,19 +35,19 @@ def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = N
            low: Any = None, high: Any = None, above: Any = None, below: Any = None,
            flag: bool = True, positional: bool = False, short: Optional[str] = None,
            group: Optional[str] = None, metavar: Optional[str] = None, const: Any = None,
-           **more: Any) -> Any:
+           needs: Sequence[str] = (), excludes: Sequence[str] = (), **more: Any) -> Any:
     """A dataclass field that is an option.
 
     `help` is one line; None where the option shares the line of the option before it. Values lie
     from `low` to `high`, `above` and `below` exclude the bound itself, and `choices` lists all.
     `default` is `REQUIRED` where there is none. `const` is the value of the bare flag. `flag=False`
-    hides the option from the command line, and `positional` makes it a word without a flag. `more`
-    is metadata of the caller's own.
+    hides the option from the command line, and `positional` makes it a word without a flag. It
+    `needs` other options beside it, and `excludes` some. `more` is metadata of the caller's own.
     """
     return dataclasses.field(default=default, metadata={
         'help': help, 'choices': choices, 'low': low, 'high': high, 'above': above, 'below': below,
         'flag': flag, 'positional': positional, 'short': short, 'group': group,
-        'metavar': metavar, 'const': const, **more})
+        'metavar': metavar, 'const': const, 'needs': needs, 'excludes': excludes, **more})
 
 
 def options(cls: type, skip: Collection[str] = (), **tags: Any) -> List[dataclasses.Field]:
@@ -72,7 +72,8 @@ def _types(cls: type) -> Dict[str, tuple]:
 # ---- checks
 
 def check(instance: Any) -> None:
-    """Raise UserError unless each option of an instance is of its type and within its bounds."""
+    """Raise UserError unless each option of an instance is of its type, within its bounds, and
+    beside the others that it needs."""
     types = _types(type(instance))
     for field in options(type(instance)):
         kind, several, optional = types[field.name]
@@ -86,6 +87,18 @@ def check(instance: Any) -> None:
             if rule:
                 raise UserError(f'`{field.name}` must be {rule}, not '
                                 f'{item if isinstance(item, numbers.Number) else repr(item)}')
+    given = [field for field in options(type(instance))
+             if getattr(instance, field.name) not in (None, ())
+             and getattr(instance, field.name) is not False]
+    names = [field.name for field in given]
+    for field in given:
+        for other in field.metadata['needs']:
+            if other not in names:
+                raise UserError(f'`{field.name}` needs `{other}`: give both, or leave it out')
+        for other in field.metadata['excludes']:
+            if other in names:
+                raise UserError(f'`{field.name}` and `{other}` exclude each other: give one of '
+                                'them')
 
 
 def _broken_rule(rules: Mapping, kind: type, value: Any) -> Optional[str]:

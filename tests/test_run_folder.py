@@ -21,16 +21,15 @@ def open_run(folder, **options):
     ({'save_frequency': 0}, '`save_frequency` must be 1 or more, not 0'),
     ({'log_interval': 0}, '`log_interval` must be 1 or more, not 0'),
     ({'max_damaged': -5}, '`max_damaged` must be 0 or more, not -5'),
-    ({'rec_val': 'v.rec'}, '`rec_train` is missing: give both record files, or `data_dir`'),
+    ({'rec_val': 'v.rec'}, '`rec_val` needs `rec_train`: give both, or leave it out'),
     ({'rec_train': 't.rec', 'rec_val': 'v.rec', 'data_dir': 'x'},
-     '`data_dir` and `rec_train` exclude each other: give one of them'),
-    ({'rec_train_idx': 't.idx'}, '`rec_train_idx` and `rec_val_idx` need `rec_train` and '
-                                 '`rec_val`'),
-    ({'resume': True}, '`resume` needs the `save_dir` of the run to go on with'),
+     '`rec_train` and `data_dir` exclude each other: give one of them'),
+    ({'rec_train_idx': 't.idx'}, '`rec_train_idx` needs `rec_train`: give both, or leave it out'),
+    ({'resume': True}, '`resume` needs `save_dir`: give both, or leave it out'),
     ({'data_dir': ''}, "`data_dir` must be text of one letter or more, not ''"),
     ({'rank_timeout': 0.5}, '`rank_timeout` must be 1 or more, not 0.5'),
     ({'resume': True, 'overwrite': True, 'save_dir': 'x'},
-     '`resume` and `overwrite` exclude each other: go on with the run, or delete it')])
+     '`resume` and `overwrite` exclude each other: give one of them')])
 def test_options_that_cannot_be(options, sentence):
     with pytest.raises(UserError) as error:
         Options(**options)

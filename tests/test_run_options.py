@@ -198,7 +198,7 @@ def test_synthetic_data_is_that_many_steps_of_every_size(tmp_path):
 
 @pytest.mark.parametrize('options, sentence', [
     ({'synthetic_data': 0}, '`synthetic_data` must be 1 or more, not 0'),
-    ({'synthetic_data': 5, 'data_dir': 'x'}, '`synthetic_data` takes the place of x: give one')])
+    ({'synthetic_data': 5, 'data_dir': 'x'}, '`synthetic_data` and `data_dir` exclude each other')])
 def test_synthetic_data_excludes_other_data(options, sentence):
     with pytest.raises(UserError, match=sentence):
         Options(**options)

@@ -175,7 +175,7 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
             ('export.py', [trained, '--int8', '--calibration-samples', '0'],
              '--calibration-samples must be 1 or more'),
             ('export.py', [trained, '--calibration', 'entropy'],
-             '--calibration is for --int8: add it, or leave both'),
+             '--calibration needs --int8: give both'),
             ('export.py', [trained, '--csv', tmp_path / 'typo' / 'x.csv', '--int8'],
              'cannot be written: there is no folder'),
             ('export.py', [net, '--size', '64'], '--size is for files without metadata here'),

@@ -150,7 +150,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
                                                                                    'nowhere'),
     ('train_video.py', ['--model', 'a2_resnet26'], 'a2_resnet26 is an image network'),
     ('train_video.py', ['--frames', '0'], 'is a video network'),
-    ('train_video.py', ['--list-train', 'x'], '--list-val is missing'),
+    ('train_video.py', ['--list-train', 'x'], '--list-train needs --list-val'),
     ('train_video.py', ['--blocks', 'conv9:1'], "unknown stage 'conv9' in --blocks"),
     ('train_imagenet.py', ['--recipe', 'ucf101'], 'ucf101 is a recipe of videos'),
     ('score.py', ['nothing'], 'nothing-meta.json does not exist')])

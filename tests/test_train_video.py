@@ -176,8 +176,8 @@ def test_networks_for_the_other_kind_of_input_are_refused(name, model, sentence)
 
 
 @pytest.mark.parametrize('given, sentence', [
-    ({'list_train': 'a'}, '`list_val` is missing'),
-    ({'list_train': 'a', 'list_val': 'b'}, '`list_format` is missing'),
+    ({'list_train': 'a'}, '`list_train` needs `list_val`'),
+    ({'list_train': 'a', 'list_val': 'b'}, '`list_train` needs `list_format`'),
     ({'split': 1}, '`split` needs `data_dir`'), ({'splits': 'x'}, '`splits` needs `split`'),
     ({'split': 1, 'data_dir': 'x', 'list_train': 'a', 'list_val': 'b',
       'list_format': 'path-label'}, 'exclude each')])

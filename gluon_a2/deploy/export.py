@@ -26,9 +26,10 @@ class Wanted:
     bf16: bool = option(False, 'also in bfloat16, for CPUs that compute in it', group=FORMS)
     int8: bool = option(False, 'also in INT8, for CPUs', group=FORMS)
     calibration: Optional[str] = option(None, f'of the ranges of int8, by default {CALIBRATION}',
-                                        choices=('min-max', 'entropy'), group=FORMS)
+                                        choices=('min-max', 'entropy'), group=FORMS, needs=['int8'])
     calibration_samples: Optional[int] = option(
-        None, f'training samples they are taken from, by default {SAMPLES}', low=1, group=FORMS)
+        None, f'training samples they are taken from, by default {SAMPLES}', low=1, group=FORMS,
+        needs=['int8'])
     data_dir: Optional[str] = option(None, 'folder of training and validation data; by default the '
                                      'embedded set it was trained on', group=MEASURED)
     batch_size: int = option(32, 'samples at a time', low=1, group=MEASURED)
@@ -36,9 +37,6 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in ('calibration', 'calibration_samples'):
-            if getattr(self, name) is not None and not self.int8:
-                raise UserError(f'`{name}` is for `int8`: add it, or leave both out')
         if self.data_dir is not None and not self.measured:
             raise UserError('`data_dir` is for `int8` and `bf16`: add one, or leave it out')
 

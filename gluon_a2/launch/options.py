@@ -20,7 +20,7 @@ class Processes:
 
     num_proc: int = option(1, 'processes (ranks) to train with', low=1, short='-np', group=GROUP)
     hosts: Optional[str] = option(None, 'where they run; default: all on this machine', short='-H',
-                                  metavar='HOST:SLOTS,…', group=GROUP)
+                                  metavar='HOST:SLOTS,…', group=GROUP, excludes=['hostfile'])
     hostfile: Optional[str] = option(None, 'lines of "HOST slots=SLOTS", instead of --hosts',
                                      metavar='FILE', group=GROUP)
     network_interface: Optional[str] = option(None, 'the network between the hosts, as in eth0',
@@ -36,8 +36,6 @@ class Processes:
         for name in ('hosts', 'hostfile', 'network_interface'):
             if getattr(self, name) and self.num_proc == 1:
                 raise UserError(f'`{name}` is for several processes: say how many with `num_proc`')
-        if self.hosts and self.hostfile:
-            raise UserError('`hosts` and `hostfile` exclude each other: give one of them')
 
     def is_launcher(self, environ: Mapping[str, str] = os.environ) -> bool:
         """Whether this process is to start ranks; UserError in a process that is a rank itself."""

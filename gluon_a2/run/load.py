@@ -27,7 +27,7 @@ class Stated:
     mean: Optional[Tuple[float, ...]] = option(None, 'mean of the pixels', metavar='R,G,B',
                                                group=BARE)
     std: Optional[Tuple[float, ...]] = option(None, 'their standard deviation', above=0,
-                                              metavar='R,G,B', group=BARE)
+                                              metavar='R,G,B', group=BARE, excludes=['scale'])
     scale: Optional[Tuple[float, ...]] = option(
         None, 'instead of std: what multiplies the pixels less the mean, 3 numbers or 1', above=0,
         metavar='R,G,B', group=BARE)
@@ -44,8 +44,6 @@ class Stated:
             if values is not None and len(values) not in ((1, 3) if name == 'scale' else (3,)):
                 raise UserError(f'`{name}` must be three numbers, for R, G and B, not '
                                 f'{len(values)}')
-        if self.std and self.scale:
-            raise UserError('`std` and `scale` exclude each other: give one of them')
 
     def preprocessing(self, source: Union[str, Path]) -> Optional[Preprocessing]:
         """That of a pair of files without metadata; None for all that says it itself. UserError

@@ -3,7 +3,7 @@ import functools
 from dataclasses import dataclass
 from typing import Optional
 
-from ..errors import UserError
+from ..data.video_lists import FORMS
 from ..flags import check, option
 
 run, data = functools.partial(option, group='run'), functools.partial(option, group='data')
@@ -13,7 +13,8 @@ run, data = functools.partial(option, group='run'), functools.partial(option, gr
 class Options:
     """Paths, workers and logging of a run; `dims` marks those of images (2) or of videos (3)."""
     save_dir: Optional[str] = run(None, 'the run folder, runs/<model>-<date>-<time>', metavar='DIR')
-    resume: bool = run(False, 'continue the run in that folder; or replace it')
+    resume: bool = run(False, 'continue the run in that folder; or replace it',
+                       needs=['save_dir'], excludes=['overwrite'])
     overwrite: bool = run(False, None)
     num_gpus: int = run(0, '0: train on the CPU; 1: this process trains on a GPU', low=0, high=1)
     num_data_workers: int = run(2, 'processes that decode and augment samples', short='-j', low=0)
@@ -30,59 +31,27 @@ class Options:
     data_dir: Optional[str] = data(None, 'folder of train.rec and val.rec, or train/ and val/',
                                    metavar='DIR')
     rec_train: Optional[str] = data(None, 'RecordIO files instead, and their index files',
-                                    metavar='FILE', dims=2)
-    rec_val: Optional[str] = data(None, None, metavar='FILE', dims=2)
-    rec_train_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
-    rec_val_idx: Optional[str] = data(None, None, metavar='FILE', dims=2)
+                                    metavar='FILE', dims=2, needs=['rec_val'],
+                                    excludes=['data_dir'])
+    rec_val: Optional[str] = data(None, None, metavar='FILE', dims=2, needs=['rec_train'])
+    rec_train_idx: Optional[str] = data(None, None, metavar='FILE', dims=2, needs=['rec_train'])
+    rec_val_idx: Optional[str] = data(None, None, metavar='FILE', dims=2, needs=['rec_val'])
     list_train: Optional[str] = data(None, 'lists of videos, whose paths start at --data-dir',
-                                     metavar='FILE', dims=3)
-    list_val: Optional[str] = data(None, None, metavar='FILE', dims=3)
-    list_format: Optional[str] = data(None, 'path-label, path-frames-label, id-label-path or '
-                                            'kinetics-csv', metavar='FORM', dims=3)
+                                     metavar='FILE', dims=3, needs=['list_val', 'list_format'],
+                                     excludes=['split'])
+    list_val: Optional[str] = data(None, None, metavar='FILE', dims=3, needs=['list_train'])
+    list_format: Optional[str] = data(None, 'what a line of them holds', choices=FORMS,
+                                      metavar='FORM', dims=3, needs=['list_train'])
     split: Optional[int] = data(None, 'split 1, 2 or 3 of UCF-101; folder of its lists', low=1,
-                                high=3, dims=3)
-    splits: Optional[str] = data(None, None, metavar='DIR', dims=3)
+                                high=3, dims=3, needs=['data_dir'])
+    splits: Optional[str] = data(None, None, metavar='DIR', dims=3, needs=['split'])
     synthetic_data: Optional[int] = data(None, 'train on random pixels, STEPS (100) an epoch',
-                                         low=1, const=100, metavar='STEPS')
+                                         low=1, const=100, metavar='STEPS',
+                                         excludes=['data_dir', 'rec_train', 'list_train',
+                                                   'test_io'])
 
     def __post_init__(self) -> None:
         check(self)
-        self._check_records()
-        self._check_lists()
-        given = self.data_dir or self.rec_train or self.list_train
-        if self.synthetic_data and given:
-            raise UserError(f'`synthetic_data` takes the place of {given}: give one of them')
-        if self.synthetic_data and self.test_io is not None:
-            raise UserError('`test_io` reads samples, and `synthetic_data` has none: leave out one '
-                            'of them')
-        if self.resume and not self.save_dir:
-            raise UserError('`resume` needs the `save_dir` of the run to go on with')
-        if self.resume and self.overwrite:
-            raise UserError('`resume` and `overwrite` exclude each other: go on with the run, or '
-                            'delete it')
-
-    def _check_records(self) -> None:
-        if (self.rec_train is None) != (self.rec_val is None):
-            missing = 'train' if self.rec_train is None else 'val'
-            raise UserError(f'`rec_{missing}` is missing: give both record files, or `data_dir`')
-        if self.rec_train and self.data_dir:
-            raise UserError('`data_dir` and `rec_train` exclude each other: give one of them')
-        if (self.rec_train_idx or self.rec_val_idx) and not self.rec_train:
-            raise UserError('`rec_train_idx` and `rec_val_idx` need `rec_train` and `rec_val`')
-
-    def _check_lists(self) -> None:
-        lists = ('list_train', 'list_val', 'list_format')
-        missing = [name for name in lists if getattr(self, name) is None]
-        if missing and len(missing) < len(lists):
-            raise UserError(f'`{missing[0]}` is missing: lists of videos need `list_train`, '
-                            '`list_val` and `list_format`')
-        if self.list_train and self.split is not None:
-            raise UserError('`split` and `list_train` exclude each other: UCF-101 has its own '
-                            'lists')
-        if self.split is not None and not self.data_dir:
-            raise UserError('`split` needs `data_dir`, the folder of UCF-101')
-        if self.splits and self.split is None:
-            raise UserError('`splits` needs `split` 1, 2 or 3')
 
     @property
     def data(self) -> Optional[str]:
