@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from .errors import Interrupted, UserError
+from .machine.ranks import PREEMPTED
 
 UNIX = ('fcntl', 'grp', 'pwd', 'resource', 'termios')
 # pip's names of modules that have another
@@ -94,7 +95,7 @@ def entry(main: Callable) -> Callable:
             if not sentence:
                 raise
         with contextlib.suppress(OSError):  # stderr may be the pipe without a reader
-            label = '' if code == Interrupted.exit_code else 'error: '
+            label = '' if code in (Interrupted.exit_code, PREEMPTED) else 'error: '
             print(f'{label}{sentence}', file=sys.stderr)
         sys.exit(code)
     return run

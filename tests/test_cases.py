@@ -200,12 +200,13 @@ def test_classes_that_the_network_does_not_know_are_refused(digits_net, tmp_path
             use()
 
 
-def test_ten_photo_classes_are_not_ten_digits(digits_net, tmp_path):
+@pytest.mark.parametrize('training', [{'data': 'digits'}, {'data': 'DIR', 'named': True}])
+def test_ten_photo_classes_are_not_ten_digits(digits_net, tmp_path, training):
     for name in 'abcdefghij':
         (tmp_path / 'val' / name).mkdir(parents=True)
         (tmp_path / 'val' / name / 'a.jpg').write_bytes(jpeg())
     net = digits_net([])
-    net.meta['training'] = {'data': 'digits'}
+    net.meta['training'] = training
     for use in (lambda: net.score(data.open_source(tmp_path, 'val')),
                 lambda: open_samples(net.meta, str(tmp_path))):
         with pytest.raises(UserError, match="10 of the data's are unknown to it, such as 'a'"):

@@ -31,7 +31,7 @@ def test_class_folders_in_alphabetical_order(tmp_path, caplog):
 def test_what_is_left_out_is_counted_and_named(tmp_path, caplog):
     folder = make(tmp_path, 'a/1.jpg', 'a/notes.txt', 'a/more/2.jpg', 'b/3.jpg', '4.jpg', 'README')
     class_folders(folder, is_image, 'images')
-    assert (f'left out 3 entries that are no images directly in a class folder: {folder}/4.jpg, '
+    assert (f'left out what is no image directly in a class folder, 3 in all: {folder}/4.jpg, '
             f'{folder}/a/more, {folder}/a/notes.txt') in caplog.text
 
 

@@ -56,7 +56,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, caplog):
     for name in ('a/x.mp4', 'a/notes.txt', 'a/y.gif', 'stray.mp4', '.hidden.mp4', 'a/._x.mp4'):
         touch(tmp_path / 'train' / name)
     assert len(kinetics_folder(str(tmp_path), 'train')) == 1
-    assert 'left out 3 entries' in caplog.text and 'notes.txt' in caplog.text
+    assert 'class folder, 3 in all' in caplog.text and 'notes.txt' in caplog.text
     assert 'hidden' not in caplog.text and '._x' not in caplog.text
 
 

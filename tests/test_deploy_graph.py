@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gluon_a2.backend import mx
-from gluon_a2.deploy.graph import Graph, variable
+from gluon_a2.deploy.graph import Graph, Node
 from gluon_a2.models import get_model
 
 
@@ -43,7 +43,7 @@ def test_nodes_come_behind_what_they_read():
 def test_replacing_reaches_readers_and_outputs_and_drops_what_nobody_reads():
     graph = Graph(a_graph().tojson())
     nodes = {node.name: node for node in graph.nodes()}
-    graph.replace(nodes['s'], variable('z'))
+    graph.replace(nodes['s'], Node('null', 'z', {}, [], {}))
     assert names(graph) == ['z', 'x', 'r', 't']
     again = mx.sym.load_json(graph.to_bytes().decode())
     assert again.list_arguments() == ['z', 'x'] and again.list_outputs() == ['z', 't_output']

@@ -42,7 +42,7 @@ def test_hidden_files_links_and_what_is_left_out(tree, tmp_path, caplog):
     (tmp_path / 'linked' / 'loop').symlink_to(tmp_path / 'linked')
     (tmp_path / 'linked' / 'notes.md').touch()
     assert expand(['linked']) == ['linked/to/c.webp']
-    assert 'linked: left out 1 files that are no images: linked/notes.md' in caplog.text
+    assert 'linked: left out what is no image, 1 in all: linked/notes.md' in caplog.text
     assert expand(['deep/er', 'deep']) == ['deep/er/c.webp', 'deep/er/c.webp',
                                            'deep/frames/img_00001.jpg', 'deep/frames/img_00002.jpg']
 

@@ -197,3 +197,16 @@ def test_a_deterministic_run_prepares_the_libraries_and_no_other_does():
     assert environment(choose('digits', {'deterministic': True})) == {
         'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0', 'NCCL_ALGO': 'Ring',
         'HOROVOD_FUSION_THRESHOLD': '0'}
+
+
+@pytest.mark.parametrize('given, sentence', [
+    ({'mixup_alpha': 0.4}, '`mixup_alpha` has no effect without `mixup`: add that'),
+    ({'warmup_lr': 0.1, 'warmup_epochs': 0}, '`warmup_lr` has no effect without `warmup_epochs`:'),
+    ({'target_lr': 0.1}, '`target_lr` has no effect without `lr_mode` cosine or poly:'),
+    ({'plateau_gain': 0.1, 'lr_mode': 'step'}, 'has no effect without `lr_mode` plateau:')])
+def test_options_without_effect_are_refused(given, sentence):
+    with pytest.raises(UserError, match=sentence):
+        recipes.choose('imagenet_resnet50', given)
+    together = {'mixup': True, 'warmup_epochs': 1, 'lr_mode': 'cosine', 'mixup_alpha': 0.4,
+                'warmup_lr': 0.1, 'target_lr': 0.1}
+    assert recipes.choose('imagenet_resnet50', together).warmup_lr == 0.1

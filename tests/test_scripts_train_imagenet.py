@@ -115,9 +115,9 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
     (['--batch-size', '100000000'], 'of a micro-batch of 100000000 inputs of 32×32, with their '),
     (['--input-size', '1000000000'], 'an input of 1000000000×1000000000 is more than MXNet can '
                                      'count: lower --input-size'),
-    (['--rec-val', 'x'], '--rec-train is missing: give both record files, or --data-dir'),
+    (['--rec-val', 'x'], '--rec-val needs --rec-train: give both, or leave it out'),
     (['--num-gpus', '3'], '--num-gpus must be 0 or 1, not 3'),
-    (['--resume'], '--resume needs the --save-dir'),
+    (['--resume'], '--resume needs --save-dir'),
     (['--resume', '--save-dir', 'nothing_here'], 'nothing_here holds no run to resume'),
     (['--save-dir', str(ROOT / 'tests')], 'holds files that are not a run of ours: choose another '
                                           '--save-dir'),

@@ -70,6 +70,7 @@ def class_folders(folder: str, is_sample: Callable[[os.DirEntry], bool],
             raise UserError(f'the class folder {printable(folder)}/{name} holds no {what}: fill or '
                             'remove it')
     if left:
-        _log.warning('%s: left out %d entries that are no %s directly in a class folder: %s',
-                     printable(folder), len(left), what, some([printable(path) for path in left]))
+        _log.warning('%s: left out what is no %s directly in a class folder, %d in all: %s',
+                     printable(folder), what[:-1], len(left),
+                     some([printable(path) for path in left]))
     return tuple(samples), list(samples.values())

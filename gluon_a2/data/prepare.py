@@ -39,7 +39,12 @@ def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, qua
     if val_labels and 'val' in splits:
         like = next(iter(sources.values()), None) or FolderSource(folders['train'])
         sources['val'] = _labelled(folders['val'], val_labels, like.classes)
-    classes = _common_classes(sources)
+    (first, classes), *others = ((split, source.classes) for split, source in sources.items())
+    for split, other in others:
+        odd = sorted(set(classes) ^ set(other))
+        if odd:
+            raise UserError(f'{first} and {split} must have the same class folders, or their '
+                            f'labels differ; {len(odd)} are in one of them only, such as {odd[0]}')
     os.makedirs(out, exist_ok=True)
     if not overwrite:
         _refuse_to_overwrite(out, splits, classes)
@@ -75,16 +80,6 @@ def verify(out: str, splits: Sequence[str], jobs: int = 1) -> list[str]:
             if reason:
                 problems.append(f'{source.name(i)}: {reason}')
     return problems
-
-
-def _common_classes(sources):
-    (first, one), *others = sources.items()
-    for split, other in others:
-        odd = sorted(set(one.classes) ^ set(other.classes))
-        if odd:
-            raise UserError(f'{first} and {split} must have the same class folders, or their '
-                            f'labels differ; {len(odd)} are in one of them only, such as {odd[0]}')
-    return one.classes
 
 
 def _labelled(folder, path, classes):

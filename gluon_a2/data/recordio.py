@@ -45,11 +45,7 @@ class RecordError(UserError):
     """A record file or its index is damaged or foreign as a whole."""
 
 
-class _Damaged(Exception):
-    """The bytes at one offset are no sound record; the message says why."""
-
-
-class _CutOff(_Damaged):
+class _CutOff(ImageError):
     """The record reaches beyond the end of the file."""
 
 
@@ -98,7 +94,7 @@ class RecordReader:
             raise RecordError(f'{self.path} is cut short: its last record starts at offset '
                               f'{offset} and ends beyond the {size} bytes of the file: '
                               f'{way_out}') from damage
-        except _Damaged:
+        except ImageError:
             return  # one bad record among good ones: reading it will say so
         if end != size:
             raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte '
@@ -109,7 +105,7 @@ class RecordReader:
         try:
             record = self._join(i)
             return _split_header(record, 0, len(record))[2] // _CHECKED == 1
-        except _Damaged:
+        except ImageError:
             return False
 
     def __len__(self) -> int:
@@ -128,47 +124,42 @@ class RecordReader:
 
     def read(self, i: int) -> Record:
         """The i-th `Record`; raises `ImageError` when it is damaged."""
-        try:
-            return _parse(self._join(i), self._checked)
-        except _Damaged as damage:
-            raise ImageError(f'{damage} (record at offset {self.offsets[i]})') from damage
+        record = self._join(i)
+        labels, key, id2, start = _split_header(record, 0, len(record))
+        if self._checked and id2 and id2 != _checksum(record):
+            raise ImageError('its checksum is wrong')
+        return Record(labels, key, record[start:])
 
     def labels(self, i: int) -> tuple[float, ...]:
         """The i-th record's labels alone, unchecked and without touching its image: cheap."""
-        try:
-            kind, start, stop = _part(self._data(), int(self.offsets[i]))
-            if kind == _WHOLE:
-                return _split_header(self._data(), start, stop)[0]
-            record = self._join(i)
-            return _split_header(record, 0, len(record))[0]
-        except _Damaged as damage:
-            raise ImageError(f'{damage} (record at offset {self.offsets[i]})') from damage
+        data, (kind, start, stop) = self._data(), _part(self._data(), int(self.offsets[i]))
+        if kind != _WHOLE:
+            data = self._join(i)
+            start, stop = 0, len(data)
+        return _split_header(data, start, stop)[0]
 
     def _join(self, i):
         """The i-th record's bytes, its parts put together."""
         data, end = self._data(), int(self._ends[i])
         spans = list(_parts(data, int(self.offsets[i])))
         if _aligned(spans[-1][1]) != end:
-            raise _Damaged(f'it ends at byte {_aligned(spans[-1][1])} instead of {end}')
+            raise ImageError(f'it ends at byte {_aligned(spans[-1][1])} instead of {end}')
         return MAGIC.join(data[start:stop] for start, stop in spans)
 
     def _data(self):
         if self._map is None:
-            self._map = _open_map(self.path)
+            try:
+                with open(self.path, 'rb') as file:
+                    if os.fstat(file.fileno()).st_size == 0:
+                        raise RecordError(f'{self.path} is empty: write it again')
+                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+                raise RecordError(f'cannot open the record file {self.path}: '
+                                  f'{error.strerror}') from error
         return self._map
 
     def __getstate__(self):
         return {**self.__dict__, '_map': None}
-
-
-def _open_map(path):
-    try:
-        with open(path, 'rb') as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise RecordError(f'{path} is empty: write it again')
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise RecordError(f'cannot open the record file {path}: {error.strerror}') from error
 
 
 def _read_index(path):
@@ -176,16 +167,14 @@ def _read_index(path):
     try:
         with open(path, 'rb') as file:
             rows = [line.split(b'\t') for line in file.read().splitlines() if line]
-        table = np.array([(int(key), int(offset)) for key, offset in rows], np.int64).reshape(-1, 2)
+        table = np.array([(int(key), int(offset)) for key, offset in rows], np.int64)
+        keys, offsets = np.ascontiguousarray(table.T)
     except OSError as error:
         raise RecordError(f'cannot read the index {path}: {error.strerror}') from error
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:  # an empty one has no two columns
         raise RecordError(f'{path} is no record index (lines of key<tab>offset): '
                           'remove it to have it rebuilt from the records') from error
-    if len(table) == 0:
-        raise RecordError(f'the index {path} is empty: remove it to have it rebuilt from the '
-                          'records')
-    return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+    return keys, offsets
 
 
 def _scan(data, path):
@@ -195,7 +184,7 @@ def _scan(data, path):
         offsets.append(position)
         try:
             position = _record_end(data, position)
-        except _Damaged as damage:
+        except ImageError as damage:
             raise RecordError(f'{path} is damaged at offset {position} ({damage}): restore the '
                               'file, or its .idx, with which the other records can be '
                               'read') from damage
@@ -212,12 +201,12 @@ def _parts(data, offset):
     """Yield (start, stop) of the bytes of each part of the record at `offset`."""
     kind, start, stop = _part(data, offset)
     if kind not in (_WHOLE, _FIRST):
-        raise _Damaged('it starts in the middle of a record')
+        raise ImageError('it starts in the middle of a record')
     yield start, stop
     while kind not in (_WHOLE, _LAST):
         kind, start, stop = _part(data, _aligned(stop))
         if kind not in (_MIDDLE, _LAST):
-            raise _Damaged('its last part is missing')
+            raise ImageError('its last part is missing')
         yield start, stop
 
 
@@ -227,7 +216,7 @@ def _part(data, offset):
         raise _CutOff('it is cut off by the end of the file')
     magic, word = _PART.unpack_from(data, offset)
     if magic != MAGIC:
-        raise _Damaged('it does not start with the magic word')
+        raise ImageError('it does not start with the magic word')
     start, length = offset + _PART.size, word & (_MAX_PART - 1)
     if start + _aligned(length) > len(data):
         raise _CutOff('it is cut off by the end of the file')
@@ -241,19 +230,12 @@ def _aligned(position):
 def _split_header(data, start, stop):
     """Labels, id, id2, and where the image starts, of the record at `data[start:stop]`."""
     if stop - start < _HEADER.size:
-        raise _Damaged('it is shorter than its header')
+        raise ImageError('it is shorter than its header')
     count, label, key, id2 = _HEADER.unpack_from(data, start)
     labels, image = start + _HEADER.size, start + _HEADER.size + 4 * count
     if image > stop:
-        raise _Damaged(f'it is too short for its {count} labels')
+        raise ImageError(f'it is too short for its {count} labels')
     return struct.unpack_from(f'<{count}f', data, labels) if count else (label,), key, id2, image
-
-
-def _parse(record, checked):
-    labels, key, id2, start = _split_header(record, 0, len(record))
-    if checked and id2 and id2 != _checksum(record):
-        raise _Damaged('its checksum is wrong')
-    return Record(labels, key, record[start:])
 
 
 def _checksum(record):
@@ -290,14 +272,18 @@ class RecordWriter:
         if any(mark in name for mark in '\t\r\n'):
             raise UserError('a tab or a line break in a file name cannot be listed: rename '
                             f'{name!r}')
-        record = _build(image, label, key)
+        labels = np.atleast_1d(label).astype('<f4')
+        several = labels.tobytes() if np.ndim(label) else b''
+        given = len(several) // 4, 0. if several else float(labels[0]), key
+        blank = _HEADER.pack(*given, 0) + several + image
+        record = _HEADER.pack(*given, _checksum(blank)) + blank[_HEADER.size:]
         if len(record) >= _MAX_PART:
             raise UserError(f'{name or key} has {len(image)} bytes, more than a record can hold')
         offset = self._rec.tell()
         self._rec.write(b''.join(_cut(record)))
         self._idx.write(f'{key}\t{offset}\n'.encode())
-        labels = '\t'.join(f'{value:f}' for value in np.atleast_1d(label))
-        self._lst.write(f'{key}\t{labels}\t{name}\n'.encode('utf-8', 'surrogateescape'))
+        listed = '\t'.join(f'{value:f}' for value in np.atleast_1d(label))
+        self._lst.write(f'{key}\t{listed}\t{name}\n'.encode('utf-8', 'surrogateescape'))
         self.count += 1
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:
@@ -316,16 +302,6 @@ class RecordWriter:
         for file in files:
             os.replace(file.name, f'{stem}.{os.path.basename(file.name)}')
         sync_folder(os.path.dirname(self.path) or '.')
-
-
-def _build(image, label, key):
-    """Header, labels and image as one record, its checksum in place."""
-    if np.ndim(label) == 0:
-        count, label, labels = 0, float(label), b''
-    else:
-        count, labels, label = len(label), np.asarray(label, '<f4').tobytes(), 0.
-    blank = _HEADER.pack(count, label, key, 0) + labels + image
-    return _HEADER.pack(count, label, key, _checksum(blank)) + blank[_HEADER.size:]
 
 
 def _cut(record):

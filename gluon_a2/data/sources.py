@@ -7,6 +7,7 @@ can be pickled, so that every worker opens its files for itself.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import Sequence
@@ -44,17 +45,15 @@ class RecordSource:
         """int64; raises `RecordError` for a record whose label is not one whole number."""
         if self._listed is not None:
             return self._listed
-        return np.array([self._header_label(i) for i in range(len(self))], np.int64)
-
-    def _header_label(self, i):
-        try:
-            labels = self._reader.labels(i)
-        except ImageError:
-            return 0  # a stand-in nobody meets: `read` raises for this record too
-        if len(labels) != 1 or not _is_label(labels[0]):
-            raise RecordError(f'{self.name(i)} must have one whole number as its label, not '
-                              f'{labels}')
-        return int(labels[0])
+        found = np.zeros(len(self), np.int64)  # of a damaged record 0, which `read` keeps from use
+        for i in range(len(self)):
+            with contextlib.suppress(ImageError):
+                labels = self._reader.labels(i)
+                if len(labels) != 1 or not _is_label(labels[0]):
+                    raise RecordError(f'{self.name(i)} must have one whole number as its label, '
+                                      f'not {labels}')
+                found[i] = labels[0]
+        return found
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:

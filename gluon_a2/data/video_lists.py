@@ -228,31 +228,27 @@ def ucf101(data_dir: str, splits: str | None, split: int, part: str) -> VideoSou
     splits = _first_folder([splits] if splits else near, f'`splits` {splits} is no folder' if splits
                            else f'no folder ucfTrainTestlist in {data_dir} or beside it: give it '
                                 'as `splits`')
-    classes = _ucf101_classes(os.path.join(splits, 'classInd.txt'))
-    name = os.path.join(splits, f'{"train" if part == "train" else "test"}list0{split}.txt')
-    clips = [_ucf101_line(line, classes, part == 'train', where) for where, line in _lines(name)]
-    if not clips:
-        raise UserError(f'{name} lists no videos')
-    return VideoSource([os.path.join(folder, clip) for clip, _ in clips],
-                       [label for _, label in clips], classes, split=split)
-
-
-def _ucf101_classes(path: str) -> list[str]:
-    rows = [line.split() for _, line in _lines(path)]
+    index = os.path.join(splits, 'classInd.txt')
+    rows = [line.split() for _, line in _lines(index)]
     if not rows or any(len(row) != 2 or row[0] != str(i) for i, row in enumerate(rows, 1)):
-        raise UserError(f'{path} does not number the classes 1, 2, 3, …, a class a line')
-    return [name for _, name in rows]
-
-
-def _ucf101_line(line: str, classes: list[str], labelled: bool, where: str) -> tuple[str, int]:
-    clip, *label = line.rsplit(None, 1) if labelled else [line]
-    name = clip.split('/')[0]
-    if name not in classes or '/' not in clip:
-        raise UserError(f'{where} is not <Class>/<clip>.avi of a class in classInd.txt: {line!r}')
-    if labelled and label != [str(classes.index(name) + 1)]:
-        raise UserError(f'{where} has the label {"".join(label) or "(none)"}, and {name} is '
-                        f'{classes.index(name) + 1} in classInd.txt')
-    return clip, classes.index(name)
+        raise UserError(f'{index} does not number the classes 1, 2, 3, …, a class a line')
+    number = {name: i for i, (_, name) in enumerate(rows)}
+    path = os.path.join(splits, f'{"train" if part == "train" else "test"}list0{split}.txt')
+    clips, labels = [], []
+    for where, line in _lines(path):
+        clip, *label = line.rsplit(None, 1) if part == 'train' else [line]
+        name, slash, _ = clip.partition('/')
+        if name not in number or not slash:
+            raise UserError(f'{where} is not <Class>/<clip>.avi of a class in classInd.txt: '
+                            f'{line!r}')
+        if part == 'train' and label != [str(number[name] + 1)]:
+            raise UserError(f'{where} has the label {"".join(label) or "(none)"}, and {name} is '
+                            f'{number[name] + 1} in classInd.txt')
+        clips.append(os.path.join(folder, clip))
+        labels.append(number[name])
+    if not clips:
+        raise UserError(f'{path} lists no videos')
+    return VideoSource(clips, labels, list(number), split=split)
 
 
 def _first_folder(candidates: list[str], sentence: str) -> str:

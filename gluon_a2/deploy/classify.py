@@ -16,7 +16,7 @@ from .. import data
 from ..errors import UserError
 from ..machine.resources import free_memory
 from ..scoring.metrics import Sums, VideoScores, evaluate, evaluate_videos, fault_of, softmax
-from ..scoring.samples import on_embedded
+from ..scoring.samples import has_names
 from . import engines
 from .bundle import Bundle, BundleError
 
@@ -207,7 +207,7 @@ class Classifier:
         if batch_size < 1:
             raise UserError(f'`batch_size` must be 1 or more, not {batch_size}')
         if tuple(source.classes) != self.classes:
-            data.match_classes(source, self.classes, named=on_embedded(self.meta))
+            data.match_classes(source, self.classes, named=has_names(self.meta))
         views, crops = (getattr(self.preprocessing, name, 1) for name in ('views', 'crops'))
         samples = data.Views(source, views) if self.frames else source
         batch_size = max(1, min(batch_size, len(samples)))

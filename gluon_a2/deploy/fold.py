@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .bundle import Bundle
-from .graph import Graph, Node, variable
+from .graph import Graph, Node
 
 RESHAPED = (0, 0, -3, 0)  # the reshape of nn.workarounds.FoldedBatchNorm
 
@@ -70,7 +70,7 @@ def _fold_one(graph: Graph, norm: Node, arguments: dict, statistics: dict) -> bo
     weight = layer.inputs[1][0].name
     bias = arguments[layer.inputs[2][0].name] if len(layer.inputs) > 2 else 0
     if len(layer.inputs) == 2:
-        layer.inputs.append((variable(f'{layer.name}_bias'), 0))
+        layer.inputs.append((Node('null', f'{layer.name}_bias', {}, [], {}), 0))
         layer.attrs['no_bias'] = 'False'
     kernels = arguments[weight] * scale.reshape(-1, *[1] * (arguments[weight].ndim - 1))
     folded = {weight: kernels, layer.inputs[2][0].name: (bias - mean) * scale + beta}

@@ -88,8 +88,3 @@ class Graph:
         variables = [i for i, node in enumerate(nodes) if node.op == 'null']
         return json.dumps({'nodes': entries, 'arg_nodes': variables, 'heads': numbered(self.heads),
                            'attrs': self._attrs}, indent=2).encode()
-
-
-def variable(name: str) -> Node:
-    """A new variable."""
-    return Node('null', name, {}, [], {})

@@ -28,8 +28,8 @@ def expand(words: Iterable[str], videos: bool = False) -> list[str]:
         if os.path.isdir(word) and not (videos and _holds_frames(word)):
             found, others = _inside(word, endings, videos)
             if others:
-                _log.warning('%s: left out %d files that are no %s: %s', word, len(others), kind,
-                             some(others))
+                _log.warning('%s: left out what is no %s, %d in all: %s', word, kind[:-1],
+                             len(others), some(others))
         elif os.path.exists(word) or not glob.has_magic(word):
             found = [word]
         else:

@@ -30,7 +30,8 @@ class MXNetEngine:
             bundle.graph if dtype == 'float32' else _retyped(bundle.graph), source)
         self.classes = count_classes(self._symbol, self._input, (1, *meta['input_shape']), source)
         self._network = mx.gluon.SymbolBlock(self._symbol, mx.sym.var(self._input, dtype=dtype))
-        values = {name: _array(value, dtype) for name, value in bundle.values.items()}
+        values = {name: mx.nd.array(value, dtype=dtype if value.dtype == np.float32 else
+                                    value.dtype) for name, value in bundle.values.items()}
         self._network.collect_params().load_dict(values, ctx=self.ctx, cast_dtype=True,
                                                  dtype_source='saved')
         self._network.hybridize(static_alloc=True, static_shape=True)
@@ -114,11 +115,6 @@ def _retyped(content: bytes) -> bytes:
         if node.op == 'null' and node.attrs.get('__dtype__') == '0':
             node.attrs['__dtype__'] = '1'
     return graph.to_bytes()
-
-
-def _array(value: np.ndarray, dtype: str) -> mx.nd.NDArray:
-    wide = dtype == 'float64' and value.dtype == np.float32
-    return mx.nd.array(value, dtype='float64' if wide else value.dtype)
 
 
 def mean_max_pooled(bundle: Bundle) -> Bundle:

@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -98,8 +97,16 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
         raise UserError(f'unknown calibration {calibration!r}: choose one of '
                         f'{", ".join(CALIBRATIONS)}')
     require_float32(bundle)
-    _check_pools(bundle)
-    symbol, arguments, statistics = _in_mxnet(fold(bundle)[0])
+    network = bundle.meta['network']
+    for node in Graph(bundle.graph).nodes():
+        kind = node.attrs.get('pool_type', 'max')
+        if node.op == 'Pooling' and kind not in ('max', 'avg'):  # MXNet dies, without a word
+            raise UserError(f'{network} cannot be quantized: {node.name} pools by {kind}, which '
+                            'MXNet has not in INT8')
+    folded = fold(bundle)[0]
+    symbol = parse_symbol(folded.graph, network)
+    arguments, statistics = ({name: mx.nd.array(value) for name, value in values.items()}
+                             for values in (folded.arguments, folded.statistics))
     batches = mx.io.NDArrayIter(images, batch_size=min(8, len(images)))
     try:
         with warnings.catch_warnings(), _quiet(), thresholds_as_numbers(mx):
@@ -112,30 +119,10 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
             symbol = symbol.get_backend_symbol(ONEDNN)
     except mx.MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise UserError(f'{bundle.meta["network"]} cannot be quantized: {reason}') from error
+        raise UserError(f'{network} cannot be quantized: {reason}') from error
     meta = {**bundle.meta, 'precision': 'int8',
             'calibration': {'kind': calibration, 'samples': len(images)}}
-    return _out_of_mxnet(symbol, arguments, statistics, meta)
-
-
-def _check_pools(bundle: Bundle) -> None:
-    """UserError for a pooling that MXNet, without a word, dies of quantizing."""
-    for node in Graph(bundle.graph).nodes():
-        kind = node.attrs.get('pool_type', 'max')
-        if node.op == 'Pooling' and kind not in ('max', 'avg'):
-            raise UserError(f'{bundle.meta["network"]} cannot be quantized: {node.name} pools by '
-                            f'{kind}, which MXNet has not in INT8')
-
-
-def _in_mxnet(bundle: Bundle) -> tuple[Any, ...]:
-    """(symbol, arguments, statistics) as MXNet has them."""
-    return (parse_symbol(bundle.graph, bundle.meta['network']),
-            *({name: mx.nd.array(value) for name, value in values.items()}
-              for values in (bundle.arguments, bundle.statistics)))
-
-
-def _out_of_mxnet(symbol: Any, arguments: dict, statistics: dict, meta: dict) -> Bundle:
-    names = set(symbol.list_inputs())  # the converters leave in what they no longer need
+    names = set(symbol.list_inputs())  # the converter leaves in what it no longer needs
     kept = [{name: value.asnumpy() for name, value in values.items() if name in names}
             for values in (arguments, statistics)]
     return Bundle(symbol.tojson().encode(), kept[0], kept[1], meta)

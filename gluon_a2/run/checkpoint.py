@@ -68,6 +68,7 @@ class State:
     labels: str  # SHA-256 of labels and class names, which a resumed run must find again
     split: int | None  # of UCF-101
     classes: list[str]  # their names
+    named: bool  # whether the data names them, be it by numbers
     at: dict  # of `Position`
     sums: dict  # images, loss, top1, top5: `metrics.Sums` over the epoch so far
     plateau: dict  # best, stale, decays: of `schedule.Plateau`

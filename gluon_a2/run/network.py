@@ -104,7 +104,8 @@ def restored(found: Checkpoint) -> Bundle:
     load_weights(net, found.parameters, source=str(found.path))
     return bundle(net, recipe, found.state['classes'], {
         'data': found.state['data'], 'recipe': found.state['recipe'],
-        'step': found.state['at']['step'], 'split': found.state.get('split')})
+        'step': found.state['at']['step'], 'split': found.state.get('split'),
+        **({'named': found.state['named']} if 'named' in found.state else {})})
 
 
 def effective(recipe: Recipe) -> Recipe:

@@ -48,17 +48,18 @@ class Recipe:
     frame_stride: int = augment(1, "distance of a clip's frames; 0 repeats one", low=0, dims=3)
     views: int = augment(1, 'when scoring: clips of a video; crops of a clip', low=1, dims=3)
     crops: int = augment(1, None, low=1, dims=3)
-    max_scale: float = augment(288 / 224, 'largest short side, over the input size', low=1, dims=3)
+    # The bounds of these are in data/augment.py and data/preprocess.py, which take them.
+    max_scale: float = augment(288 / 224, 'largest short side, over the input size', dims=3)
     input_size: int = augment(224, 'side of the crop; crop over short side (scoring)', low=1)
-    crop_ratio: float = augment(0.875, None, above=0)
-    min_area: float = augment(0.08, 'area of random crops, over that of the image', above=0, dims=2)
-    max_area: float = augment(1.0, None, above=0, dims=2)
-    min_aspect: float = augment(3 / 4, 'width over height of random crops', above=0)
-    max_aspect: float = augment(4 / 3, None, above=0)
+    crop_ratio: float = augment(0.875, None)
+    min_area: float = augment(0.08, 'area of random crops, over that of the image', dims=2)
+    max_area: float = augment(1.0, None, dims=2)
+    min_aspect: float = augment(3 / 4, 'width over height of random crops')
+    max_aspect: float = augment(4 / 3, None)
     mirror: bool = augment(True, 'mirror half of the images')
-    hue: int = augment(20, 'largest random shifts of color', low=0)
-    saturation: int = augment(40, None, low=0)
-    lightness: int = augment(50, None, low=0)
+    hue: int = augment(20, 'largest random shifts of color')
+    saturation: int = augment(40, None)
+    lightness: int = augment(50, None)
 
     batch_size: int = optimize(32, 'samples of a device; micro-batches of a step', low=1)
     accumulate: int = optimize(1, None, low=1)
@@ -206,6 +207,16 @@ def names(dims: int) -> List[str]:
     return [name for name, recipe in RECIPES.items() if bool(recipe.frames) == (dims == 3)]
 
 
+# {field: (the field without which it has no effect, the values that it takes; any where empty)}
+TAKES: Dict[str, Tuple[str, Tuple[str, ...]]] = {
+    'warmup_lr': ('warmup_epochs', ()),
+    **dict.fromkeys(('mixup_alpha', 'mixup_off_epoch'), ('mixup', ())),
+    'lr_decay': ('lr_mode', ('plateau', 'step')), 'target_lr': ('lr_mode', ('cosine', 'poly')),
+    **dict.fromkeys(('lr_decay_epoch', 'lr_decay_step'), ('lr_mode', ('step',))),
+    **dict.fromkeys(('plateau_patience', 'plateau_gain', 'plateau_decays'),
+                    ('lr_mode', ('plateau',)))}
+
+
 def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
     """Give `parser` the flags of images (2) or of video (3); the help shows the paper's values."""
     flags.add_flags(parser, Recipe, dims=dims, shown=RECIPES[PAPER[dims]])
@@ -220,7 +231,13 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> R
         raise UserError(f'{what if name in RECIPES else f"unknown recipe {name!r}"}: choose one of '
                         f'{", ".join(known)}')
     absolute = {'base_batch': None} if 'lr' in given else {}
-    return replace(RECIPES[name], **{**absolute, **given})
+    recipe = replace(RECIPES[name], **{**absolute, **given})
+    for field, (other, values) in TAKES.items():
+        said = getattr(recipe, other)
+        if field in given and (said not in values if values else not said):
+            needed = ' '.join(filter(None, (f'`{other}`', ' or '.join(values))))
+            raise UserError(f'`{field}` has no effect without {needed}: add that, or leave it out')
+    return recipe
 
 
 def default_folder(recipe: Recipe) -> Path:

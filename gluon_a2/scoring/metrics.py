@@ -187,13 +187,12 @@ def evaluate_videos(forward: Callable, batches: Iterable, labels: np.ndarray, cl
     """The `VideoScores` of a network over all videos; `labels` are theirs, int64.
 
     `forward` is as in `evaluate`; the samples of `batches` are `views` of each video in a row,
-    `crops` windows each, float32 n×(crops×)3×T×H×W. No more than a batch is held at a time. Scores
-    that are not finite are a UserError, which names the sample by `name`.
+    `crops` windows each, float32 n×(crops×)3×T×H×W. Scores that are not finite are a UserError,
+    which names the sample by `name`.
     """
-    scores = VideoScores(views * crops, np.zeros((classes, classes + 2), np.int64))
-    open_sums: dict = {}  # video: (views so far, sum of their shares)
+    totals, seen = np.zeros((len(labels), classes)), np.zeros(len(labels), np.int64)
+    clip_top1 = 0
     named: set[str] = set()
-    last = -1
     with tqdm(total=len(labels) * views, unit='view', desc='scoring', leave=False,
               dynamic_ncols=True, disable=None) as bar:
         for batch in batches:
@@ -203,30 +202,18 @@ def evaluate_videos(forward: Callable, batches: Iterable, labels: np.ndarray, cl
                 clips = batch.images.reshape(-1, *batch.images.shape[-4:])  # n·crops×3×T×H×W
                 logits = forward(clips).reshape(len(batch.labels), crops, classes)
                 require_finite(logits, batch.indices, name)
-                scores.clip_top1 += int(
+                clip_top1 += int(
                     hits(logits.reshape(-1, classes), batch.labels.repeat(crops), 1).sum())
-                for index, share in zip(batch.indices.tolist(), softmax(logits).mean(axis=1)):
-                    last = index // views
-                    count, total = open_sums.get(last, (0, 0))
-                    open_sums[last] = count + 1, total + share
-            done = {video: total / views for video, (count, total) in open_sums.items()
-                    if count == views}
-            _add_videos(scores, done, labels)
-            open_sums = {last: open_sums[last]} if last in open_sums and last not in done else {}
+                np.add.at(totals, batch.indices // views, softmax(logits).mean(axis=1))
+                np.add.at(seen, batch.indices // views, 1)
             bar.update(len(batch.labels) + len(batch.damaged))
-    unread = np.bincount(labels, minlength=classes) - scores.confusion[:, :-1].sum(axis=1)
-    scores.confusion[:, -1] = unread
-    return scores
-
-
-def _add_videos(scores: VideoScores, done: dict, labels: np.ndarray) -> None:
-    if not done:
-        return
-    shares, own = np.stack(list(done.values())), labels[list(done)]
-    scores.top1 += int(hits(shares, own, 1).sum())
-    scores.top5 += int(hits(shares, own, 5).sum())
-    said = guesses(shares)
-    np.add.at(scores.confusion, (own, np.where(said == NO_GUESS, -2, said)), 1)
+    whole = seen == views
+    shares, own = totals[whole] / views, labels[whole]
+    said, confusion = guesses(shares), np.zeros((classes, classes + 2), np.int64)
+    np.add.at(confusion, (own, np.where(said == NO_GUESS, -2, said)), 1)
+    np.add.at(confusion, (labels[~whole], -1), 1)
+    top1, top5 = (int(hits(shares, own, k).sum()) for k in (1, 5))
+    return VideoScores(views * crops, confusion, clip_top1, top1, top5)
 
 
 def name_damaged(damaged: Iterable[tuple[str, str]]) -> None:

@@ -38,13 +38,18 @@ def open_samples(meta: dict, data_dir: str | None = None, part: str = 'val',
     if video:
         lists['split'] = own if split is None else split
     source = data.open_source(data_dir, part, video=video, **(lists if video else {}))
-    data.match_classes(source, meta['classes'], named=on_embedded(meta))
+    data.match_classes(source, meta['classes'], named=has_names(meta))
     return source
 
 
 def on_embedded(meta: dict) -> bool:
-    """Whether a network was trained on the embedded set, whose digits are names."""
+    """Whether a network was trained on the embedded set."""
     return meta['training'].get('data') == embedded_name(len(meta['input_shape']) == 4)
+
+
+def has_names(meta: dict) -> bool:
+    """Whether the network's classes have names, even such as digits; older files do not say."""
+    return meta['training'].get('named', on_embedded(meta))
 
 
 def calibration_batch(preprocessing: data.Preprocessing, source: Any, count: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def open_sources(recipe: Recipe, options: Options) -> list:
     train, val = _open(recipe, options, 'train'), _open(recipe, options, 'val')
     data.check_labels(train, recipe.classes)
     _check_class_count(train, recipe, options)
-    data.match_classes(val, class_names(recipe, train))
+    data.match_classes(val, class_names(recipe, train), named=train.named)
     return [train, val]
 
 

@@ -37,7 +37,7 @@ from .reporting import Reporter
 from .saving import Saver
 from .schedule import Plateau, Schedule
 from .step import Outcome, Stepper
-from .stopping import StopRequest
+from .stopping import Stopped, StopRequest
 from .timer import Timer
 
 log = logging.getLogger(__name__)
@@ -190,16 +190,16 @@ class Loop:
                 self._leave()
 
     def _leave(self) -> None:
-        """End on all ranks, as somebody asked: with KeyboardInterrupt, or with the exit code that
-        tells a scheduler to queue the job again."""
+        """End on all ranks, as somebody asked: by Ctrl-C, or with the exit code that tells a
+        scheduler to queue the job again."""
         self.saver.wait()
         if self.group.heart:
             self.group.heart.done()
-        if self._stop.interrupted and self.group.first:
-            raise KeyboardInterrupt(f'interrupted at step {self.at.step}, which is saved: '
-                                    f'{self._way_on()}')
-        log.warning('stopped on request at step %d, which is saved: resume the run in %s',
-                    self.at.step, self.run.folder)
+        if self.group.first:
+            where = f'at step {self.at.step}, which is saved: {self._way_on()}'
+            if self._stop.interrupted:
+                raise KeyboardInterrupt(f'interrupted {where}')
+            raise Stopped(f'stopped on request {where}')
         sys.exit(PREEMPTED)
 
     def _end_epoch(self) -> Sums:

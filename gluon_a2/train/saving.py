@@ -43,8 +43,8 @@ class Saver:
         return checkpoint.State(
             recipe=to_json(loop.recipe), data=data_name(loop.recipe, loop.options),
             labels=fingerprint(source), split=getattr(source, 'split', None),
-            classes=class_names(loop.recipe, source), at=vars(loop.at), sums=vars(loop.sums),
-            plateau=vars(loop.plateau),
+            classes=class_names(loop.recipe, source), named=source.named, at=vars(loop.at),
+            sums=vars(loop.sums), plateau=vars(loop.plateau),
             scale=[loop.stepper.scale.scale, loop.stepper.scale.clean],
             damaged=loop.damage.names, threads=threads()[0], ranks=loop.group.size,
             versions=versions())

@@ -6,6 +6,16 @@ import signal
 import threading
 from typing import Any
 
+from ..errors import UserError
+from ..machine.ranks import PREEMPTED
+
+
+class Stopped(UserError):
+    """The run has saved and ended because somebody asked for it; the message says how to go on."""
+
+    exit_code = PREEMPTED
+
+
 NOTICE = b'\ninterrupted: saving at the next step; another Ctrl-C ends at once\n'
 
 
