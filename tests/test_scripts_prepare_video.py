@@ -10,7 +10,7 @@ import cv2
 import numbered
 import pytest
 
-from gluon_a2.data import open_video, open_video_source
+from gluon_a2.data import open_video
 from gluon_a2.data.prepare_video import official
 
 SCRIPT = Path(__file__).resolve().parents[1] / 'scripts' / 'prepare_video.py'
@@ -53,16 +53,6 @@ def test_it_counts_and_names_what_cannot_be_read(kinetics, tmp_path, flags):
         report = {row['path']: row for row in csv.DictReader(file)}
     assert len(report) == 6 and report[broken]['frames'] == '0' and report[broken]['reason']
     assert report[f'{kinetics}/train/running fast/a b_000000_000010.mp4']['frames'] == '30'
-
-
-def test_the_list_it_writes_is_read_again(kinetics, tmp_path):
-    out, _ = call('--data-dir', kinetics, '--part', 'train', '--write-list', tmp_path / 'train.txt')
-    assert '4 videos of 2 classes' in out
-    source = open_video_source(str(kinetics), 'train', video_list=str(tmp_path / 'train.txt'),
-                               list_format='path-label')
-    folders = open_video_source(str(kinetics), 'train')
-    assert (source.paths, source.classes) == (folders.paths, folders.classes)
-    assert source.labels.tolist() == folders.labels.tolist()
 
 
 def test_videos_are_shrunk_and_keep_every_frame_and_its_time(kinetics, tmp_path):
@@ -109,14 +99,6 @@ def test_any_name_is_transcoded_and_two_of_one_stem_are_not_taken_for_one(kineti
         '12:30:00.mp4', os.fsdecode(b'caf\xe9.mp4'), 'd.mp4']
 
 
-def test_a_path_that_a_list_cannot_hold_is_refused(tmp_path):
-    (tmp_path / 'val/zumba').mkdir(parents=True)
-    (tmp_path / 'val/zumba/two\nlines.mp4').touch()
-    _, err = call('--data-dir', tmp_path, '--part', 'val', '--write-list', tmp_path / 'x.txt',
-                  code=2)
-    assert 'cannot stand in a list' in err and not (tmp_path / 'x.txt').exists()
-
-
 def test_ucf101_is_counted_against_the_official_splits(tmp_path):
     folder, lists = tmp_path / 'UCF-101', tmp_path / 'ucfTrainTestlist'
     clips = {'trainlist01': ['Archery/v_Archery_g08_c01.avi 1', 'YoYo/v_YoYo_g09_c01.avi 2'],
@@ -151,7 +133,6 @@ def test_folders_of_frames_are_checked_and_left_as_they_are(tmp_path):
 @pytest.mark.parametrize('flags, sentence', [
     ([], '--data-dir is missing'), (['--data-dir', 'nowhere'], 'no train videos in nowhere'),
     (['--data-dir', 'x', '--split', '7'], '--split must be one of 1, 2, 3'),
-    (['--data-dir', 'x', '--write-list', 'y'], '--write-list is for one part'),
     (['--data-dir', 'x', '--part', ','], '--part must be names')])
 def test_mistakes_are_one_sentence(flags, sentence):
     _, err = call(*flags, code=2)

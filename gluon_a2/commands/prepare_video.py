@@ -1,9 +1,8 @@
-"""Check videos, list them, or shrink them, before a network is trained on them.
+"""Check videos, or shrink them, before a network is trained on them.
 
     %(prog)s --data-dir KINETICS -j 8                # counts, and what cannot be read
     %(prog)s --data-dir UCF --split 1 --decode       # every frame decoded
     %(prog)s --data-dir KINETICS --transcode SMALL   # H.264, short side at most 288
-    %(prog)s --data-dir KINETICS --part train --write-list train.txt
 
 The videos are in folders <data-dir>/<part>/<class>/, in a list (--list, --list-format), or those of
 a split of UCF-101. Exit code 1: some videos cannot be read, and are named. 2: nothing could be
@@ -38,8 +37,6 @@ class Options:
     decode: bool = option(False, 'decode every frame instead of reading the packets', group='check')
     report: Optional[str] = option(None, 'also save path, label, frames and reason of each as CSV',
                                    group='check', metavar='FILE')
-    write_list: Optional[str] = option(None, "instead write a list 'path label', and classes.txt "
-                                             "beside it", group='list', metavar='FILE')
     transcode: Optional[str] = option(None, 'instead write the videos there as H.264',
                                       group='shrink', metavar='DIR')
     short_side: int = option(288, 'of the videos written, at most', low=2, group='shrink')
@@ -49,8 +46,6 @@ class Options:
         check(self)
         if not self.part:
             raise UserError('`part` must be names separated by commas')
-        if self.write_list and not self.list and len(self.part) > 1:
-            raise UserError('`write_list` is for one part: say which with `part`, such as train')
         if self.report:
             check_folder(self.report)
 
@@ -65,11 +60,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parts = {name: open_video_source(asked.data_dir, name, asked.split, asked.splits, asked.list,
                                      asked.list_format)
              for name in (asked.part[:1] if asked.list else asked.part)}
-    if asked.write_list:
-        for source in parts.values():
-            prepare_video.write_list(source, asked.write_list, asked.data_dir or '')
-            print(f'{asked.write_list}: {len(source)} videos of {len(source.classes)} classes')
-        return 0
     failed, found = [], []
     if asked.transcode:
         for source in parts.values():

@@ -1,4 +1,4 @@
-"""Checking, listing and shrinking videos; `scripts/prepare_video.py` is its command line."""
+"""Checking and shrinking videos; `scripts/prepare_video.py` is its command line."""
 from __future__ import annotations
 
 import collections
@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_whole
-from .classes import write_classes
 from .images import ImageError
 from .parallel import in_parallel
 from .video import FrameFolder, VideoFile, import_av, open_file, open_video
@@ -61,19 +59,6 @@ def official(split: int, counts: tuple[int, int]) -> str:
     if counts == whole:
         return f'split {split} of UCF-101 is whole: {clips}'
     return f'split {split} of UCF-101 has {clips} here, and {whole[0]} and {whole[1]} officially'
-
-
-def write_list(source: VideoSource, path: str, root: str = '') -> None:
-    """Write the videos as a list 'path label', paths from `root` on, and classes.txt beside it,
-    whole or not at all."""
-    paths = [os.path.relpath(video, root) if root else video for video in source.paths]
-    for i, video in enumerate(paths):
-        if video != video.strip() or len(video.splitlines()) != 1:
-            raise UserError(f'{source.name(i)!r} cannot stand in a list, because it begins or ends '
-                            'with a space or has more than one line: rename it')
-    lines = ''.join(f'{video} {label}\n' for video, label in zip(paths, source.labels))
-    write_classes(os.path.dirname(os.path.abspath(path)), source.classes)
-    write_whole(path, lines.encode('utf-8', 'surrogateescape'))
 
 
 def transcode(source: VideoSource, root: str, out: str, short_side: int = 288,

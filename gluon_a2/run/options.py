@@ -3,7 +3,6 @@ import functools
 from dataclasses import dataclass
 from typing import Optional
 
-from ..data.video_lists import FORMS
 from ..flags import check, option
 
 run, data = functools.partial(option, group='run'), functools.partial(option, group='data')
@@ -40,8 +39,9 @@ class Options:
                                      metavar='FILE', dims=3, needs=['list_val', 'list_format'],
                                      excludes=['split'])
     list_val: Optional[str] = data(None, None, metavar='FILE', dims=3, needs=['list_train'])
-    list_format: Optional[str] = data(None, 'what a line of them holds', choices=FORMS,
-                                      metavar='FORM', dims=3, needs=['list_train'])
+    list_format: Optional[str] = data(None, 'path-label, path-frames-label, id-label-path or '
+                                            'kinetics-csv', metavar='FORM', dims=3,
+                                      needs=['list_train'])
     split: Optional[int] = data(None, 'split 1, 2 or 3 of UCF-101; folder of its lists', low=1,
                                 high=3, dims=3, needs=['data_dir'])
     splits: Optional[str] = data(None, None, metavar='DIR', dims=3, needs=['split'])
