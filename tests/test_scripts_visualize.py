@@ -57,7 +57,7 @@ def test_positions(text, expected):
 
 def test_non_local_networks_are_seen_too(folder, tmp_path, capsys):
     visualize.main([str(folder / 'picture.png'), '--model', str(folder / 'nl'), '--out',
-                    str(tmp_path), '--order', 'sharpest'])
+                    str(tmp_path)])
     assert capsys.readouterr().out.startswith(str(tmp_path / 'sheet.png'))
     assert '"label":"non-local"' in (tmp_path / 'page.html').read_text(encoding='utf-8')
 

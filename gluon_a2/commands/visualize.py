@@ -33,9 +33,7 @@ class Choices:
         None, 'names such as conv3_unit1,conv4_unit1; default: all')
     descriptors: Optional[Tuple[int, ...]] = flags.option(
         None, 'whose maps are on the sheet, such as 3,17; default: the strongest', low=0)
-    order: str = flags.option('selected', 'the strongest are those that positions read most, or '
-                              'those with the largest peaks', choices=('selected', 'sharpest'))
-    top: int = flags.option(6, 'how many of the strongest', low=1)
+    top: int = flags.option(6, 'how many of the strongest, which are read most', low=1)
     at: str = flags.option('50%,50%', 'the position whose reading is on the sheet: X,Y in pixels '
                            'of the input or in percent of it, X,Y,FRAME in a video')
     animate: bool = flags.option(False, 'of a video also sheet.gif, its frames in time')
@@ -98,7 +96,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if choices.animate and len(attention.frames) == 1:
         raise UserError(f'`animate` is for videos: leave it out for {choices.file}')
     at = point(choices.at, attention.frames.shape[:3])
-    orders = [block.order(choices.order) for block in attention.blocks]
+    orders = [block.order() for block in attention.blocks]
     shown = [on_sheet(block, choices.descriptors, order, choices.top)
              for block, order in zip(attention.blocks, orders)]
     out = Path(choices.out)

@@ -6,9 +6,9 @@
 Needs an exported network and knows no model: it finds the blocks in the graph, by the names of
 their softmaxes, which stand in the registry of blocks.
 """
-from .maps import ORDERS, Attention, BlockAttention, attend, attention_maps
+from .maps import Attention, BlockAttention, attend, attention_maps
 from .page import write_page
 from .sheet import draw_animation, draw_sheet
 
-__all__ = ['ORDERS', 'Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
+__all__ = ['Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
            'draw_sheet', 'write_page']

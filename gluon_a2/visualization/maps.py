@@ -25,10 +25,6 @@ from ..errors import UserError
 from ..formats.symbol import parse_symbol
 from ..nn.blocks import BLOCKS
 
-# What the strongest descriptor has most of: the share of all reading, which a map that nobody reads
-# cannot have; or the largest value of its gathering map, which says how small a part it looks at.
-ORDERS = {'selected': lambda block: block.strength, 'sharpest': lambda block: block.peaks}
-
 
 class BlockAttention(NamedTuple):
     """What one block does with one input; d is 1 in an image network."""
@@ -54,18 +50,13 @@ class BlockAttention(NamedTuple):
         return self.v[position] if self.b is None else self.v[position] @ self.b
 
     @property
-    def peaks(self) -> np.ndarray:
-        """float32 n: the largest value of each gathering map."""
-        return np.ones(len(self.v), np.float32) if self.b is None else self.b.max(axis=1)
-
-    @property
     def strength(self) -> np.ndarray:
         """float64 n: each descriptor's share of all reading, the mean of v_ij over i."""
         return self.v.mean(axis=0, dtype=np.float64)
 
-    def order(self, by: str = 'selected') -> np.ndarray:
-        """int64 n: the descriptors, first the strongest in the sense `by`, a key of ORDERS."""
-        return np.argsort(-ORDERS[by](self), kind='stable')
+    def order(self) -> np.ndarray:
+        """int64 n: the descriptors, those that are read most first."""
+        return np.argsort(-self.strength, kind='stable')
 
     @property
     def selected(self) -> np.ndarray:
