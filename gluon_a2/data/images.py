@@ -32,9 +32,12 @@ def decode(encoded: bytes) -> np.ndarray:
     header = read_header(encoded)
     image = _opencv(encoded)
     corner = set(image[-2:, -2:].flat)
-    if (header.scan and len(corner) == 1 and corner.issubset(_GREYS)
-            and _is_cut(encoded, header.scan, image)):
-        raise ImageError('it is truncated')
+    if header.scan and len(corner) == 1 and corner.issubset(_GREYS):
+        # A scan may end too early although an end marker follows. More data in front of the marker
+        # changes the pixels only where some were missing.
+        end = encoded.find(b'\xff\xd9', header.scan)
+        if not np.array_equal(_opencv(encoded[:end] + _MORE + encoded[end:]), image):
+            raise ImageError('it is truncated')
     if header.orientation > 1:
         image = _TURNS[header.orientation](image)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -51,11 +54,3 @@ def _opencv(encoded):
         raise ImageError('OpenCV cannot decode it')
     return image
 
-
-def _is_cut(encoded, scan, image):
-    """Whether the scan of a JPEG ends too early although an end marker follows.
-
-    More data in front of the marker changes the pixels only where some were missing.
-    """
-    end = encoded.find(b'\xff\xd9', scan)
-    return not np.array_equal(_opencv(encoded[:end] + _MORE + encoded[end:]), image)

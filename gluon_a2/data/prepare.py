@@ -12,9 +12,10 @@ import numpy as np
 from ..errors import UserError
 from .classes import CLASSES_FILE, check_labels, open_text, read_classes, write_classes
 from .images import ImageError, decode
+from .listing import entries
 from .parallel import check_workers, in_parallel
 from .recordio import RecordError, RecordWriter
-from .sources import FlatSource, FolderSource, RecordSource
+from .sources import FlatSource, FolderSource, RecordSource, is_image_file
 
 _SHUFFLE_SEED = 100  # im2rec's
 
@@ -84,7 +85,7 @@ def verify(out: str, splits: Sequence[str], jobs: int = 1) -> list[str]:
 
 def _labelled(folder, path, classes):
     """The images of a flat folder, with the labels that the list gives."""
-    names = FlatSource.images(folder)
+    names = [entry.name for entry in entries(folder) if is_image_file(entry)]
     if not names:
         raise UserError(f'{folder} itself holds no images: leave out `val_labels` where class '
                         'folders hold them')

@@ -16,7 +16,7 @@ import numpy as np
 
 from .classes import CLASSES_FILE, numbers, open_text, printable, read_classes
 from .headers import ImageError, is_image
-from .listing import class_folders, entries
+from .listing import class_folders
 from .recordio import RecordError, RecordReader
 
 EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm',
@@ -119,11 +119,6 @@ class FlatSource(FolderSource):
                  classes: Sequence[str]) -> None:
         self.folder, self._files = folder, list(names)
         self.labels, self.classes = labels, tuple(classes)
-
-    @staticmethod
-    def images(folder: str) -> list[str]:
-        """The names of the images in `folder`, sorted."""
-        return [entry.name for entry in entries(folder) if is_image_file(entry)]
 
 
 def is_image_file(entry: os.DirEntry) -> bool:

@@ -66,7 +66,20 @@ def check_values(symbol: Any, values: Mapping[str, Any], source: str | os.PathLi
     first, for which the shapes are inferred. Labels (names ending in `_label`) may be left out.
     SymbolError, naming `source`, says which is the first that does not fit; types are not compared.
     """
-    shapes = _shapes(symbol, source, data_shape)
+    if 'data' not in symbol.list_arguments():
+        raise SymbolError(f'the symbol of {source} has no input named data')
+    try:
+        arguments, _, statistics = infer_shapes(symbol, data=tuple(data_shape))
+    except UserError as error:
+        raise SymbolError(f'the symbol of {source} cannot take data of shape {data_shape}: '
+                          f'{error}') from error
+    if arguments is None:
+        raise SymbolError(f'the symbol of {source} does not tell all its shapes for data of shape '
+                          f'{data_shape}')
+    names = [*(f'arg:{name}' for name in symbol.list_arguments()),
+             *(f'aux:{name}' for name in symbol.list_auxiliary_states())]
+    shapes = dict(zip(names, [*arguments, *statistics]))
+    del shapes['arg:data']
     for key, shape in shapes.items():
         if key.endswith('_label') and key not in values:
             continue
@@ -77,24 +90,6 @@ def check_values(symbol: Any, values: Mapping[str, Any], source: str | os.PathLi
     for key in sorted(set(values) - set(shapes)):
         raise SymbolError(f'{source} does not fit the symbol, which takes no {key}: export both '
                           'again')
-
-
-def _shapes(symbol, source, data_shape):
-    """{'arg:name' or 'aux:name': shape} of all that a symbol takes but its input."""
-    if 'data' not in symbol.list_arguments():
-        raise SymbolError(f'the symbol of {source} has no input named data')
-    try:
-        arguments, _, statistics = infer_shapes(symbol, data=data_shape)
-    except UserError as error:
-        raise SymbolError(f'the symbol of {source} cannot take data of shape {data_shape}: '
-                          f'{error}') from error
-    if arguments is None:
-        raise SymbolError(f'the symbol of {source} does not tell all its shapes for data of shape '
-                          f'{data_shape}')
-    names = [*(f'arg:{name}' for name in symbol.list_arguments()),
-             *(f'aux:{name}' for name in symbol.list_auxiliary_states())]
-    return {name: shape for name, shape in zip(names, [*arguments, *statistics])
-            if name != 'arg:data'}
 
 
 def infer_shapes(symbol: mx.sym.Symbol, **shapes: tuple) -> tuple:
