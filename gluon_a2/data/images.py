@@ -53,4 +53,3 @@ def _opencv(encoded):
     if image is None:
         raise ImageError('OpenCV cannot decode it')
     return image
-
