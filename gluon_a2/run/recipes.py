@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..flags import option
 
 OPTIMIZERS = ('nag', 'sgd')
+PLATEAU = 'lr_mode', 'plateau'
 DETERMINISTIC = {'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0',
                  'NCCL_ALGO': 'Ring', 'HOROVOD_FUSION_THRESHOLD': '0'}
 network, augment, optimize, schedule, regularize = (
@@ -31,7 +32,9 @@ network, augment, optimize, schedule, regularize = (
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a run computes; paths, workers and logging do not belong here.
-    `dims` marks the fields of images (2) or of videos (3) alone."""
+
+    `dims` marks the fields of images (2) or of videos (3) alone; `takes` names the field without
+    which one has no effect, and which values it must have."""
     model: str = network('a2_resnet50', 'network (an unknown name lists all); its classes')
     classes: int = network(1000, None, low=2)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
@@ -83,23 +86,27 @@ class Recipe:
     num_steps: int = schedule(0, None, low=0)
     lr_mode: str = schedule('plateau', 'how the rate falls',
                             choices=('plateau', 'step', 'cosine', 'poly'))
-    lr_decay: float = schedule(0.1, 'factor (plateau, step); last rate (cosine, poly)', above=0)
-    target_lr: float = schedule(0.0, None, low=0)
+    lr_decay: float = schedule(0.1, 'factor (plateau, step); last rate (cosine, poly)', above=0,
+                               takes=('lr_mode', 'plateau', 'step'))
+    target_lr: float = schedule(0.0, None, low=0, takes=('lr_mode', 'cosine', 'poly'))
     lr_decay_epoch: Tuple[float, ...] = schedule(
-        (40, 60), 'when `step` decays: epochs; or steps instead', low=0)
-    lr_decay_step: Tuple[float, ...] = schedule((), None, low=0, metavar='S,…')
-    plateau_patience: int = schedule(3, 'epochs to wait for a gain; least gain in accuracy', low=1)
-    plateau_gain: float = schedule(0.001, None, low=0)
-    plateau_decays: int = schedule(3, 'decays; one more plateau ends training', low=0)
+        (40, 60), 'when `step` decays: epochs; or steps instead', low=0, takes=('lr_mode', 'step'))
+    lr_decay_step: Tuple[float, ...] = schedule((), None, low=0, metavar='S,…',
+                                                takes=('lr_mode', 'step'))
+    plateau_patience: int = schedule(3, 'epochs to wait for a gain; least gain in accuracy', low=1,
+                                     takes=PLATEAU)
+    plateau_gain: float = schedule(0.001, None, low=0, takes=PLATEAU)
+    plateau_decays: int = schedule(3, 'decays; one more plateau ends training', low=0,
+                                   takes=PLATEAU)
     warmup_epochs: float = schedule(0, 'epochs of linear warm-up; rate it starts at', low=0)
-    warmup_lr: float = schedule(0.0, None, low=0)
+    warmup_lr: float = schedule(0.0, None, low=0, takes=('warmup_epochs',))
 
     dropout: float = regularize(0.0, 'dropout rate before the classifier', low=0, below=1)
     label_smoothing: float = regularize(0.0, 'share of a label for all classes; 0.1 if not said',
                                         low=0, below=1, const=0.1, metavar='SHARE')
     mixup: bool = regularize(False, 'mix pairs; Beta(α, α); not in so many last epochs')
-    mixup_alpha: float = regularize(0.2, None, above=0)
-    mixup_off_epoch: int = regularize(0, None, low=0)
+    mixup_alpha: float = regularize(0.2, None, above=0, takes=('mixup',))
+    mixup_off_epoch: int = regularize(0, None, low=0, takes=('mixup',))
 
     def __post_init__(self) -> None:
         flags.check(self)
@@ -207,16 +214,6 @@ def names(dims: int) -> List[str]:
     return [name for name, recipe in RECIPES.items() if bool(recipe.frames) == (dims == 3)]
 
 
-# {field: (the field without which it has no effect, the values that it takes; any where empty)}
-TAKES: Dict[str, Tuple[str, Tuple[str, ...]]] = {
-    'warmup_lr': ('warmup_epochs', ()),
-    **dict.fromkeys(('mixup_alpha', 'mixup_off_epoch'), ('mixup', ())),
-    'lr_decay': ('lr_mode', ('plateau', 'step')), 'target_lr': ('lr_mode', ('cosine', 'poly')),
-    **dict.fromkeys(('lr_decay_epoch', 'lr_decay_step'), ('lr_mode', ('step',))),
-    **dict.fromkeys(('plateau_patience', 'plateau_gain', 'plateau_decays'),
-                    ('lr_mode', ('plateau',)))}
-
-
 def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
     """Give `parser` the flags of images (2) or of video (3); the help shows the paper's values."""
     flags.add_flags(parser, Recipe, dims=dims, shown=RECIPES[PAPER[dims]])
@@ -232,11 +229,13 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> R
                         f'{", ".join(known)}')
     absolute = {'base_batch': None} if 'lr' in given else {}
     recipe = replace(RECIPES[name], **{**absolute, **given})
-    for field, (other, values) in TAKES.items():
+    for field in flags.options(Recipe):
+        other, *values = field.metadata.get('takes', ('model',))
         said = getattr(recipe, other)
-        if field in given and (said not in values if values else not said):
+        if field.name in given and (said not in values if values else not said):
             needed = ' '.join(filter(None, (f'`{other}`', ' or '.join(values))))
-            raise UserError(f'`{field}` has no effect without {needed}: add that, or leave it out')
+            raise UserError(f'`{field.name}` has no effect without {needed}: add that, or leave it '
+                            'out')
     return recipe
 
 
