@@ -210,12 +210,6 @@ def test_what_cannot_be_trained_is_one_sentence_and_leaves_no_run_behind(
     assert not (tmp_path / 'run').exists()
 
 
-def test_one_record_file_alone_is_refused(images):
-    with pytest.raises(UserError, match='`rec_val` is missing: give both record files, or '
-                                        '`data_dir`'):
-        Options(rec_train=str(images / 'train.rec'))
-
-
 def test_record_files_can_be_named_one_by_one(images):
     train, val = open_sources(tiny.RECIPE, Options(
         rec_train=str(images / 'train.rec'), rec_train_idx=str(images / 'train.idx'),
