@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import yaml
 from packaging import markers, requirements
 
 import gluon_a2
 from gluon_a2 import doctor
-from gluon_a2.machine import installation
+from gluon_a2.machine import gpus, installation
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = [f'locks/{name}.txt' for name in ('packages', 'cpu', 'cu112', 'horovod')]
@@ -128,6 +129,40 @@ def test_every_line_has_hashes(name):
     assert packages and all('--hash=sha256:' in lines[at + 1] for at in packages)
 
 
+# ---- where it is installed otherwise
+
+def test_the_container_is_set_up_by_the_same_script():
+    lines = (ROOT / 'Dockerfile').read_text(encoding='utf-8').splitlines()
+    steps = [line.split(' ', 1) for line in lines if line and not line.startswith('#')]
+    runs = [words for step, words in steps if step == 'RUN']
+    assert runs[0].startswith('apt-get update && apt-get install ')
+    assert runs[1:] == ['sh tools/setup.sh .venv $DEVICE']
+    assert [words for step, words in steps if step == 'COPY'] == ['. .']
+    ignored = (ROOT / '.dockerignore').read_text(encoding='utf-8').split()
+    assert not {'gluon_a2', 'symbols', 'scripts', 'setup.py', 'README.md', 'tools', 'locks',
+                'docs'} & set(ignored)
+
+
+def test_a_public_forge_tests_every_python(packaging):
+    jobs = yaml.safe_load((ROOT / '.github/workflows/ci.yml').read_text(encoding='utf-8'))['jobs']
+    assert [f'Programming Language :: Python :: {version}'
+            for version in jobs['tests']['strategy']['matrix']['python']] == [
+        line for line in packaging['classifiers'] if 'Python :: 3' in line]
+    runs = [step['run'] for job in jobs.values() for step in job['steps'] if 'run' in step]
+    assert runs == ['make lint PYTHON=python', 'make test PYTHON=python',
+                    'python -m pip install build twine', 'python -m build',
+                    'python -m twine check --strict dist/*']
+
+
+def test_the_page_of_installing_says_what_each_wheel_has_code_for():
+    page = (ROOT / 'docs/install.md').read_text(encoding='utf-8')
+    rows = dict(re.findall(r'^\| (`mxnet-.*?) \| (sm_.*?) \|', page, re.MULTILINE))
+    assert len(rows) == len(set(gpus.ARCHITECTURES.values()))
+    for names, code in rows.items():
+        for name in re.findall(r'mxnet-cu\d+', names):
+            assert code == 'sm_' + ', '.join(f'{x}{y}' for x, y in gpus.ARCHITECTURES[name])
+
+
 # ---- what is built from it
 
 BUILD = '''
@@ -225,8 +260,8 @@ mkdir -p "$folder/bin" && cp "$BIN/python3.13" "$folder/bin/python"
 TOOLS = ('sh', 'awk', 'cp', 'find', 'grep', 'mkdir', 'rm', 'rmdir', 'touch', 'uname', 'bash',
          'dirname', 'make')
 LINT = ['-m ruff check .', '-m mypy']
-LOCKED = '-m pip install --no-deps --require-hashes -r locks/packages.txt -r locks/{}.txt'
-OURS = '-m pip install --no-deps --no-build-isolation -e .'
+LOCKED = '-m pip install -q --no-deps --require-hashes -r locks/packages.txt -r locks/{}.txt'
+OURS = '-m pip install -q --no-deps --no-build-isolation -e .'
 
 
 class Machine:

@@ -56,5 +56,6 @@ touch "$mark"
 make_venv
 # locks/ names every package, so that nothing is resolved: this is also how MXNet comes beside numpy 2, which its wheel
 # forbids, and gluoncv without a second cv2.
-"$venv/bin/python" -m pip install --no-deps --require-hashes -r locks/packages.txt -r "locks/$device.txt"
-"$venv/bin/python" -m pip install --no-deps --no-build-isolation -e .
+echo "installing into $venv what locks/packages.txt and locks/$device.txt name (350 MB; with CUDA some GB)"
+"$venv/bin/python" -m pip install -q --no-deps --require-hashes -r locks/packages.txt -r "locks/$device.txt"
+"$venv/bin/python" -m pip install -q --no-deps --no-build-isolation -e .
