@@ -121,6 +121,7 @@ class OnnxRuntime:
     """The same network as an ONNX file."""
 
     def __init__(self, folder, kind):
+        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # as deploy.engines does
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads(), 3

@@ -1,4 +1,4 @@
-"""Class folders to record files, and the check of record files; `scripts/prepare_imagenet.py` is
+"""Class folders to record files, and the check of record files; `gluon-a2 prepare-imagenet` is
 its command line."""
 from __future__ import annotations
 

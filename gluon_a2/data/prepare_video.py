@@ -1,4 +1,4 @@
-"""Checking and shrinking videos; `scripts/prepare_video.py` is its command line."""
+"""Checking and shrinking videos; `gluon-a2 prepare-video` is its command line."""
 from __future__ import annotations
 
 import collections
