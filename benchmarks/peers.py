@@ -2,8 +2,8 @@
 """The A²-ResNet-50 on images here, in ONNX Runtime and in PyTorch: images a second, beside what the
 cores can multiply.
 
-    make bench                                                   # with PyTorch installed apart
-    python benchmarks/peers.py --torch ~/torch-env/bin/python    # an interpreter that has PyTorch
+    make bench                       # installs PyTorch beside MXNet, then runs the next line
+    python benchmarks/peers.py
 
 Every engine is a process of its own with the same weights, images and number of threads. First the
 logits are compared with ours in float32: a float32 engine that differs by more than 1e-4 of the
@@ -16,9 +16,9 @@ and draws `peers.png`.
 """
 import contextlib
 import functools
+import importlib.util
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +29,6 @@ from bench import ROOT, Child, at_least, in_turn, keep, rates
 from gluon_a2.cli import entry, parser
 from gluon_a2.errors import UserError
 
-BENCH = ROOT / '.venv-bench' / 'bin' / 'python'
 CHILD = ROOT / 'benchmarks' / 'peer_engines.py'
 TOLERANCE = 1e-4  # of float32 logits, of the largest
 WARM = 2  # rounds that set up
@@ -46,7 +45,6 @@ class Engine(NamedTuple):
     kind: str
     jobs: Tuple[str, ...]
     exact: bool = True  # float32
-    peer: bool = False  # runs in the interpreter that has PyTorch
 
     def __str__(self):
         return self.name
@@ -58,21 +56,20 @@ ENGINES = (
     Engine('MXNet bfloat16', 'mxnet-bf16', INFERENCE, exact=False),
     Engine('MXNet int8', 'mxnet-int8', INFERENCE, exact=False),
     Engine('ONNX Runtime', 'onnxruntime-fp32', INFERENCE),
-    Engine('PyTorch', 'torch-eager', ALL, peer=True),
-    Engine('PyTorch, channels last', 'torch-channels_last', ALL, peer=True),
-    Engine('torch.compile', 'torch-compile', ALL, peer=True),
-    Engine('PyTorch bfloat16', 'torch-bf16', ALL, exact=False, peer=True),
-    Engine('OpenBLAS (numpy)', 'product-numpy', SGEMM, peer=True),
-    Engine('MKL (torch.mm)', 'product-torch', SGEMM, peer=True),
+    Engine('PyTorch', 'torch-eager', ALL),
+    Engine('PyTorch, channels last', 'torch-channels_last', ALL),
+    Engine('torch.compile', 'torch-compile', ALL),
+    Engine('PyTorch bfloat16', 'torch-bf16', ALL, exact=False),
+    Engine('OpenBLAS (numpy)', 'product-numpy', SGEMM),
+    Engine('MKL (torch.mm)', 'product-torch', SGEMM),
     Engine('oneDNN (MXNet)', 'product-mxnet', SGEMM))
 
 
-def start(engine, folder, torch):
+def start(engine, folder):
     """The engine's process."""
     # Where OpenBLAS is held to an older processor's code, that is no peak.
     free = dict.fromkeys(('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE')) if engine.jobs == SGEMM else {}
-    return Child(engine.name, CHILD, engine.kind, folder,
-                 python=torch if engine.peer else sys.executable, **free)
+    return Child(engine.name, CHILD, engine.kind, folder, **free)
 
 
 # ---- measurements
@@ -162,8 +159,6 @@ def draw(rows, png):
 def main(argv=None):
     """Compare, measure, print, keep."""
     flags = parser(__doc__)
-    flags.add_argument('--torch', metavar='PYTHON', default=str(BENCH),
-                       help='an interpreter that has PyTorch')
     flags.add_argument('--rounds', type=at_least(1), default=15,
                        help=f'steps of each, besides {WARM} first ones')
     flags.add_argument('--size', type=at_least(32), default=224, help='side of the images')
@@ -174,9 +169,9 @@ def main(argv=None):
                        help='where the two files go')
     args = flags.parse_args(argv)
     engines = [engine for engine in ENGINES if engine.name not in args.without]
-    if not Path(args.torch).exists() and any(engine.peer for engine in engines):
-        raise UserError(f'{args.torch} does not exist: run make bench, or give an interpreter that '
-                        'has PyTorch as --torch')
+    if importlib.util.find_spec('torch') is None and any('torch' in engine.kind for engine in engines):
+        raise UserError('PyTorch is not installed: run make bench, or leave its engines out with '
+                        '--without')
     if not any(engine.jobs == SGEMM for engine in engines):
         raise UserError('one of the products must stay, for the peak')
     from gluon_a2.machine.resources import cores
@@ -185,7 +180,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         with Child('prepare', CHILD, 'prepare', folder) as process:
             flops = process.ask(args.size)
-        processes = {engine: stack.enter_context(start(engine, folder, args.torch))
+        processes = {engine: stack.enter_context(start(engine, folder))
                      for engine in engines}
         found = differences(processes, Path(folder))
         rows = [{**row, 'logits_differ': f'{found[row["engine"]]:.1e}' if row['engine'] in found

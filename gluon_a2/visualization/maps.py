@@ -71,7 +71,7 @@ class BlockAttention(NamedTuple):
     def favourites(self, count: int) -> np.ndarray:
         """int64, at most `count`: the descriptors that most positions select, in that order."""
         votes = self.votes
-        return np.argsort(-votes, kind='stable')[:min(count, np.count_nonzero(votes))]
+        return np.argsort(-votes, kind='stable')[:min(count, int(np.count_nonzero(votes)))]
 
     def at_time(self, values: np.ndarray, t: int) -> np.ndarray:
         """h×w(×…): the part at time t of `values`, dhw(×…)."""

@@ -161,7 +161,7 @@ def _pictures(attention: Attention, block: BlockAttention, position: int, chosen
 
 def _draw_bars(axes: Any, values: np.ndarray, colours: dict[int, str], title: str) -> None:
     """The largest of `values`, one for each descriptor, in the colours of the selection."""
-    largest = np.argsort(-values, kind='stable')[:min(BARS, np.count_nonzero(values))]
+    largest = np.argsort(-values, kind='stable')[:min(BARS, int(np.count_nonzero(values)))]
     axes.barh(range(len(largest)), values[largest],
               color=[colours.get(j, PALETTE[-1]) for j in largest])
     for at, j in enumerate(largest):
