@@ -99,8 +99,10 @@ class VideoFile:
         """(presentation time of each frame, their unit in seconds, frames a second)."""
         with _opened(self.path) as (_, stream):
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            rate, unit = (Fraction(value.numerator, value.denominator)  # PyAV 19 has its own
+                          for value in (rate, stream.time_base))
             rate = rate.limit_denominator(60000)
-            return self._index.times, 1 / rate if self._index.counted else stream.time_base, rate
+            return self._index.times, 1 / rate if self._index.counted else unit, rate
 
     def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """See `open_video`."""
