@@ -169,7 +169,8 @@ def main(argv=None):
                        help='where the two files go')
     args = flags.parse_args(argv)
     engines = [engine for engine in ENGINES if engine.name not in args.without]
-    if importlib.util.find_spec('torch') is None and any('torch' in engine.kind for engine in engines):
+    torch = any('torch' in engine.kind for engine in engines)
+    if torch and importlib.util.find_spec('torch') is None:
         raise UserError('PyTorch is not installed: run make bench, or leave its engines out with '
                         '--without')
     if not any(engine.jobs == SGEMM for engine in engines):
