@@ -61,7 +61,7 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
         # before the run folder is touched: whatever is wrong is said first
         with group.all_or_none('preparation'):
             network.check_model(recipe)
-            train_transform(recipe)  # its bounds are narrower than the recipe's
+            train_transform(recipe)  # it holds the bounds of augmentation
             train_source, val_source = sources = open_sources(recipe, options)
             net = network.build(recipe, choose_device(recipe, options, group.local_rank))
             if not options.num_gpus:
