@@ -24,7 +24,7 @@ def test_counts_what_is_read_and_names_what_is_damaged(tmp_path, caplog, images,
 
 
 @pytest.mark.parametrize('options, sentence', [
-    ({'test_io': 0, 'synthetic_data': 3}, '^`test_io` reads samples, and `synthetic_data` has no'),
+    ({'test_io': 0, 'synthetic_data': 3}, '^`synthetic_data` and `test_io` exclude each other'),
     ({'test_io': -1}, '^`test_io` must be 0 or more, not -1$')])
 def test_what_cannot_be_read(options, sentence):
     with pytest.raises(UserError, match=sentence):
