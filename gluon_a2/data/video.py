@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 import numpy as np
 
 from ..errors import UserError, install_extra
-from ..files import sha256, write_whole
+from ..files import sha256
 from .cache import cache_folder
 from .images import MAX_PIXELS, ImageError, decode
 
@@ -337,6 +337,10 @@ def _cached_index(path: str, cache: str | os.PathLike) -> Index:
     index = _index(path)
     if not index.times:
         raise VideoError('it holds no frame that can be decoded')
+    draft = f'{kept}.{os.getpid()}'
     with contextlib.suppress(OSError):  # a cache on a read-only disk is done without
-        write_whole(kept, json.dumps(index).encode())
+        os.makedirs(os.path.dirname(kept), exist_ok=True)
+        with open(draft, 'w') as file:  # not synced: a cut one is made again
+            json.dump(index, file)
+        os.replace(draft, kept)
     return index
