@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import gluon_a2.legacy
 from gluon_a2 import files
 from gluon_a2.backend import mx
 from gluon_a2.deploy import BundleError, bundle, read_bundle, write_bundle
@@ -35,11 +36,10 @@ def prefix(net, tmp_path):
 
 
 PLAIN_MXNET = '''
-import sys, numpy as np
-from gluon_a2.legacy import lent
-with lent():
+import runpy, sys, numpy as np
+prefix, out, legacy = sys.argv[1:]
+with runpy.run_path(legacy)['lent']():  # today's numpy; nothing of ours is imported
     import mxnet as mx
-prefix, out = sys.argv[1:]
 x = mx.nd.array(np.load(out + '/x.npy'))
 block = mx.gluon.SymbolBlock.imports(prefix + '-symbol.json', ['data'], prefix + '-0000.params')
 np.save(out + '/symbol_block.npy', block(x).asnumpy())
@@ -58,8 +58,8 @@ def test_plain_mxnet_loads_the_files_three_ways_with_the_same_logits(net, prefix
     x = np.random.default_rng(3).normal(size=(5, 3, 32, 32)).astype(np.float32)
     np.save(tmp_path / 'x.npy', x)
     done = subprocess.run(
-        [sys.executable, '-c', PLAIN_MXNET,
-         str(prefix), str(tmp_path)], cwd=str(tmp_path), capture_output=True, text=True,
+        [sys.executable, '-c', PLAIN_MXNET, str(prefix), str(tmp_path), gluon_a2.legacy.__file__],
+        cwd=str(tmp_path), capture_output=True, text=True,
         env={**os.environ, 'PYTHONPATH': ''})
     assert done.returncode == 0, done.stderr
     expected = net(mx.nd.array(x)).asnumpy()
