@@ -47,8 +47,13 @@ def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, qua
             raise UserError(f'{first} and {split} must have the same class folders, or their '
                             f'labels differ; {len(odd)} are in one of them only, such as {odd[0]}')
     os.makedirs(out, exist_ok=True)
-    if not overwrite:
-        _refuse_to_overwrite(out, splits, classes)
+    names = os.path.join(out, CLASSES_FILE)
+    for path in [] if overwrite else [os.path.join(out, split + '.rec') for split in splits]:
+        if os.path.exists(path):
+            raise UserError(f'{path} exists already: choose another `out`, or `overwrite`')
+    if not overwrite and os.path.exists(names) and read_classes(names) != classes:
+        raise UserError(f'{names} lists other classes than these folders: choose another `out`, or '
+                        '`overwrite`')
     write_classes(out, classes)
     problems = []
     for split, source in sources.items():
@@ -70,7 +75,10 @@ def verify(out: str, splits: Sequence[str], jobs: int = 1) -> list[str]:
         except UserError as error:
             problems.append(str(error))
             continue
-        print(_describe(source, split))
+        counts = np.bincount(source.labels, minlength=len(source.classes))
+        print(f'{split}: {len(source)} records, labels {source.labels.min()} to '
+              f'{source.labels.max()} of {len(source.classes)} classes, {counts.min()} to '
+              f'{counts.max()} images each')
         try:
             source.check_complete()
         except RecordError as error:  # the records that the index finds can be checked all the same
@@ -134,17 +142,6 @@ def _wnids(path, numbers):
     return [known.get(number, number) for number in numbers]
 
 
-def _refuse_to_overwrite(out, splits, classes):
-    for split in splits:
-        path = os.path.join(out, split + '.rec')
-        if os.path.exists(path):
-            raise UserError(f'{path} exists already: choose another `out`, or `overwrite`')
-    path = os.path.join(out, CLASSES_FILE)
-    if os.path.exists(path) and read_classes(path) != classes:
-        raise UserError(f'{path} lists other classes than these folders: choose another `out`, or '
-                        '`overwrite`')
-
-
 def _write_split(source, path, shuffled, encoding, jobs):
     order = np.arange(len(source))
     if shuffled:
@@ -161,13 +158,6 @@ def _write_split(source, path, shuffled, encoding, jobs):
         if writer.count == 0:
             raise UserError(f'not one image in {source.folder} can be decoded: nothing to write')
     return problems
-
-
-def _describe(source, split):
-    counts = np.bincount(source.labels, minlength=len(source.classes))
-    return (f'{split}: {len(source)} records, labels {source.labels.min()} to '
-            f'{source.labels.max()} of {len(source.classes)} classes, {counts.min()} to '
-            f'{counts.max()} images each')
 
 
 def _convert(source, resize, quality, i):
