@@ -87,9 +87,9 @@ def entry(main: Callable) -> Callable:
             _close_stdout()
             sys.exit(BROKEN_PIPE)
         except KeyboardInterrupt as error:
-            sentence, code = _with_flags(str(error) or 'interrupted'), Interrupted.exit_code
+            sentence, code = with_flags(str(error) or 'interrupted'), Interrupted.exit_code
         except UserError as error:
-            sentence, code = _with_flags(str(error)), error.exit_code
+            sentence, code = with_flags(str(error)), error.exit_code
         except (OSError, ModuleNotFoundError, RuntimeError) as error:
             sentence, code = _explain(error), 2
             if not sentence:
@@ -130,7 +130,7 @@ def _close_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _with_flags(sentence: str) -> str:
+def with_flags(sentence: str) -> str:
     """The sentence with each backticked option of the running command as its flag."""
     def flag(match: re.Match) -> str:
         for action in _flags._actions if _flags else ():

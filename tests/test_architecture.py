@@ -21,7 +21,7 @@ ALLOWED = {
     'models': {'backend', 'errors', 'formats', 'legacy', 'nn'},
     'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files', 'flags', 'machine'},
-    'scoring': {'data', 'errors', 'files'},
+    'scoring': {'data', 'errors', 'files', 'machine'},
     'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'legacy', 'machine',
                'scoring'},
     'visualization': {'backend', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},

@@ -1,5 +1,7 @@
 """score.py, export.py and predict.py on one small run, each once as a process."""
+import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -40,6 +42,71 @@ def test_score_larger_with_mean_max_and_on_the_training_half(trained, images):
                   '--batch-size', '9')
     assert re.fullmatch(r'[\d.]+ % top-1, [\d.]+ % top-5 on 40 images, 48×48, mean-max pooling\n',
                         out)
+
+
+def test_score_saves_what_is_said_of_each_image(trained, images, tmp_path):
+    from gluon_a2 import data
+    from gluon_a2.deploy import Classifier
+    out, _ = call('score.py', trained, '--data-dir', images, '-j', '0', '--out', tmp_path / 'one',
+                  '--top', '99', '--worst', '3', '--logits')
+    with open(tmp_path / 'one' / 'samples.csv', newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    net, source = Classifier(trained / 'export' / 'a2_tiny'), data.open_source(images, 'val')
+    assert [row['path'] for row in rows] == [source.name(i) for i in range(13)]
+    assert [int(row['label']) for row in rows] == source.labels.tolist()
+    guesses = [(row[f'guess_{i}'], row[f'probability_{i}']) for row in rows for i in range(1, 11)]
+    said = [[(name, f'{share:.6f}') for name, share in net.best(net.logits(
+        net.preprocess(source.read(i))[None]), 99)] for i in range(13)]
+    assert guesses == sum(said, []) and len(guesses) == 130
+    right = sum(row['outcome'] == 'right' for row in rows)
+    assert f'{100 * right / 13:.2f} % top-1' in out
+    assert f'3 of {13 - right} mistakes in worst.png' in out
+    assert cv2.imread(str(tmp_path / 'one' / 'worst.png')).std() > 5
+    logits = np.load(tmp_path / 'one' / 'logits.npy')
+    np.testing.assert_allclose(logits[4:5], net.logits(net.preprocess(source.read(4))[None]),
+                               rtol=1e-5, atol=1e-6)
+
+
+def test_one_row_for_each_network_the_failures_too(trained, images, tmp_path):
+    net, table = trained / 'export' / 'a2_tiny', tmp_path / 'results.csv'
+    _, err = call('score.py', net, tmp_path / 'none', trained, net, '--data-dir', images, '-j', '0',
+                  '--results', table, '--out', tmp_path / 'out', code=1)
+    with open(table, newline='') as file:
+        rows = list(csv.DictReader(file))
+    last = {'network': 'a2_tiny', 'engine': 'mxnet', 'data': str(images), 'part': 'val',
+            'samples': '13', 'top1': f'{logged(trained)["val_top1"]:.6f}', 'error': ''}
+    for row in (rows[0], rows[2], rows[3]):
+        assert {name: row[name] for name in last} == last
+    assert rows[1]['top1'] == '' and 'none-meta.json does not exist' in rows[1]['error']
+    assert f'error: {tmp_path / "none"}: ' in err
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'a2_tiny-1', 'a2_tiny-4', 'run']
+
+
+def test_folders_with_one_image_a_class_and_strange_names(trained, tmp_path):
+    """Nine of the ten classes, one image of each, one of which cannot be read, and names that are
+    hard on a CSV file."""
+    from gluon_a2 import data
+    source = data.open_source(data.digits_folder(), 'val')
+    for label in range(9):
+        path = os.fsencode(tmp_path / 'val' / str(label)) + b'/a,\n\xff"$.png'
+        os.makedirs(os.path.dirname(path))
+        with open(path, 'wb') as file:
+            at = int(np.flatnonzero(source.labels == label)[0])
+            file.write(b'no image' if label == 8 else source.read(at))
+    _, err = call('score.py', trained, '--data-dir', tmp_path, '--out', tmp_path / 'out', '-j', '0')
+    assert '1 of the 10 classes have no sample in this data: 9' in err
+    with open(tmp_path / 'out' / 'samples.csv', newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert rows[3]['path'] == f'{tmp_path}/val/3/a,\n\\xff"$.png'
+    assert (rows[8]['outcome'], rows[8]['guess_1']) == ('unreadable', '')
+    with open(tmp_path / 'out' / 'per_class.csv') as file:
+        assert file.read().splitlines()[-1] == '9,0,0,0,0,nan'
+    shutil.rmtree(tmp_path / 'val')
+    (tmp_path / 'val' / 'cat').mkdir(parents=True)
+    (tmp_path / 'val' / 'cat' / 'a.png').write_bytes(source.read(0))
+    _, err = call('score.py', trained, '--data-dir', tmp_path, '-j', '0', code=2)
+    assert "1 of the data's are unknown to it, such as 'cat'" in err
 
 
 def test_export_then_predict_from_the_files_alone(trained, images, tmp_path):
@@ -191,7 +258,12 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
             ('score.py', [net, '--data-dir', images, '--list', 'x'], '--list is for videos'),
             ('score.py', [net, '--data-dir', images, '--views', '2'],
              '--views and --crops are for video networks'),
-            ('score.py', [net, '--data-dir', images, '--out', 'x'], '--out is for videos: leave'),
+            ('score.py', [net, '--data-dir', images, '--out', net.with_name('a2_tiny-meta.json')],
+             'a2_tiny-meta.json cannot be used: File exists; choose another path'),
+            ('score.py', [net, '--data-dir', images, '--logits'],
+             '--logits needs --out: give both'),
+            ('score.py', [net, '--data-dir', images, '--results', tmp_path / 'typo' / 'x.csv'],
+             'cannot be written: there is no folder'),
             ('score.py', [net, '--data-dir', images, '--std', '1,2'],
              '--std must be three numbers'),
             ('score.py', ['a2_resnet50', '--data-dir', images],

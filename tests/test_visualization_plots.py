@@ -3,7 +3,6 @@ import json
 import cv2
 import numpy as np
 
-from gluon_a2.scoring.metrics import VideoScores
 from gluon_a2.visualization import plots as viz
 
 
@@ -39,14 +38,3 @@ def test_a_contact_sheet_shows_every_frame_of_every_clip(tmp_path):
     rows, columns = np.nonzero((red != dark).any(axis=-1))
     assert rows.min() > red.shape[0] / 2 and columns.min() > red.shape[1] / 2
     assert red[rows[0] + 5, columns[0] + 5].tolist() == [0, 0, 255]  # OpenCV has blue first
-
-
-def test_confusions_are_saved_by_class(tmp_path):
-    scores = VideoScores(1, np.array([[3, 1, 2, 0], [0, 0, 0, 0]]), top1=3)
-    viz.save_confusion(scores, ['run', 'walk'], tmp_path)
-    assert (tmp_path / 'per_class.csv').read_text().splitlines() == [
-        'class,videos,right,undecided,unreadable,accuracy', 'run,6,3,2,0,0.5000',
-        'walk,0,0,0,0,nan']
-    assert (tmp_path / 'confusion.csv').read_text().splitlines() == [
-        'class,run,walk,undecided,unreadable', 'run,3,1,2,0', 'walk,0,0,0,0']
-    assert np.ptp(cv2.imread(str(tmp_path / 'confusion.png'))) > 0

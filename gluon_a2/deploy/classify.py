@@ -15,7 +15,8 @@ import numpy as np
 from .. import data
 from ..errors import UserError
 from ..machine.resources import free_memory
-from ..scoring.metrics import Sums, VideoScores, evaluate, evaluate_videos, fault_of, softmax
+from ..scoring import metrics
+from ..scoring.metrics import Answers, Sums, VideoScores, fault_of, softmax
 from ..scoring.samples import has_names
 from . import engines
 from .bundle import Bundle, BundleError
@@ -58,6 +59,7 @@ class Classifier:
         self.preprocessing: Any = dataclasses.replace(
             own, **{name: value for name, value in given.items() if value is not None})
         self._check_size(own.size, mean_max)
+        self.engine = 'mxnet' if isinstance(found, Bundle) else found.engine
         self._engine, self._affordable = engines.start(found, ctx, mean_max), 0
         if self._engine.classes != len(self.classes):
             raise BundleError(f'{self.meta["network"]} gives {self._engine.classes} logits, and '
@@ -197,12 +199,14 @@ class Classifier:
         return [(self.classes[i], float(shares[i]))
                 for i in np.argsort(-shares, kind='stable')[:top]]
 
-    def score(self, source: Any, batch_size: int = 32, workers: int = 2) -> Sums | VideoScores:
+    def score(self, source: Any, batch_size: int = 32, workers: int = 2,
+              answers: Answers | None = None) -> Sums | VideoScores:
         """Over all samples of a `data` source: `Sums` of images, or `VideoScores` of videos.
 
         Classes are matched by name, and the source keeps the network's labels. A sample that cannot
-        be read counts as wrong, and is named in the log. UserError where memory is too small, or
-        scores are not finite.
+        be read counts as wrong, and is named in the log. `answers`, with the labels of the network,
+        takes in what is said of each. UserError where memory is too small, or scores are not
+        finite.
         """
         if batch_size < 1:
             raise UserError(f'`batch_size` must be 1 or more, not {batch_size}')
@@ -215,9 +219,26 @@ class Classifier:
         with data.Loader(samples, self.preprocessing, workers) as loader:
             loaded = loader.load(data.batches(np.arange(len(samples)), batch_size), 0)
             if self.frames:
-                return evaluate_videos(self.logits, loaded, source.labels, len(self.classes), views,
-                                       crops, samples.name)
-            return evaluate(self.logits, loaded, len(source), 'scoring', name=source.name)
+                return metrics.evaluate_videos(self.logits, loaded, source.labels,
+                                               len(self.classes), views, crops, samples.name,
+                                               answers)
+            return metrics.evaluate(self.logits, loaded, len(source), 'scoring', name=source.name,
+                                    answers=answers)
+
+    def pictures(self, source: Any, indices: np.ndarray) -> list[np.ndarray]:
+        """uint8 frames×size×size×3 of some samples of a `data` source, as the network gets them:
+        one frame of an image, all those of a video's middle clip."""
+        views, crops = (getattr(self.preprocessing, name, 1) for name in ('views', 'crops'))
+        samples = data.Views(source, views) if self.frames else source
+        middle = [[index * views + views // 2] for index in indices]
+        found = []
+        with data.Loader(samples, self.preprocessing, 0) as loader:
+            for batch in loader.load(middle, 0):
+                pixels = batch.images[0] if len(batch.images) else np.zeros(
+                    self.preprocessing.shape, np.float32)  # it was there when it was scored
+                picture = self.preprocessing.restore(pixels[crops // 2] if crops > 1 else pixels)
+                found.append(picture if self.frames else picture[None])
+        return found
 
 
 def _ahead(pool: concurrent.futures.Executor, function: Callable, items: Iterable,

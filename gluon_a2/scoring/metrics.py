@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..machine.resources import free_memory
 
 _log = logging.getLogger(__name__)
 
@@ -99,16 +100,86 @@ def top5_text(share: float, classes: int) -> str:
             f'top-5 means nothing with {classes} classes')
 
 
+class Answers:
+    """What a network says of each sample of a data set, in the order of its source.
+
+    `said` (int64 N) is its guess; `classes` in a tie, and one more for what cannot be read. `best`
+    and `shares` (N×top) are its `top` classes and their probabilities, NaN where there are none.
+    `kept` has what it is to keep, 'logits' or 'features', float32 N×(views×)numbers.
+    """
+
+    def __init__(self, labels: np.ndarray, classes: int, top: int = 5,
+                 keep: Iterable[str] = ()) -> None:
+        self.labels, self.classes, top = labels, classes, min(top, classes)
+        self.said = np.full(len(labels), classes + 1)
+        self.best = np.full((len(labels), top), NO_GUESS)
+        self.shares = np.full((len(labels), top), np.nan, np.float32)
+        self.kept: dict[str, np.ndarray] = dict.fromkeys(keep, np.empty(0))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """int64 classes×(classes + 2): samples by label and guess, then those in a tie, and
+        unreadable."""
+        table = np.zeros((self.classes, self.classes + 2), np.int64)
+        np.add.at(table, (self.labels, self.said), 1)
+        return table
+
+    def add(self, indices: np.ndarray, scores: np.ndarray, shares: np.ndarray) -> None:
+        """Take in the scores of the samples `indices`, n×classes, and their probabilities."""
+        said = guesses(scores)
+        self.said[indices] = np.where(said == NO_GUESS, self.classes, said)
+        best = np.argsort(-shares, axis=1, kind='stable')[:, :self.best.shape[1]]
+        self.best[indices] = best
+        self.shares[indices] = np.take_along_axis(shares, best, axis=1)
+
+    def keep(self, views: int, indices: np.ndarray, **values: np.ndarray | None) -> None:
+        """Keep what is to be kept of the n views `indices`, of `views` each sample has: `values`
+        are n×…×numbers."""
+        for name in self.kept:
+            found = np.asarray(values[name])
+            if not self.kept[name].size:
+                self.kept[name] = _room(name, len(self.labels) * views, found.shape[1:])
+            self.kept[name][indices] = found
+
+    def array(self, name: str) -> np.ndarray:
+        """What was kept: N×numbers of images, N×views×numbers of videos; NaN of the unreadable."""
+        found = self.kept[name]
+        between = (-1,) if found.ndim > 2 else ()
+        return found.reshape((len(self.labels), *between, *found.shape[-1:]))
+
+    def mistakes(self) -> np.ndarray:
+        """The samples that are taken for another class, the surest first."""
+        wrong = np.flatnonzero((self.said != self.labels) & (self.said < self.classes))
+        return wrong[np.argsort(-self.shares[wrong, 0], kind='stable')]
+
+
+def _room(name: str, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """NaN for `count` samples; UserError where memory is too small."""
+    needed, free = 4 * count * int(np.prod(shape)), free_memory()
+    if needed > free:
+        raise UserError(f'the `{name}` of {count} samples take {needed / 1e9:.1f} GB, and '
+                        f'{free / 1e9:.1f} GB of memory are free: leave them out, or score a part')
+    return np.full((count, *shape), np.nan, np.float32)
+
+
+def per_class(confusion: np.ndarray) -> np.ndarray:
+    """float64 accuracies of the classes of a confusion, NaN for those without samples."""
+    count = confusion.sum(axis=1)
+    return np.where(count, np.diag(confusion) / np.maximum(1, count), np.nan)
+
+
 # ---- over a data set
 
 def evaluate(forward: Callable, batches: Iterable, total: int, describe: str = 'validation',
-             damaged: list | None = None, name: Callable[[int], str] | None = None) -> Sums:
+             damaged: list | None = None, name: Callable[[int], str] | None = None,
+             answers: Answers | None = None, features: Callable = lambda: None) -> Sums:
     """The `Sums` of a network over `total` images, every one counted once.
 
     `forward(images float32 N×3×H×W)` gives scores (N×classes, numpy); `batches` are a loader's. An
     image that cannot be decoded counts as wrong and is named in the log, or added to the list
     `damaged` if there is one. Where `name` is given, which names image i of the source, scores that
-    are not finite are a UserError; without it the image counts as wrong.
+    are not finite are a UserError; without it the image counts as wrong. `answers` takes in what
+    is said of each image, and `features()`, those of the latest batch.
     """
     sums = Sums()
     with tqdm(total=total, unit='img', desc=describe, leave=False, dynamic_ncols=True,
@@ -125,6 +196,9 @@ def evaluate(forward: Callable, batches: Iterable, total: int, describe: str = '
                     require_finite(scores, batch.indices, name)
                 sums.add(Sums(len(batch.labels), 0.0, *(
                     float(hits(scores, batch.labels, k).sum()) for k in (1, 5))))
+                if answers is not None:
+                    answers.add(batch.indices, scores, softmax(scores))
+                    answers.keep(1, batch.indices, logits=scores, features=features())
             bar.update(len(batch.labels) + len(batch.damaged))
     if sums.images != total:
         raise AssertionError(f'{sums.images} of {total} images were scored')
@@ -135,8 +209,7 @@ def evaluate(forward: Callable, batches: Iterable, total: int, describe: str = '
 class VideoScores:
     """What a network says of videos, in several views each; an unreadable one counts as wrong."""
     views: int  # of each video, windows of a frame included
-    # int64 classes×(classes + 2): videos by label and guess, then those in a tie, and unreadable
-    confusion: np.ndarray
+    confusion: np.ndarray  # see `Answers`
     clip_top1: int = 0
     top1: int = 0
     top5: int = 0
@@ -176,20 +249,21 @@ class VideoScores:
     @property
     def per_class(self) -> np.ndarray:
         """float64 accuracies, NaN for classes without videos."""
-        count = self.confusion.sum(axis=1)
-        right = np.diag(self.confusion)
-        return np.where(count, right / np.maximum(1, count), np.nan)
+        return per_class(self.confusion)
 
 
 def evaluate_videos(forward: Callable, batches: Iterable, labels: np.ndarray, classes: int,
                     views: int, crops: int = 1,
-                    name: Callable[[int], str] = 'sample {}'.format) -> VideoScores:
+                    name: Callable[[int], str] = 'sample {}'.format,
+                    answers: Answers | None = None,
+                    features: Callable = lambda: None) -> VideoScores:
     """The `VideoScores` of a network over all videos; `labels` are theirs, int64.
 
     `forward` is as in `evaluate`; the samples of `batches` are `views` of each video in a row,
     `crops` windows each, float32 n×(crops×)3×T×H×W. Scores that are not finite are a UserError,
-    which names the sample by `name`.
+    which names the sample by `name`. `answers` and `features` are as in `evaluate`.
     """
+    answers = answers or Answers(labels, classes)
     totals, seen = np.zeros((len(labels), classes)), np.zeros(len(labels), np.int64)
     clip_top1 = 0
     named: set[str] = set()
@@ -206,14 +280,15 @@ def evaluate_videos(forward: Callable, batches: Iterable, labels: np.ndarray, cl
                     hits(logits.reshape(-1, classes), batch.labels.repeat(crops), 1).sum())
                 np.add.at(totals, batch.indices // views, softmax(logits).mean(axis=1))
                 np.add.at(seen, batch.indices // views, 1)
+                inner = features()
+                answers.keep(views, batch.indices, logits=logits, features=None if inner is None
+                             else inner.reshape(len(logits), crops, -1))
             bar.update(len(batch.labels) + len(batch.damaged))
     whole = seen == views
     shares, own = totals[whole] / views, labels[whole]
-    said, confusion = guesses(shares), np.zeros((classes, classes + 2), np.int64)
-    np.add.at(confusion, (own, np.where(said == NO_GUESS, -2, said)), 1)
-    np.add.at(confusion, (labels[~whole], -1), 1)
+    answers.add(np.flatnonzero(whole), shares, shares)
     top1, top5 = (int(hits(shares, own, k).sum()) for k in (1, 5))
-    return VideoScores(views * crops, confusion, clip_top1, top1, top5)
+    return VideoScores(views * crops, answers.confusion, clip_top1, top1, top5)
 
 
 def name_damaged(damaged: Iterable[tuple[str, str]]) -> None:

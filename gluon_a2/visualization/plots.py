@@ -7,12 +7,8 @@ from typing import Sequence
 
 import numpy as np
 
-from ..files import write_csv, write_whole
-from ..scoring.metrics import VideoScores
+from ..files import write_whole
 from .figure import as_png, new_figure
-
-# the last columns of a confusion: videos for which no class is the highest, or that cannot be read
-NO_CLASS = 'undecided', 'unreadable'
 
 
 def learning_curve(log: str | Path, png: str | Path) -> None:
@@ -43,41 +39,22 @@ def learning_curve(log: str | Path, png: str | Path) -> None:
     write_whole(png, as_png(figure))
 
 
-def contact_sheet(clips: np.ndarray, titles: Sequence[str], png: str | Path) -> None:
-    """Draw clips, uint8 N×T×H×W×3, one a row with its title, its frames from left to right."""
-    figure = new_figure(0.2 + clips.shape[1], 0.2 + 1.25 * len(clips))
-    column = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
-    clips = np.pad(clips, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
-    for axes, clip, title in zip(column, clips, titles):
+def contact_sheet(clips: Sequence[np.ndarray] | np.ndarray, titles: Sequence[str],
+                  png: str | Path, columns: int = 1) -> None:
+    """Draw clips, each uint8 T×H×W×3 (all alike), with their titles, in so many columns, the frames
+    of each from left to right."""
+    rows, lines = -(-len(clips) // columns), max(title.count('\n') for title in titles) + 1
+    still = len(clips[0]) == 1
+    width = 2.1 if still else len(clips[0])  # inches: above a still picture, titles need room
+    height = (1.9 if still else 1) + 0.1 + 0.15 * lines
+    figure = new_figure(0.2 + columns * width, 0.2 + rows * height)
+    cells = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, clip, title in zip(cells, clips, titles):
+        clip = np.pad(clip, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
         axes.imshow(np.concatenate(clip, 1))
-        axes.set_title(title, loc='left', fontsize=9, pad=2)
+        axes.set_title(title, loc='left', fontsize=7 if still else 9, pad=2, parse_math=False)
+    for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
-    write_whole(png, as_png(figure))
-
-
-def save_confusion(scores: VideoScores, classes: Sequence[str], folder: str | Path) -> None:
-    """Write per_class.csv, confusion.csv and confusion.png of `VideoScores` into `folder`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    table, accuracy = scores.confusion, scores.per_class
-    write_csv(folder / 'per_class.csv', [
-        ('class', 'videos', 'right', *NO_CLASS, 'accuracy'),
-        *((name, int(row.sum()), int(row[i]), *row[-2:].tolist(), f'{accuracy[i]:.4f}')
-          for i, (name, row) in enumerate(zip(classes, table)))])
-    write_csv(folder / 'confusion.csv', [('class', *classes, *NO_CLASS), *(
-        [name, *row.tolist()] for name, row in zip(classes, table))])
-    _draw_confusion(table / np.maximum(1, table.sum(axis=1, keepdims=True)), classes,
-                    folder / 'confusion.png')
-
-
-def _draw_confusion(shares: np.ndarray, classes: Sequence[str], png: Path) -> None:
-    side = min(24, 3 + 0.35 * len(classes))
-    figure = new_figure(side + 1, side)
-    axes = figure.subplots()
-    picture = axes.imshow(shares, vmin=0, vmax=1, cmap='Blues', aspect='auto')
-    if len(classes) <= 60:  # more would not be legible
-        axes.set_xticks(range(len(classes) + 2), [*classes, *NO_CLASS], rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel='said', ylabel='true', title='share of the videos of each class')
-    figure.colorbar(picture)
+        if not axes.images:
+            axes.remove()
     write_whole(png, as_png(figure))
