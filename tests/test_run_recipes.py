@@ -56,6 +56,7 @@ def test_the_papers_kinetics_settings():
     assert (transfer.lr_mode, transfer.starts_from, ucf.starts_from) == ('plateau', 'image',
                                                                          'video')
     assert (ucf.lr_decay, ucf.plateau_decays, ucf.classes) == (0.1, 3, 101)
+    assert (ucf.lr_mult, ucf.dropout) == (('.*=0.2', 'classifier=1'), 0.5)
     for recipe, gpus, batch, lr in ((ablation, 32, 512, 0.2), (transfer, 64, 512, 0.04),
                                     (ucf, 8, 104, 0.01)):
         paper = dataclasses.replace(recipe, ranks=gpus)
@@ -146,6 +147,16 @@ def test_flags_that_are_more_than_a_number():
     ('seed', 99999999999999999999, '`seed` must be 0 to 2147483647, not 99999999999999999999'),
     ('momentum', 2.0, '`momentum` must be 0 or more and below 1, not 2.0'),
     ('classes', 1, '`classes` must be 2 or more, not 1'),
+    ('clip_gradient', -1.0, '`clip_gradient` must be 0 or more, not -1.0'),
+    ('ema', 1.0, '`ema` must be 0 or more and below 1, not 1.0'),
+    ('early_stop', -1, '`early_stop` must be 0 or more, not -1'),
+    ('freeze', ('*_weight',), '`freeze` *_weight is no regular expression (nothing to repeat at '
+                              'position 0): .* stands for any letters'),
+    ('lr_mult', ('(=2',), '`lr_mult` ( is no regular expression (missing ), unterminated '
+                          'subpattern at position 0): .* stands for any letters'),
+    *(('lr_mult', (word,), f'`lr_mult` must be like conv=0.2, with a factor above 0, not {word!r}; '
+                           '`freeze` stops parameters')
+      for word in ('fc', 'fc=', 'fc=fast', 'fc=0', 'fc=nan', '=2')),
     ('lr_decay_epoch', (60.0, 40.0), '`lr_decay_epoch` must rise, not be 60,40'),
     ('lr_decay_step', (30.0, 20.0, 40.0), '`lr_decay_step` must rise, not be 30,20,40')])
 def test_bad_values_are_named_with_their_flag(field, value, sentence):
@@ -164,7 +175,8 @@ def test_the_papers_recipe_is_written_out_in_full():
         'frame_stride', 'views', 'crops', 'max_scale', 'accumulate', 'ranks', 'no_wd', 'dtype',
         'compression', 'exact_sums', 'deterministic', 'num_steps', 'lr_decay_epoch',
         'lr_decay_step', 'target_lr', 'warmup_epochs', 'warmup_lr', 'dropout', 'label_smoothing',
-        'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed'}
+        'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed', 'freeze', 'lr_mult', 'clip_gradient',
+        'ema', 'early_stop'}
     assert 'Section 3.3' in source and 'math.sqrt(0.1), base_batch=2048' in row
 
 

@@ -26,7 +26,8 @@ FLAGS = [
     '--recipe', 'digits', '--model', 'a2_tiny', '--classes', '12', '--input-size', '16',
     '--batch-size', '3', '--num-epochs', '2', '--mixup', '--dropout', '0.3', '--label-smoothing',
     '0.1', '--lr', '0.02', '--log-interval', '1', '--save-steps', '1', '-j', '0', '--max-damaged',
-    '0', '--exact-sums']
+    '0', '--exact-sums', '--freeze', 'conv1,conv2_.*bn', '--lr-mult', '.*=0.5,classifier=1',
+    '--ema', '0.9', '--clip-gradient', '0.5']
 STEPS = 8  # 2 epochs of ⌈40 / 12⌉
 
 pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
@@ -50,13 +51,14 @@ def newest(folder):
 
 
 def distance(folder, other):
-    """Largest distance of parameters, and of optimizer states, relative to their norms."""
+    """Largest distance of parameters, of optimizer states and of averages, relative to their
+    norms."""
     ours, theirs = newest(folder).tensors, newest(other).tensors
     return max(
         _norm(ours[n].astype(np.float64) - theirs[n]
               for n in ours if n.startswith(kind)) / _norm(theirs[n].astype(np.float64)
                                                            for n in theirs if n.startswith(kind))
-        for kind in ('param', 'state'))
+        for kind in {name.split('/')[0] for name in ours})
 
 
 def _norm(arrays):
@@ -107,6 +109,7 @@ def test_ranks_compute_what_micro_batches_do(tmp_path, images, alone, pair, rank
         run(folder, images, ranks)
     assert newest(folder).state['at']['step'] == STEPS
     assert distance(folder, alone) <= 1e-6
+    assert 'average/fc_weight' in newest(folder).tensors
     ours, theirs = lines(folder), lines(alone)
     assert [line['step'] for line in ours] == [line['step'] for line in theirs]
     assert [line.get('val_images') for line in ours] == [line.get('val_images') for line in theirs]

@@ -42,10 +42,13 @@ class CheckpointError(UserError):
 
 # ---- what a checkpoint holds
 
-def named_arrays(parameters: Mapping[str, Any], states: Mapping[str, list]) -> dict[str, Any]:
+def named_arrays(parameters: Mapping[str, Any], states: Mapping[str, list],
+                 averages: Mapping[str, Any]) -> dict[str, Any]:
     """{name in the file: array} of a network's parameters {name: array}, its running statistics
-    among them, and of its optimizer's states {name: [momentum, and of float16 the master]}."""
+    among them, of their moving averages, and of its optimizer's states {name: [momentum, and of
+    float16 the master]}."""
     arrays = {f'param/{name}': array for name, array in parameters.items()}
+    arrays.update({f'average/{name}': array for name, array in averages.items()})
     for name, several in states.items():
         arrays.update({f'state/{name}/{i}': array for i, array in enumerate(several)})
     return arrays
@@ -58,6 +61,7 @@ class Position:
     epoch: int = 0
     images: int = 0  # already visited in this epoch
     best: float = -1.0  # validation top-1
+    stale: int = 0  # epochs since
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +93,9 @@ class Checkpoint(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """The network's parameters by their own names."""
-        return {name[len('param/'):]: value for name, value in self.tensors.items()
-                if name.startswith('param/')}
+        """The network's parameters by their own names, averaged where the run averages them."""
+        return {name[len(kind):]: value for kind in ('param/', 'average/')
+                for name, value in self.tensors.items() if name.startswith(kind)}
 
     def check(self, expected: Mapping[str, tuple]) -> None:
         """Raise CheckpointError unless the tensors are exactly those of {name: shape}."""

@@ -75,6 +75,13 @@ class Recipe:
                                below=1)
     wd: float = optimize(1e-4, None, low=0)
     no_wd: bool = optimize(False, None)
+    freeze: Tuple[str, ...] = optimize((), 'parameters that stay, their names begin so (regular '
+                                       'expressions); rate × FACTOR (the last match counts)',
+                                       metavar='PATTERN,…')
+    lr_mult: Tuple[str, ...] = optimize((), None, metavar='PATTERN=FACTOR,…')
+    clip_gradient: float = optimize(0.0, "the gradient's largest norm; decay of averaged weights, "
+                                         'which are validated and exported (0: neither)', low=0)
+    ema: float = optimize(0.0, None, low=0, below=1)
     dtype: str = optimize('float32', 'float16 needs a GPU', choices=('float32', 'float16'))
     compression: str = optimize('none', 'compress gradients of ranks', choices=('none', 'fp16'))
     exact_sums: bool = optimize(False, 'same bits on any number of ranks; on every run')
@@ -98,6 +105,8 @@ class Recipe:
     plateau_gain: float = schedule(0.001, None, low=0, takes=PLATEAU)
     plateau_decays: int = schedule(3, 'decays; one more plateau ends training', low=0,
                                    takes=PLATEAU)
+    early_stop: int = schedule(0, 'epochs without a better validation that end training (0: none)',
+                               low=0)
     warmup_epochs: float = schedule(0, 'epochs of linear warm-up; rate it starts at', low=0)
     warmup_lr: float = schedule(0.0, None, low=0, takes=('warmup_epochs',))
 
@@ -115,6 +124,13 @@ class Recipe:
                 raise UserError(f'`{name}` must rise, not be '
                                 f'{",".join(format(x, "g") for x in getattr(self, name))}')
         parse_blocks(self.blocks)
+        for pattern in (*self.freeze, *(pattern for pattern, _ in self.factors)):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(f'`{"freeze" if pattern in self.freeze else "lr_mult"}` {pattern} '
+                                f'is no regular expression ({error}): .* stands for any letters'
+                                ) from error
         if self.exact_sums and self.compression != 'none':
             raise UserError('`exact_sums` and `compression` exclude each other: choose one')
 
@@ -127,6 +143,11 @@ class Recipe:
     def placement(self) -> Optional[Dict[str, Tuple[int, ...]]]:
         """`blocks` as get_model takes it: {'conv3': (1, 2)}, or None."""
         return parse_blocks(self.blocks)
+
+    @property
+    def factors(self) -> List[Tuple[str, float]]:
+        """`lr_mult` as (pattern, factor) pairs."""
+        return list(map(parse_factor, self.lr_mult))
 
     @property
     def micro_batches(self) -> int:
@@ -152,6 +173,18 @@ def parse_blocks(text: Optional[str]) -> Optional[Dict[str, Tuple[int, ...]]]:
         raise UserError(f'`blocks` must be like conv3:1,2;conv4:2, not {text!r}')
     stages = (stage.split(':') for stage in text.split(';'))
     return {name: tuple(map(int, units.split(','))) for name, units in stages}
+
+
+def parse_factor(text: str) -> Tuple[str, float]:
+    """('conv', 0.2) of 'conv=0.2'."""
+    pattern, _, factor = text.rpartition('=')
+    try:
+        if pattern and 0 < float(factor) < math.inf:
+            return pattern, float(factor)
+    except ValueError:
+        pass
+    raise UserError(f'`lr_mult` must be like conv=0.2, with a factor above 0, not {text!r}; '
+                    '`freeze` stops parameters')
 
 
 # Section 3.3 and Table 4: ImageNet on 64 GPUs with 32 images each. The paper prints 77.0 % top-1
@@ -197,9 +230,10 @@ RECIPES: Dict[str, Recipe] = {
         VIDEO, starts_from='image', batch_size=8, lr=0.04, base_batch=512, lr_mode='plateau',
         num_steps=32000, num_epochs=1000),
     # Section 3.4, Table 6: 8 GPUs, Kinetics weights. The paper prints 96.4 %, the average of three
-    # splits. Never run here.
+    # splits. Never run here. Factors and dropout: MFNet's code, when it fine-tunes.
     'ucf101': replace(VIDEO, classes=101, starts_from='video', batch_size=13, lr=0.01,
-                      base_batch=104, lr_mode='plateau')}
+                      base_batch=104, lr_mode='plateau', lr_mult=('.*=0.2', 'classifier=1'),
+                      dropout=0.5)}
 EMBEDDED = {2: 'digits', 3: 'moving_digits'}  # the recipes of the data that come along
 PAPER = {2: 'imagenet_a2_resnet50', 3: 'kinetics_a2_resnet50'}
 

@@ -39,6 +39,7 @@ from .schedule import Plateau, Schedule
 from .step import Outcome, Stepper
 from .stopping import Stopped, StopRequest
 from .timer import Timer
+from .tuning import tune
 
 log = logging.getLogger(__name__)
 SMALLEST_SCALE = 1.0  # below this, gradients that overflow are not float16's fault
@@ -64,6 +65,7 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
             train_transform(recipe)  # it holds the bounds of augmentation
             train_source, val_source = sources = open_sources(recipe, options)
             net = network.build(recipe, choose_device(recipe, options, group.local_rank))
+            tune(net, recipe)
             if not options.num_gpus:
                 preflight.check_memory(net, recipe)
         preflight.check(group, recipe, options, sources, net, folder)
@@ -159,12 +161,24 @@ class Loop:
         self.reporter.settings()
         validation, started, first = None, time.perf_counter(), self.at.step
         with self.reporter.progress():
-            while self.at.step < self.schedule.total and not self.schedule.finished:
+            while not self.finished:
                 self._run_epoch()
                 validation = self._end_epoch()
         self.saver.wait()
         log.info('%d steps in %.0f s', self.at.step - first, time.perf_counter() - started)
+        if self._is_stale:
+            log.info('stopped: %d epochs without a better validation; the best checkpoint is kept '
+                     '(`checkpoint` best)', self.at.stale)
         return validation or self.validate()
+
+    @property
+    def _is_stale(self) -> bool:
+        return 0 < self.recipe.early_stop <= self.at.stale
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps are done, or a rule of the recipe ends it earlier."""
+        return self.at.step >= self.schedule.total or self.schedule.finished or self._is_stale
 
     def _run_epoch(self) -> None:
         recipe, at, saves = self.recipe, self.at, self.options.save_steps
@@ -210,10 +224,10 @@ class Loop:
         self.plateau.observe(self.sums.accuracy, recipe.plateau_gain, recipe.plateau_patience)
         better = validation.accuracy > at.best
         at.best = max(at.best, validation.accuracy)
+        at.stale = 0 if better else at.stale + 1
         at.epoch, at.images = at.epoch + 1, 0
         self.sums = Sums()
-        last = at.step >= self.schedule.total or self.schedule.finished
-        if better or last or at.epoch % self.options.save_frequency == 0:
+        if better or self.finished or at.epoch % self.options.save_frequency == 0:
             self.saver.save(best=better)
         return validation
 
@@ -256,8 +270,9 @@ class Loop:
         damaged: list = []
         batches = data.batches(np.arange(len(source)), self.recipe.batch_size)
         batches = batches[group.rank::group.size]
-        sums = evaluate(self._scores, self._val_loader.load(batches, 0), sum(map(len, batches)),
-                        damaged=damaged)
+        with self.stepper.averaged():
+            sums = evaluate(self._scores, self._val_loader.load(batches, 0),
+                            sum(map(len, batches)), damaged=damaged)
         name_damaged(sorted(map(tuple, sum(group.all_gather(damaged, 'validation.damaged'), []))))
         images, *rest = group.all_reduce(np.array(dataclasses.astuple(sums), np.float64),
                                          'validation').tolist()

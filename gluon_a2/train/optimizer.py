@@ -61,13 +61,26 @@ class Updater:
                 gradient.dtype)
             start += gradient.size
 
+    def weights(self) -> dict[str, Any]:
+        """{parameter name: its live array}; under float16 the float32 master weight."""
+        return {name: _flat(raw)[-1] if p.data().dtype == np.float16 else p.data()
+                for (name, p), raw in zip(self._parameters.items(), self._raw)}
+
     def finite(self) -> bool:
         """Whether the squares of every gradient add up to a finite number."""
+        return bool(np.isfinite(self._squares()).all())
+
+    def norm(self) -> float:
+        """The norm of all gradients together."""
+        return float(np.sqrt(self._squares().sum(dtype=np.float64)))
+
+    def _squares(self) -> np.ndarray:
+        """The sum of squares of every gradient."""
         gradients = self.gradients()
         pieces = [gradients[start:start + ARRAYS] for start in range(0, len(gradients), ARRAYS)]
         # multi_all_finite, made for this, takes as long as a whole step on a CPU.
         sums = [mx.nd.multi_sum_sq(*piece, num_arrays=len(piece)).asnumpy() for piece in pieces]
-        return bool(np.isfinite(np.concatenate(sums)).all())
+        return np.concatenate(sums)
 
 
 def _flat(state: Any) -> list:

@@ -24,8 +24,7 @@ from ..run.recipes import Recipe, to_json
 from .datasets import fingerprint
 from .distributed import Group, name_ranks
 
-# of the parameters: with momentum, in two kept checkpoints, the best one, and the one being written
-COPIES = 8
+CHECKPOINTS = 4  # two are kept, the best one, and the one being written
 WAYS_OUT = {
     'code': 'gluon_a2 is another version there: install the same one everywhere',
     'recipe': 'it was started with other flags: start every rank with the same command',
@@ -49,7 +48,7 @@ def check(group: Group, recipe: Recipe, options: Options, sources: list, net: An
         fault = ('Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 '
                  'from the environment and run HOROVOD_GPU_OPERATIONS=NCCL make horovod in the '
                  'checkout')
-    group.raise_if_any(fault or (disk_fault(net, folder) if group.first else None),
+    group.raise_if_any(fault or (disk_fault(net, folder, recipe) if group.first else None),
                        'preflight.faults')
 
 
@@ -102,9 +101,11 @@ def check_memory(net: Any, recipe: Recipe, free: int | None = None) -> None:
             '`input_size`, place the blocks later (`blocks`), or take A² blocks')
 
 
-def disk_fault(net: Any, folder: Path) -> str | None:
+def disk_fault(net: Any, folder: Path, recipe: Recipe) -> str | None:
     """The sentence for a disk without room for the checkpoints of `net` in `folder`, or None."""
-    needed = COPIES * sum(4 * int(np.prod(p.shape)) for p in net.collect_params().values())
+    copies = 3 if recipe.ema else 2  # parameters, momenta, averages
+    values = sum(int(np.prod(p.shape)) for p in net.collect_params().values())
+    needed = CHECKPOINTS * copies * 4 * values
     there = Path(os.path.abspath(folder))
     while not there.exists():
         there = there.parent

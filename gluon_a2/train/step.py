@@ -6,9 +6,10 @@ compute what one rank does with k of them.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from typing import Any, Iterable, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from ..scoring.metrics import Sums, hits
 from .distributed import Group
 from .optimizer import LossScale, Updater
 from .timer import Timer
+
+RUNNING = 'running_mean', 'running_var'  # what the names of BatchNorm's statistics end with
 
 
 class Outcome(NamedTuple):
@@ -54,7 +57,10 @@ class Stepper:
                 parameter.grad_req = 'add'
         self.updater = Updater(self.parameters, recipe)
         self.scale = LossScale(recipe.dtype == 'float16')
-        self._running = [p for p in self.parameters.values() if p.grad_req == 'null']
+        self._running = {
+            name: p for name, p in self.parameters.items() if name.endswith(RUNNING)}
+        self._averages = {name: array.astype('float32') for name, array in self._moving().items()
+                          } if recipe.ema else {}
         self._criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._criterion.hybridize()
 
@@ -91,8 +97,10 @@ class Stepper:
         accepted = images and (not faulty or self.scale.enabled) and self.scale.accept(not faulty)
         if accepted:
             self._add_gradients(gradients, images, bool(sums.images))
-            self.updater.update(lr, 1 / (images * self.scale.scale))
+            self.updater.update(lr, self._rescale(images))
         self._write_statistics(total.statistics / images if accepted else start)
+        if accepted and self.recipe.ema:
+            self._average(at.step)
         return Outcome(total.sums if accepted else Sums(), damaged, faulty, total.stop, sums.loss)
 
     def _forward_backward(self, batch: Batch, at: Position, number: int) -> Sums:
@@ -146,6 +154,13 @@ class Stepper:
             self.group.all_reduce_gradients(flat, self.recipe.compression, images)
         self.updater.set_gradients(flat)
 
+    def _rescale(self, images: int) -> float:
+        """What makes the summed gradients their mean, no longer than the recipe allows."""
+        mean, longest = 1 / (images * self.scale.scale), self.recipe.clip_gradient
+        if not longest:
+            return mean
+        return min(mean, longest / max(self.updater.norm(), 1e-30))
+
     def _finite(self, gradients: Any) -> bool:
         return (self.updater.finite() if gradients is None
                 else math.isfinite(gradients.sum().asscalar()))
@@ -153,21 +168,47 @@ class Stepper:
     def _read_statistics(self) -> np.ndarray:
         """BatchNorm's running statistics, one float64 vector, empty for a network without."""
         mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel() for p in self._running)])
+        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel()
+                                              for p in self._running.values())])
 
     def _write_statistics(self, flat: np.ndarray) -> None:
         start = 0
-        for parameter in self._running:
+        for parameter in self._running.values():
             array = parameter.data()
             array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape),
                                    dtype=array.dtype)
             start += array.size
         mx.nd.waitall()
 
+    # ---- moving averages
+
+    def _moving(self) -> dict[str, Any]:
+        """What a step changes, {name: live array}: weights and BatchNorm's statistics."""
+        return {**self.updater.weights(), **{name: p.data() for name, p in self._running.items()}}
+
+    def _average(self, step: int) -> None:
+        """Take a step into the averages: as in TensorFlow, the first ones forget faster."""
+        share = 1 - min(self.recipe.ema, (1 + step) / (10 + step))
+        for name, array in self._moving().items():
+            self._averages[name] += share * (array - self._averages[name])
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network holds its averages in here, where the recipe asks for them."""
+        arrays = {name: self.parameters[name].data() for name in self._averages}
+        live = {name: array.copy() for name, array in arrays.items()}
+        for name, array in arrays.items():
+            array[:] = self._averages[name].astype(array.dtype)
+        try:
+            yield
+        finally:
+            for name, array in arrays.items():
+                array[:] = live[name]
+
     # ---- what a checkpoint holds
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and optimizer states."""
+        """Copies of all parameters, optimizer states and averages."""
         return {name: array.asnumpy() for name, array in self._arrays().items()}
 
     def digest(self) -> str:
@@ -191,7 +232,7 @@ class Stepper:
 
     def _arrays(self) -> dict[str, Any]:
         return named_arrays({name: p.data() for name, p in self.parameters.items()},
-                            self.updater.states)
+                            self.updater.states, self._averages)
 
 
 def step_seed(seed: int, *key: int) -> int:
