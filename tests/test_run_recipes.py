@@ -107,6 +107,31 @@ def test_learning_rate_scales_with_the_batch_unless_given():
     assert choose('digits', {'accumulate': 4}).effective_lr == RECIPES['digits'].lr
 
 
+@pytest.mark.parametrize('name, given, micro_batches', [
+    ('kinetics_ablation', {}, 32), ('kinetics_ablation', {'ranks': 8}, 4),
+    ('kinetics_ablation', {'ranks': 32}, 1),
+    ('kinetics_ablation', {'ranks': 64, 'batch_size': 8}, 1),
+    ('kinetics_a2_resnet50', {'batch_size': 4, 'lr': 0.1}, 128)])
+def test_a_recipe_of_steps_keeps_its_batch_by_accumulating(name, given, micro_batches):
+    recipe = choose(name, given)
+    assert (recipe.accumulate, recipe.global_batch) == (micro_batches, 512)
+    assert recipe.effective_lr == RECIPES[name].lr or 'lr' in given
+
+
+def test_a_recipe_of_steps_that_cannot_keep_its_batch_is_refused_with_the_numbers():
+    with pytest.raises(UserError) as error:
+        choose('kinetics_ablation', {'ranks': 3})
+    assert str(error.value) == (
+        'kinetics_ablation takes 37000 steps of 512 samples, not of 480 (`batch_size` 16 × '
+        '`accumulate` 10 × 3 ranks): choose a `batch_size` that makes 512, or say how many '
+        'steps (`num_steps` 39466 see as many samples)')
+    with pytest.raises(UserError, match='of 512 samples, not of 16 .*`num_steps` 1184000 see'):
+        choose('kinetics_ablation', {'accumulate': 1})
+    with pytest.raises(UserError, match='of 512 samples, not of 1024 '):
+        choose('kinetics_ablation', {'ranks': 64})
+    assert choose('kinetics_ablation', {'ranks': 3, 'num_steps': 100}).global_batch == 48
+
+
 def test_every_field_is_a_flag_and_absent_when_not_given():
     assert parse() == {}
     texts = {bool: None, int: '3', float: '0.5', str: 'nag', tuple: '30,60.5', type(None): '7'}

@@ -262,7 +262,7 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> R
         raise UserError(f'{what if name in RECIPES else f"unknown recipe {name!r}"}: choose one of '
                         f'{", ".join(known)}')
     absolute = {'base_batch': None} if 'lr' in given else {}
-    recipe = replace(RECIPES[name], **{**absolute, **given})
+    recipe = _keep_batch(name, replace(RECIPES[name], **{**absolute, **given}), given)
     for field in flags.options(Recipe):
         other, *values = field.metadata.get('takes', ('model',))
         said = getattr(recipe, other)
@@ -270,6 +270,23 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> R
             needed = ' '.join(filter(None, (f'`{other}`', ' or '.join(values))))
             raise UserError(f'`{field.name}` has no effect without {needed}: add that, or leave it '
                             'out')
+    return recipe
+
+
+def _keep_batch(name: str, recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """A recipe that counts steps, with micro-batches that make up the batch its steps are of."""
+    batch, steps = RECIPES[name].base_batch, recipe.num_steps
+    if not batch or not steps or 'num_steps' in given:
+        return recipe
+    if 'accumulate' not in given:
+        recipe = replace(recipe, accumulate=max(1, batch // recipe.global_batch))
+    if recipe.global_batch != batch:
+        raise UserError(
+            f'{name} takes {steps} steps of {batch} samples, not of {recipe.global_batch} '
+            f'(`batch_size` {recipe.batch_size} × `accumulate` {recipe.accumulate} × '
+            f'{recipe.ranks} rank{"s" * (recipe.ranks > 1)}): choose a `batch_size` that makes '
+            f'{batch}, or say how many steps (`num_steps` {steps * batch // recipe.global_batch} '
+            'see as many samples)')
     return recipe
 
 

@@ -40,7 +40,7 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     name = given['recipe'] or ('ucf101' if options.split is not None else default)
     fields = {field: given[field] for field in vars(recipes.RECIPES[paper]) if field in given}
     if options.synthetic_data:
-        fields.setdefault('num_epochs', 1)
+        fields = {'num_epochs': 1, 'num_steps': 0, **fields}  # nothing is learned: no paper's batch
     arguments = [f'--recipe={name}', *flags.to_args(Recipe, fields),
                  *flags.to_args(Options, given, skip=('save_dir', 'resume', 'overwrite'))]
     fields['ranks'] = processes.num_proc if processes.is_launcher() else ranks.ranks()
