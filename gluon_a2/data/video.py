@@ -186,7 +186,7 @@ def _converter() -> Callable[[Any], np.ndarray]:
     """A function from decoded frames of one file to uint8 H×W×3 RGB, upright as they are shown.
 
     Colours are those of ffmpeg, by the matrix and the range that the stream states. They are the
-    same in PyAV 12.3 to 18, apart from the chroma of interlaced pictures. One reformatter serves
+    same in PyAV 12.3 to 19, apart from the chroma of interlaced pictures. One reformatter serves
     the whole file, because a frame by itself would set up a new one.
     """
     av = import_av()
