@@ -244,6 +244,18 @@ def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -
                   for name, value in given.items()})
 
 
+def override(cls: type, earlier: Mapping[str, Any], given: Mapping[str, Any]) -> Dict[str, Any]:
+    """`earlier` values with those `given` in their place, without those that one of these excludes,
+    and without what needs them."""
+    rules = {field.name: field.metadata for field in options(cls)}
+    kept = {name: value for name, value in earlier.items() if name in rules and not any(
+        name in rules[other]['excludes'] or other in rules[name]['excludes']
+        for other in given if other in rules)}
+    together = {**kept, **given}
+    return {name: value for name, value in together.items() if name in given
+            or all(other in together for other in rules[name]['needs'])}
+
+
 def to_args(cls: type, values: Mapping[str, Any], skip: Collection[str] = ()) -> List[str]:
     """The flags that say {option: value} again; None and what has no flag is left out."""
     words = []

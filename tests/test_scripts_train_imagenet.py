@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import random
@@ -194,6 +195,45 @@ def test_a_truncated_record_file_is_named(tmp_path, images):
     (tmp_path / 'train.rec').write_bytes((images / 'train.rec').read_bytes()[:-500])
     _, err = run(*FLAGS, '--data-dir', tmp_path, '--save-dir', tmp_path / 'run', code=2)
     assert 'train.rec' in err.splitlines()[-1]
+
+
+def test_a_run_starts_again_from_its_record(tmp_path, images, uncut):
+    """Bit for bit, and by its folder; flags take the place of what it says."""
+    run('--config', uncut[0], '--save-dir', tmp_path / 'again')
+    assert tiny.final_tensors(tmp_path / 'again') == tiny.final_tensors(uncut[0])
+    made = [json.loads((folder / 'run.json').read_bytes())
+            for folder in (uncut[0], tmp_path / 'again')]
+    assert made[0]['recipe'] == made[1]['recipe'] and made[0]['options'] == made[1]['options']
+
+
+def parsed(*words, dims=2):
+    from gluon_a2.train.command import parse
+    return parse('', list(map(str, words)), dims)
+
+
+def test_flags_take_the_place_of_what_an_earlier_run_says(tmp_path, images, uncut):
+    record = uncut[0] / 'run.json'
+    recipe, options, _, words = parsed('--config', record, '--lr', '0.5', '--rec-train', 'a.rec',
+                                       '--rec-val', 'b.rec', '--save-dir', 'new')
+    assert recipe == dataclasses.replace(tiny.RECIPE, lr=0.5, base_batch=None)
+    assert (options.data_dir, options.rec_train, options.save_steps) == (None, 'a.rec', 1)
+    assert words == [f'--config={record}', '--lr=0.5', '--rec-train=a.rec', '--rec-val=b.rec']
+    assert parsed('--config', record).options.data_dir == str(images)
+
+
+@pytest.mark.parametrize('content, sentence', [
+    (None, 'run.json cannot be read: No such file or directory; give the run.json of an earlier'),
+    ('[1', 'run.json is not the run.json of a run'),
+    ('{"recipe": {}}', 'run.json is of an older version, and does not say its data'),
+    ('{"recipe": {"frames": 8}, "options": {}}', 'run.json is not of a run on images'),
+    ('{"recipe": {"colour": 8}, "options": {}}', "the recipe has a field 'colour' that")])
+def test_records_that_cannot_start_a_run(tmp_path, content, sentence):
+    if content:
+        (tmp_path / 'run.json').write_text(content)
+    _, err = call('train_imagenet.py', '--config', tmp_path / 'run.json', code=2)
+    assert sentence in err and err.count('error: ') == 1
+    _, err = call('train_imagenet.py', '--config', 'x', '--recipe', 'digits', code=2)
+    assert '--recipe and --config exclude each other' in err
 
 
 def test_class_folders_train_too_and_must_agree(tmp_path):

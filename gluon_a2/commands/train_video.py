@@ -3,9 +3,8 @@
 Data is in class folders DIR/train/<class> and DIR/val/<class>, in lists, or UCF-101's (--split).
 
     %(prog)s                   # which way a digit moves; scored and exported
-    # the paper's Sections 3.2 and 3.4
-    %(prog)s --recipe kinetics_ablation --data-dir ~/kinetics --num-gpus 1
-    %(prog)s --data-dir ~/kinetics --pretrained resnet50.params
+    %(prog)s --recipe kinetics_ablation --data-dir ~/kinetics --num-gpus 1  # the paper's 3.2
+    %(prog)s --data-dir ~/kinetics --pretrained resnet50.params             # and 3.4
     %(prog)s --split 1 --data-dir ~/ucf101 --pretrained a2_resnet50_3d.params
 """
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A run's folder: what made it, what it logged, and where its checkpoints are.
 
-    run.json        recipe, command, versions, threads
+    run.json        recipe, options, command, versions, threads: what `config` starts again
     train.log       the lines of the console
     log.jsonl       loss, accuracy, learning rate: the same for every run of the same recipe on the
                     same threads
@@ -153,7 +153,8 @@ class Run:
             with lock(self.folder):
                 shutil.rmtree(hidden, ignore_errors=True)
                 self._replaced = self.folder.rename(hidden)
-        write_whole(made_by, json.dumps({'recipe': recipes.to_json(recipe), 'command': sys.argv,
+        write_whole(made_by, json.dumps({'recipe': recipes.to_json(recipe),
+                                         'options': options.to_json(), 'command': sys.argv,
                                          'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
                                          'threads': threads()[0], 'launch': launch_id(),
                                          'versions': versions()}, indent=1).encode())

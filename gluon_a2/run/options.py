@@ -1,10 +1,11 @@
 """What a run needs but does not compute with: data, folder, how often it logs and saves."""
 import functools
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Dict, Optional
 
 from ..flags import check, option
 
+PLACE = 'save_dir', 'resume', 'overwrite'
 run, data = functools.partial(option, group='run'), functools.partial(option, group='data')
 
 
@@ -52,6 +53,11 @@ class Options:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def to_json(self) -> Dict[str, Any]:
+        """What another run is given to do the same elsewhere."""
+        return {name: value for name, value in vars(self).items()
+                if value is not None and name not in (*PLACE, 'logging_file')}
 
     @property
     def data(self) -> Optional[str]:

@@ -9,6 +9,7 @@ video code for as many frames.
 import argparse
 import dataclasses
 import functools
+import json
 import math
 import re
 import time
@@ -253,16 +254,20 @@ def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
     flags.add_flags(parser, Recipe, dims=dims, shown=RECIPES[PAPER[dims]])
 
 
-def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> Recipe:
-    """The recipe `name` with the fields `given` replaced; a rate given without `base_batch` is
-    absolute. UserError for an unknown recipe, or one not of images (`dims` 2) or videos (3)."""
+def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None,
+           earlier: Optional[Recipe] = None) -> Recipe:
+    """The recipe `name`, or that of an `earlier` run, with the fields `given` replaced; a rate
+    given without `base_batch` is absolute. UserError for an unknown recipe, or one not of images
+    (`dims` 2) or videos (3)."""
     known = names(dims) if dims else list(RECIPES)
-    if name not in known:
+    if name not in known and earlier is None:
         what = f'{name} is a recipe of {"videos" if dims == 2 else "images"}'
         raise UserError(f'{what if name in RECIPES else f"unknown recipe {name!r}"}: choose one of '
                         f'{", ".join(known)}')
     absolute = {'base_batch': None} if 'lr' in given else {}
-    recipe = _keep_batch(name, replace(RECIPES[name], **{**absolute, **given}), given)
+    recipe = replace(earlier or RECIPES[name], **{**absolute, **given})
+    batch = earlier.global_batch if earlier else RECIPES[name].base_batch
+    recipe = _keep_batch('the earlier run' if earlier else name, batch, recipe, given)
     for field in flags.options(Recipe):
         other, *values = field.metadata.get('takes', ('model',))
         said = getattr(recipe, other)
@@ -273,13 +278,14 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None) -> R
     return recipe
 
 
-def _keep_batch(name: str, recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+def _keep_batch(name: str, batch: Optional[int], recipe: Recipe,
+                given: Mapping[str, Any]) -> Recipe:
     """A recipe that counts steps, with micro-batches that make up the batch its steps are of."""
-    batch, steps = RECIPES[name].base_batch, recipe.num_steps
+    steps = recipe.num_steps
     if not batch or not steps or 'num_steps' in given:
         return recipe
     if 'accumulate' not in given:
-        recipe = replace(recipe, accumulate=max(1, batch // recipe.global_batch))
+        recipe = replace(recipe, accumulate=max(1, batch // (recipe.batch_size * recipe.ranks)))
     if recipe.global_batch != batch:
         raise UserError(
             f'{name} takes {steps} steps of {batch} samples, not of {recipe.global_batch} '
@@ -288,6 +294,30 @@ def _keep_batch(name: str, recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
             f'{batch}, or say how many steps (`num_steps` {steps * batch // recipe.global_batch} '
             'see as many samples)')
     return recipe
+
+
+def read_run(path: str, dims: int) -> Tuple[Recipe, Dict[str, Any]]:
+    """(recipe, {option: value}) that an earlier run wrote into its run.json, which `path`, or the
+    folder `path`, is. UserError unless it is a run of images (`dims` 2) or of videos (3)."""
+    file = Path(path, 'run.json') if Path(path).is_dir() else Path(path)
+    try:
+        made = json.loads(file.read_bytes())
+        recipe, given = from_json(made['recipe']), made.get('options')
+    except OSError as error:
+        raise UserError(f'{file} cannot be read: {error.strerror}; give the run.json of an earlier '
+                        'run as `config`') from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f'{file} is not the run.json of a run: give one as `config`') from error
+    if bool(recipe.frames) != (dims == 3):
+        wanted = 'images' if dims == 2 else 'videos'
+        raise UserError(f'{file} is not of a run on {wanted}: use the other training command')
+    if not isinstance(given, dict):
+        raise UserError(f'{file} is of an older version, and does not say its data: give the flags '
+                        'that stand in its command')
+    return recipe, {name: tuple(value) if isinstance(value, list) else value
+                    for name, value in given.items()}
 
 
 def default_folder(recipe: Recipe) -> Path:

@@ -8,11 +8,12 @@ import sys
 from typing import Callable, NamedTuple, Sequence
 
 from .. import cli, flags
+from ..errors import UserError
 from ..launch.launcher import launch
 from ..launch.options import Processes
 from ..machine import ranks
 from ..run import recipes
-from ..run.options import Options
+from ..run.options import PLACE, Options
 from ..run.recipes import Recipe
 
 
@@ -27,24 +28,33 @@ class Command(NamedTuple):
 def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     """The command line of a command for images (`dims` 2) or videos (3)."""
     parser, paper = cli.parser(doc), recipes.PAPER[dims]
-    parser.add_argument_group(
+    group = parser.add_argument_group(
         f'recipes (without data {recipes.EMBEDDED[dims]}, else {paper}, whose values are shown)',
-        f'--recipe {"|".join(recipes.names(dims))}').add_argument('--recipe',
-                                                                  help=argparse.SUPPRESS)
+        f'--recipe {"|".join(recipes.names(dims))}\n--config FILE  run.json of an earlier run, '
+        'whose flags hold where none is given')
+    group.add_argument('--recipe', help=argparse.SUPPRESS)
+    group.add_argument('--config', help=argparse.SUPPRESS)
     flags.add_flags(parser, Options, dims=dims)
     recipes.add_flags(parser, dims)
     flags.add_flags(parser, Processes)
     given = vars(parser.parse_args(argv))
-    options, processes = flags.from_args(Options, given), flags.from_args(Processes, given)
+    name, config, earlier = given['recipe'], given['config'], None
+    base: dict = {}
+    if config:
+        if name:
+            raise UserError('`recipe` and `config` exclude each other: give one of them')
+        earlier, base = recipes.read_run(config, dims)
+    options = flags.from_args(Options, flags.override(Options, base, given))
+    processes = flags.from_args(Processes, given)
     default = paper if options.data else recipes.EMBEDDED[dims]
-    name = given['recipe'] or ('ucf101' if options.split is not None else default)
+    name = name or ('ucf101' if options.split is not None else default)
     fields = {field: given[field] for field in vars(recipes.RECIPES[paper]) if field in given}
-    if options.synthetic_data:
+    if 'synthetic_data' in given:
         fields = {'num_epochs': 1, 'num_steps': 0, **fields}  # nothing is learned: no paper's batch
-    arguments = [f'--recipe={name}', *flags.to_args(Recipe, fields),
-                 *flags.to_args(Options, given, skip=('save_dir', 'resume', 'overwrite'))]
+    arguments = [f'--config={config}' if config else f'--recipe={name}',
+                 *flags.to_args(Recipe, fields), *flags.to_args(Options, given, skip=PLACE)]
     fields['ranks'] = processes.num_proc if processes.is_launcher() else ranks.ranks()
-    return Command(recipes.choose(name, fields, dims), options, processes, arguments)
+    return Command(recipes.choose(name, fields, dims, earlier), options, processes, arguments)
 
 
 def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
