@@ -64,6 +64,7 @@ def test_float16_keeps_a_float32_master_weight():
     made['a_weight'].cast('float16')
     updater = Updater(made, choose('digits', {'dtype': 'float16', 'wd': 0.0, 'momentum': 0.0}))
     (master,) = updater.states['a_weight']
+    assert updater.weights() == {'a_weight': master}
     for _ in range(8):  # each step is far below float16's resolution at 1
         made['a_weight'].grad()[:] = 1
         updater.update(1e-4, 1)
