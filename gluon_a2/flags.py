@@ -210,8 +210,11 @@ def _describe(rows: List[list], column: int, width: int) -> str:
 
 def _rows(cls, fields, shown) -> List[list]:
     rows: List[list] = []
+    types = _types(cls)
     for field in fields:
         default = field.default if shown is None else getattr(shown, field.name)
+        if types[field.name][0] is bool and default is None:
+            default = True  # what it is depends on other options
         left, text = _invocation(field, default), field.metadata['help']
         choices = field.metadata['choices']
         if text is None:

@@ -18,20 +18,20 @@ ALLOWED = {
     'machine': {'errors'},
     'formats': {'backend', 'errors'},
     'nn': {'backend', 'errors'},
-    'models': {'backend', 'errors', 'formats', 'legacy', 'nn'},
+    'models': {'backend', 'errors', 'formats', 'known', 'legacy', 'nn'},
     'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files', 'flags', 'machine'},
     'scoring': {'data', 'errors', 'files', 'machine'},
     'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'legacy', 'machine',
                'scoring'},
     'visualization': {'backend', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},
-    'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models',
-            'visualization'},
+    'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'known', 'machine',
+            'models', 'nn', 'visualization'},
     'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
     'train': {'backend', 'cli', 'cost', 'data', 'deploy', 'errors', 'files', 'flags', 'launch',
               'machine', 'models', 'run', 'scoring', 'visualization'},
-    'commands': {'cli', 'data', 'deploy', 'errors', 'files', 'flags', 'machine', 'models', 'paper',
-                 'run', 'scoring', 'train', 'visualization'},
+    'commands': {'cli', 'data', 'deploy', 'errors', 'files', 'flags', 'known', 'machine', 'models',
+                 'paper', 'run', 'scoring', 'train', 'visualization'},
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -55,6 +55,7 @@ LOCAL = {
     ('gluon_a2/data/video.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/models/weights.py', 'torch'),  # optional: only for files of torch.save
     ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra
+    ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo.model_store'),
     ('gluon_a2/train/distributed.py', 'horovod.mxnet'),
     ('gluon_a2/train/distributed.py', 'horovod.common.exceptions'),
     # a run's network needs MXNet, and exported files may not

@@ -344,8 +344,8 @@ def test_what_may_be_new_is_named_exactly(state, new):
 
 def test_networks_of_others_have_no_such_map(state):
     net = get_model('res3d_resnet18')
-    with pytest.raises(UserError, match='^w.pth is a PyTorch file, and res3d_resnet18 takes a '
-                                        '.params file only'):
+    with pytest.raises(UserError, match='^w.pth is a PyTorch file, and '
+                                        'none of its arrays'):
         load_weights(net, state, source='w.pth')
 
 

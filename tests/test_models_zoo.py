@@ -47,7 +47,8 @@ def test_an_unknown_name_lists_all(name):
         get_model(name)
     message = str(caught.value)
     assert message.startswith(f'unknown model {name!r}')
-    assert message.endswith('choose one of ' + ', '.join([*NAMES, *list_baselines()]))
+    assert message.endswith('choose one of ' + ', '.join([*NAMES, *list_baselines()])
+                            + ', or one of GluonCV, such as gluoncv:resnet50_v1b')
 
 
 def test_a_near_name_is_suggested():

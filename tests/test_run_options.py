@@ -124,12 +124,13 @@ def test_a_mistake_with_overwrite_loses_nothing(tmp_path, images, changes, sente
 
 def test_overwrite_may_start_from_the_weights_it_replaces(tmp_path, images):
     folder = train(tmp_path, images)
-    train(tmp_path, images, {'pretrained': str(folder / 'export' / 'a2_tiny-0000.params')},
-          overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ['run']
-    with pytest.raises(UserError, match='is a checkpoint, not weights alone: export it first'):
-        saved = checkpoint.find(folder / 'checkpoints', 'last').path
-        train(tmp_path, images, {'pretrained': str(saved)}, overwrite=True)
+    for kind in ('file', 'prefix', 'checkpoint', 'run'):
+        path = {'file': folder / 'export' / 'a2_tiny-0000.params',
+                'prefix': folder / 'export' / 'a2_tiny', 'run': folder,
+                'checkpoint': checkpoint.find(folder / 'checkpoints', 'last').path}[kind]
+        train(tmp_path, images, {'pretrained': str(path)}, overwrite=True)
+        assert f'weights of {path}' in (folder / 'train.log').read_text()
+        assert [path.name for path in tmp_path.iterdir()] == ['run']
 
 
 def test_log_interval(tmp_path, images):

@@ -141,7 +141,8 @@ def started(path, **changes):
 def test_from_image_weights_the_blocks_being_new(tmp_path):
     image = parameters('resnet26', 1000, tmp_path / 'image.params')
     video, fresh = started(tmp_path / 'image.params',
-                           starts_from='image'), network.build(LARGER)
+                           starts_from='image'), network.build(
+                               dataclasses.replace(LARGER, identity=True))
     kernel = image['conv3_unit1_conv2_conv_weight']
     np.testing.assert_array_equal(video['conv3_unit1_conv2_conv_weight'],
                                   np.stack([kernel / 3] * 3, axis=2))

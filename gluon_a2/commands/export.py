@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
 
+from .. import known
 from ..cli import entry, parser, show_table
 from ..errors import UserError
 from ..files import check_folder, write_csv
@@ -62,7 +63,8 @@ def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
             Path().glob(f'{glob.escape(options.network)}*')):
         find_row(name)  # neither files nor the name of a network: the error lists all names
     names = list(read_classes(options.class_names)) if options.class_names else None
-    if bare or name not in {**ZOO, **BASELINE_ROWS} or folder.is_dir():
+    by_name = name in {**ZOO, **BASELINE_ROWS} or known.is_known(name)
+    if bare or not by_name or folder.is_dir():
         for flag in ('pretrained', 'untrained', 'input_size', *([] if bare else ['class_names'])):
             if getattr(options, flag):
                 raise UserError(f'`{flag}` is for networks of the zoo, by name: {options.network} '

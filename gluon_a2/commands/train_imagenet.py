@@ -20,7 +20,7 @@ def train_network(recipe: Recipe, options: Options) -> str:
     folder, validation = train(recipe, options)
     return (f'{100 * validation.accuracy:.2f} % top-1, '
             f'{top5_text(validation.top5_accuracy, recipe.classes)} on {validation.images} '
-            f'held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.model}')
+            f'held-out images; curve: {folder}/curve.png; network: {folder}/export/{recipe.title}')
 
 
 @entry

@@ -21,7 +21,7 @@ def train_network(recipe: Recipe, options: Options) -> str:
     from ..train.loop import train
     from ..train.reading import save_contact_sheet
     folder, validation = train(recipe, options)
-    prefix = folder / 'export' / recipe.model
+    prefix = folder / 'export' / recipe.title
     report = (f'{100 * validation.accuracy:.2f} % top-1 by one clip of each of {validation.images} '
               f'held-out videos; curve: {folder}/curve.png; network: {prefix}')
     if recipe.ranks > 1 or options.synthetic_data:

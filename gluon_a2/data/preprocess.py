@@ -5,7 +5,7 @@ exported network's metadata holds its entries.
 """
 import dataclasses
 import functools
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,12 @@ SCALE = 0.0167  # multiplies what is left after the mean, likewise
 
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR}
 _MAX_ASPECT = 16  # no more of an image is resized than this many times its short side
+
+
+def of_bytes(mean: Sequence[float], scale: Sequence[float], pixels: int) -> Tuple[Any, Any]:
+    """`mean` and `scale` of pixels from 0 to `pixels`, as those of pixels from 0 to 255."""
+    unit = 255 / pixels
+    return tuple(value * unit for value in mean), tuple(value / unit for value in scale)
 
 
 @dataclasses.dataclass(frozen=True)

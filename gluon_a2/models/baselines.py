@@ -98,17 +98,39 @@ def gluoncv_network(name: str, source: str, **options: Any) -> mx.gluon.Block:
         return get_model(source, pretrained=False, **options)
 
 
+def downloaded(name: str, source: str) -> str:
+    """The .params file of the network `source` of the GluonCV zoo, downloaded if it is not there;
+    UserError where there are none or no network connection."""
+    try:
+        with lent():
+            from gluoncv.model_zoo.model_store import get_model_file
+    except ImportError as error:
+        raise UserError(f'{name} comes from GluonCV: {install_extra("zoo")}') from error
+    try:
+        return get_model_file(source)
+    except (KeyError, ValueError) as error:
+        raise UserError(f'GluonCV has no weights of {name}: give a file as `pretrained`') from error
+    except (OSError, RuntimeError) as error:  # also those of requests and of a server's answer
+        raise UserError(f'the weights of {name} cannot be downloaded ({type(error).__name__}): '
+                        'give their file as `pretrained`, or try again where there is a network '
+                        'connection') from error
+
+
+def uninitialized(net: mx.gluon.Block) -> mx.gluon.Block:
+    """`net` without values: `initialize` would leave those that GluonCV gave as they are."""
+    for parameter in net.collect_params().values():
+        parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
+    return net
+
+
 def from_gluoncv(row: BaselineRow, classes: int,
                  size: tuple[int, ...] | None = None) -> mx.gluon.Block:
     """A network of the GluonCV zoo that can be trained on a CPU."""
     assert row.source is not None
     net = gluoncv_network(row.name, row.source, nclass=classes, pretrained_base=False)
     net.apply(_fold)
-    # GluonCV initializes some parameters; `initialize` would leave those as they are
-    for parameter in net.collect_params().values():
-        parameter._data, parameter._grad, parameter._deferred_init = None, None, ()
     net.row, net.classes = row, classes
-    return net
+    return uninitialized(net)
 
 
 def _fold(block):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
+from .. import known
 from ..errors import UserError
 from ..nn import BLOCKS
 
@@ -151,11 +152,12 @@ ZOO = {row.name: row for row in _zoo()}
 
 
 class BaselineRow(NamedTuple):
-    """Another system of Tables 5 and 6: what a `Row` has, without a column of Table 1."""
+    """Another system of Tables 5 and 6, or an image network of GluonCV: what a `Row` has, without
+    a column of Table 1."""
     name: str
     builder: str
-    input_size: tuple[int, int, int]
-    stride: tuple[int, int, int]  # the smallest input; C3D takes its own size only
+    input_size: tuple[int, ...]
+    stride: tuple[int, ...]  # the smallest input; C3D takes its own size only
     classifier: str
     source: str | None = None  # its name in the GluonCV zoo
     fixed: bool = False
@@ -163,8 +165,9 @@ class BaselineRow(NamedTuple):
     dims: int = 3
     classes: int = 400
     table: None = None
-    kind: None = None
+    kind: str | None = None
     options: tuple[str, ...] = ()
+    places: str = ''  # of the blocks, as the user names them
 
 
 BASELINE_ROWS = {row.name: row for row in (
@@ -190,10 +193,16 @@ def list_baselines() -> list[str]:
 
 def find_row(name: str) -> Row | BaselineRow:
     """The row of a name in any case; UserError lists all names."""
+    if known.is_known(name):
+        family = known.family(name)
+        return BaselineRow(name.lower(), 'foreign', (family.size, family.size), (1, 1), '',
+                           name.lower()[len(known.PREFIX):], recipe='imagenet_a2_resnet50', dims=2,
+                           classes=family.classes)
     rows = {**ZOO, **BASELINE_ROWS}
     if name.lower() not in rows:
         near = difflib.get_close_matches(name.lower(), rows, n=1)
         hint = f' (did you mean {near[0]}?)' if near else ''
         raise UserError(f'unknown model {name!r}{hint}: choose one of '
-                        f'{", ".join(list_models())}, {", ".join(list_baselines())}')
+                        f'{", ".join(list_models())}, {", ".join(list_baselines())}, or one of '
+                        f'GluonCV, such as {known.PREFIX}resnet50_v1b')
     return rows[name.lower()]

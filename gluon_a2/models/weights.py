@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 from pathlib import Path
 from typing import Collection, Mapping
@@ -11,9 +12,9 @@ import safetensors
 
 from ..backend import mx
 from ..errors import UserError
-from ..formats import params
+from ..formats import archive, params
 from ..nn import BLOCKS, block_of
-from .convert import EPSILON, name_map, translate
+from .convert import BATCH_NORM, EPSILON, name_map, translate
 
 TORCH = ('.safetensors', '.pth', '.pt', '.tar')
 # what a network may have that the weights lack, where the caller says so
@@ -32,9 +33,10 @@ def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndar
     """Give `net` the `weights`; returns the names of the parameters that start anew.
 
     `net`, of `get_model`, is initialized on `ctx` (by default the CPU) if it was not. `weights` are
-    a `.params` file, exported or saved by Gluon by name or by structure; or a PyTorch `state_dict`
-    in the layout that `convert` knows (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take
-    PyTorch to read and cannot run code); or the arrays of one of them, {name: array}, which
+    a `.params` file, exported or saved by Gluon by name or by structure, or a `.tar` of it and its
+    symbol; or a PyTorch `state_dict` in the layout that `convert` knows, or with the names of the
+    network (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take PyTorch to read and cannot run
+    code); or the arrays of one of them, {name: array}, which
     messages call `source`. `new` names what may stay as it is initialized: 'blocks' that the
     weights lack, and a 'classifier' that they lack or that has another number of classes. See
     `convert.translate` for `epsilon`.
@@ -77,6 +79,14 @@ def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndar
     return left
 
 
+def classes_of(net: mx.gluon.Block, weights: Mapping[str, np.ndarray],
+               source: str = 'the weights', epsilon: float = EPSILON) -> int | None:
+    """The number of classes of `weights` for `net`; None where they have no classifier."""
+    named = _by_our_names(net, weights, source, epsilon)
+    _, value = named.get(f'{net.row.classifier}weight', ('', None))
+    return None if value is None else value.shape[0]
+
+
 def inflate(image_net: mx.gluon.Block, video_net: mx.gluon.Block) -> list[str]:
     """Start `video_net` from the weights of `image_net`, both initialized, as `load_weights` does.
 
@@ -89,23 +99,51 @@ def inflate(image_net: mx.gluon.Block, video_net: mx.gluon.Block) -> list[str]:
 
 def _by_our_names(net, weights, source, epsilon):
     """{our name: (name in the weights, array)}."""
+    spelt = _gluon_names(weights)
     for structure in _structures(net):
-        if set(weights) <= set(structure):
-            return {structure[name].name: (name, value) for name, value in weights.items()}
-    table = net.row.table
-    if Path(source).suffix in TORCH and table is None:
-        raise UserError(f'{source} is a PyTorch file, and {net.row.name} takes a .params file '
-                        'only: choose a network of list_models()')
-    if table and not name_map(table).keys().isdisjoint(weights):
+        if set(spelt) <= set(structure):
+            return {structure[here].name: (there, weights[there])
+                    for here, there in spelt.items()}
+    table, parameters = net.row.table, net.collect_params()
+    if table is None:
+        named = _of_another_instance(weights, parameters)
+        if Path(source).suffix in TORCH and parameters.keys().isdisjoint(named):
+            raise UserError(f'{source} is a PyTorch file, and none of its arrays is named as one '
+                            f'of {net.row.name}: give its .params file, or name them as Gluon does')
+        return {name: (there, weights[there]) for name, there in named.items()}
+    if not name_map(table).keys().isdisjoint(weights):
         return translate(net, weights, epsilon)
     return {name: (name, value) for name, value in weights.items()}
+
+
+def _of_another_instance(weights, parameters):
+    """{name here: name there}, which differ where Gluon counted networks: mobilenet1_conv0_weight.
+    """
+    here, there = (posixpath.commonprefix(list(names)) for names in (parameters, weights))
+    renamed = {here + name[len(there):]: name for name in weights}
+    return renamed if parameters.keys() >= renamed.keys() else {name: name for name in weights}
+
+
+def _gluon_names(weights):
+    """{name as Gluon spells it: name there}: BatchNorms of PyTorch have weights and biases."""
+    norms = {name[:-len('running_mean')] for name in weights if name.endswith('.running_mean')}
+    spelt = {}
+    for name in weights:
+        layer, _, value = name.rpartition('.')
+        if f'{layer}.' in norms:
+            value = BATCH_NORM.get(value, value)
+        if value is not None:
+            spelt[f'{layer}.{value}' if layer else value] = name
+    return spelt
 
 
 def _structures(net):
     """{name that Gluon's save_parameters gives: parameter} of `net`, and of it without blocks."""
     whole = net._collect_params_with_prefix()
     yield whole
-    if net.row.kind:
+    if net.row.table is None:
+        yield getattr(net, 'plain', whole)
+    elif net.row.kind:
         cls = BLOCKS[net.row.kind].cls
         kept = [at for at, child in net.features._children.items() if not isinstance(child, cls)]
         numbers = {f'features.{at}.': f'features.{i}.' for i, at in enumerate(kept)}
@@ -141,6 +179,8 @@ def _way_out(net, misfits, unknown, torch):
     if not unknown and all(block_of(name) for name in names):
         return ("choose a network without blocks, or let them start anew: load_weights(net, path, "
                 "new=('blocks',))")
+    if net.row.table is None:
+        return f'give weights of {net.row.name}'
     if torch:
         return ('give the state_dict of a ResNet in the layout of GloRe '
                 '(conv2.B01.conv_m1.conv.weight, …), of the same backbone and classes')
@@ -161,9 +201,12 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f'the weights {path} cannot be read: {error.strerror}') from error
     suffix = Path(path).suffix
-    if suffix not in TORCH:
+    packed = suffix == '.tar' and archive.is_archive(content)
+    if suffix not in TORCH or packed:
+        values = (archive.read_model(content, path)[1] if packed
+                  else params.from_bytes(content, path))
         return {name.split(':', 1)[-1]: _widened(value, value.dtype == params.BFLOAT16)
-                for name, value in params.from_bytes(content, path).items()}
+                for name, value in values.items()}
     state = (_from_safetensors if suffix == '.safetensors' else _from_pickle)(content, path)
     if any(name.startswith('param/') for name in state):
         raise UserError(f'{path} {CHECKPOINT}')

@@ -7,18 +7,21 @@ from pathlib import Path
 from ..backend import mx
 from ..errors import UserError
 from ..nn.blocks import refuse_options
+from . import foreign
 from .baselines import ConvNetLSTM, Res3D, from_gluoncv
 from .resnet import ResNet
-from .table import STAGES, BaselineRow, Row, find_row
+from .table import STAGES, BaselineRow, Row
 from .weights import load_weights
 
 # Each is called with (row, classes, input size, **options of the row).
-BUILDERS = {'resnet': ResNet, 'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluoncv': from_gluoncv}
+BUILDERS = {'resnet': ResNet, 'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluoncv': from_gluoncv,
+            'foreign': foreign.build}
 
 
 def get_model(name: str, pretrained: bool | str | Path = False, classes: int | None = None,
-              ctx: mx.Context | None = None, *, blocks: dict | None = None,
-              ratio: int | None = None, association: str = 'left',
+              ctx: mx.Context | None = None, *, plug: str | None = None,
+              blocks: dict | None = None, ratio: int | None = None, m: int | None = None,
+              n: int | None = None, association: str = 'left',
               input_size: int | tuple[int, ...] | None = None,
               identity: bool = False, last_gamma: bool = False,
               dropout: float = 0.0) -> mx.gluon.Block:
@@ -30,18 +33,25 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     Parameters
     ----------
     name : str
-        A name of `list_models()` or `list_baselines()`, in any case.
+        A name of `list_models()` or `list_baselines()`, or of an image network of GluonCV such as
+        gluoncv:resnet50_v1b, in any case.
     pretrained : False or path
         A file that `load_weights` takes, of the same network; from another's, call that.
     classes : int
         Number of logits; by default 1000 (ImageNet-1k) for images and 400 (Kinetics) for video.
     ctx : mx.Context
         Where `pretrained` is loaded; CPU by default.
+    plug : str, optional
+        Blocks put into a network that has none: a2, nl or se, and where if not where its family
+        usually has them: 'a2@stage3:1,2;stage4' (units of the maps 2³ and 2⁴ times smaller than the
+        input), and in GluonCV's networks also paths of children, such as 'se@features.6;layer3.*'.
     blocks : dict, optional
         Placement instead of the row's, for ablations: {'conv4': (1, 2)} puts a block in units 1 and
         2 of conv4.
     ratio : int, optional
         Inner widths of A² and non-local blocks are the stage's channels over this.
+    m, n : int, optional
+        Inner widths of A² blocks, of features and of descriptors, instead of the ratio's.
     association : 'left', 'right' or 'auto'
         Of A² blocks; 'auto' decides for each block at `input_size` (Section 2.3).
     input_size : int or tuple, optional
@@ -53,7 +63,10 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     dropout : float
         Rate in front of the classifier.
     """
-    row = find_row(name)
+    row, placed = foreign.with_blocks(name, plug)
+    if placed is not None and blocks is not None:
+        raise UserError('`plug` names places and `blocks` others: give one of them')
+    blocks = placed if blocks is None else blocks
     if pretrained is True:
         raise UserError(f'no weights of {row.name} are published: give the path of a .params file '
                         'as `pretrained`')
@@ -62,8 +75,8 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
         raise UserError(f'`classes` must be 1 or more, not {classes}')
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise UserError(f'`dropout` must be 0 or more and below 1, not {dropout}')
-    options = {'blocks': blocks, 'ratio': ratio, 'association': association, 'identity': identity,
-               'last_gamma': last_gamma, 'dropout': dropout}
+    options = {'blocks': blocks, 'ratio': ratio, 'm': m, 'n': n, 'association': association,
+               'identity': identity, 'last_gamma': last_gamma, 'dropout': dropout}
     usual = get_model.__kwdefaults__
     refuse_options(row.name, row.options, [n for n in options if options[n] != usual[n]])
     if blocks is not None:

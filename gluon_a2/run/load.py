@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional, Tuple, Union
 
 from ..data import Preprocessing
-from ..data.preprocess import INTERPOLATIONS
+from ..data.preprocess import INTERPOLATIONS, of_bytes
 from ..deploy import engines
 from ..deploy.bundle import META, ONNX, PARAMS, SYMBOL, Bundle, bundle_prefix, is_bare
 from ..deploy.classify import Classifier
@@ -63,11 +63,10 @@ class Stated:
                 '0.485,0.456,0.406, `std` 0.229,0.224,0.225, `pixels` 1 and `interpolation` '
                 'bilinear')
         said: Any = self  # nothing that is needed is None
-        unit = 255 / said.pixels
-        mean: Any = [value * unit for value in said.mean]
-        scale: Any = [value / unit for value in said.scale or [1 / value for value in said.std]]
-        return Preprocessing(said.size, said.crop_ratio or Preprocessing.crop_ratio, mean,
-                             scale * (3 // len(scale)),
+        mean, scale = of_bytes(said.mean, said.scale or [1 / value for value in said.std],
+                               said.pixels)
+        scale *= 3 // len(scale)
+        return Preprocessing(said.size, said.crop_ratio or Preprocessing.crop_ratio, mean, scale,
                              said.interpolation or Preprocessing.interpolation)
 
 

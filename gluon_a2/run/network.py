@@ -2,26 +2,31 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
+from .. import known
 from ..backend import mx
 from ..data import ClipPreprocessing, Preprocessing
-from ..deploy.bundle import Bundle
+from ..data.preprocess import of_bytes
+from ..deploy.bundle import PARAMS, Bundle
 from ..deploy.gluon import from_gluon
 from ..errors import UserError
 from ..machine.resources import free_memory
 from ..models import get_model, load_weights
+from ..models.baselines import downloaded
+from ..models.foreign import with_blocks
 from ..models.resnet import ResNet
-from ..models.table import find_row
-from ..models.weights import NEW
+from ..models.table import BaselineRow, find_row
+from ..models.weights import NEW, classes_of, read_weights
 from ..models.zoo import check_input_size
+from ..nn.blocks import block_of, refuse_options
+from . import checkpoint
 from .checkpoint import Checkpoint
 from .recipes import RECIPES, Recipe, from_json
 
-log = logging.getLogger(__name__)
-
+GLUONCV = 'gluoncv'  # as `pretrained`: its own download
 FEATURES, CLASSIFIER = 'final_relu_fwd_output', 'fc'
 LAST_OF_BRANCH = '.*_(conv3|expand)_conv_weight'
 START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
@@ -30,19 +35,55 @@ START = {'image': 'an ImageNet network', 'video': 'a Kinetics network'}
 def build(recipe: Recipe, ctx: mx.Context | None = None,
           new: Collection[str] = NEW) -> mx.gluon.HybridBlock:
     """The recipe's network on `ctx`, initialized as its seed says, or from its pretrained file,
-    where a video network may lack what `new` names (see `load_weights`)."""
+    which may lack what `new` names (see `load_weights`). `notes` of the network say what was taken.
+    """
     ctx = ctx or mx.cpu()
     net = create(recipe)
     mx.random.seed(recipe.seed)
     # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
+    net.notes = []
     if recipe.pretrained:
-        left = load_weights(net, recipe.pretrained, new=new if recipe.frames else ())
-        log.info('%s: all arrays taken but %d, which start at random%s', recipe.pretrained,
-                 len(left), f' ({", ".join(left[:3])}, …)' if left else '')
+        weights = read_start(recipe)
+        left = load_weights(net, weights, new=new, source=recipe.pretrained)
+        net.notes = _notes(net, recipe, weights, left)
     if recipe.dtype != 'float32':
         net.cast(recipe.dtype)
     return net
+
+
+def read_start(recipe: Recipe) -> dict[str, Any]:
+    """{name: array} of what `pretrained` says: a file of weights, the prefix of exported files, the
+    folder of a run or of a checkpoint, or gluoncv, which downloads those of its networks."""
+    path = Path(str(recipe.pretrained))
+    if str(path) == GLUONCV and not path.exists():
+        row = find_row(recipe.model)
+        if not isinstance(row, BaselineRow) or row.builder != 'foreign':
+            raise UserError(f'`pretrained` {GLUONCV} is for its networks, such as '
+                            f'gluoncv:resnet50_v1b: give a file of weights for {recipe.model}')
+        path = Path(downloaded(row.name, str(row.source)))
+    if (path / 'checkpoints').is_dir():
+        return checkpoint.find(path / 'checkpoints', 'last').parameters
+    if (path / checkpoint.MANIFEST).exists():
+        return checkpoint.load(path).parameters
+    exported = path.with_name(path.name + PARAMS)
+    return read_weights(exported if not path.is_file() and exported.exists() else path)
+
+
+def _notes(net, recipe, weights, left):
+    """What is said of initial weights, a line each."""
+    named = str(recipe.pretrained)
+    classifier = [name for name in left if name.startswith(net.row.classifier)]
+    rest = [name for name in left if name not in classifier]
+    said = [f'weights of {named}']
+    if rest:
+        start = 'as identities' if recipe.identity in (None, True) else 'at random'
+        blocks = dict.fromkeys(map(block_of, rest))
+        said.append(f'blocks start anew, {start}: {", ".join(map(str, blocks))}')
+    if classifier:
+        before = classes_of(net, weights, named)
+        said.append(f'classifier starts anew: {before or "none"} → {recipe.classes} classes')
+    return said
 
 
 def check_model(recipe: Recipe) -> None:
@@ -61,8 +102,15 @@ def check_model(recipe: Recipe) -> None:
 
 def create(recipe: Recipe) -> mx.gluon.HybridBlock:
     """The recipe's network, not yet initialized."""
-    return get_model(recipe.model, classes=recipe.classes, blocks=recipe.placement,
-                     association=recipe.association, input_size=recipe.space,
+    row, _ = with_blocks(recipe.model, recipe.plug)
+    identity = recipe.identity
+    if identity is None:
+        identity = bool(recipe.pretrained) and 'identity' in row.options
+    else:
+        refuse_options(recipe.model, row.options, ['identity'])
+    return get_model(recipe.model, classes=recipe.classes, plug=recipe.plug,
+                     blocks=recipe.placement, ratio=recipe.ratio, m=recipe.m, n=recipe.n,
+                     identity=identity, association=recipe.association, input_size=recipe.space,
                      last_gamma=recipe.last_gamma, dropout=recipe.dropout)
 
 
@@ -78,10 +126,11 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
     row = find_row(name)
     side = row.input_size[-1] if input_size is None else input_size
     check_input_size(row, (*row.input_size[:-2], side, side))
-    recipe = dataclasses.replace(RECIPES[row.recipe], model=row.name, blocks=None, input_size=side,
-                                 frames=row.input_size[0] if row.dims == 3 else 0,
-                                 classes=row.classes if class_names is None else len(class_names),
-                                 pretrained=pretrained, starts_from='random')
+    recipe = dataclasses.replace(RECIPES[row.recipe], **{
+        **known.brought(row.name), 'model': row.name, 'blocks': None, 'input_size': side,
+        'frames': row.input_size[0] if row.dims == 3 else 0,
+        'classes': row.classes if class_names is None else len(class_names),
+        'pretrained': pretrained, 'starts_from': 'random'})
     net = build(recipe, new=())
     if pretrained is None:
         for parameter in net.collect_params(LAST_OF_BRANCH).values():
@@ -110,21 +159,25 @@ def restored(found: Checkpoint) -> Bundle:
 
 def effective(recipe: Recipe) -> Recipe:
     """`recipe` without an association that has no effect, which older runs may name."""
-    takes = 'association' in find_row(recipe.model).options
+    takes = 'association' in with_blocks(recipe.model, recipe.plug)[0].options
     return recipe if takes else dataclasses.replace(recipe, association='left')
 
 
 def preprocessing(recipe: Recipe) -> Preprocessing:
     """What the recipe's network is fed in tests."""
+    common: dict[str, Any] = {'size': recipe.input_size, 'crop_ratio': recipe.crop_ratio,
+                              'interpolation': recipe.interpolation}
+    if recipe.mean and recipe.std and recipe.pixels:
+        common['mean'], common['scale'] = of_bytes(
+            recipe.mean, [1 / value for value in recipe.std], recipe.pixels)
     if not recipe.frames:
-        return Preprocessing(recipe.input_size, recipe.crop_ratio)
-    return ClipPreprocessing(recipe.input_size, recipe.crop_ratio, frames=recipe.frames,
-                             frame_stride=recipe.frame_stride, views=recipe.views,
-                             crops=recipe.crops)
+        return Preprocessing(**common)
+    return ClipPreprocessing(**common, frames=recipe.frames, frame_stride=recipe.frame_stride,
+                             views=recipe.views, crops=recipe.crops)
 
 
 def bundle(net: Any, recipe: Recipe, classes: Sequence[str], training: dict) -> Bundle:
     """`net` (float32, CPU) as a `Bundle`; `training` says where the weights come from."""
-    return from_gluon(net, net.row.name, classes, preprocessing(recipe), training,
+    return from_gluon(net, recipe.title, classes, preprocessing(recipe), training,
                       stride=net.row.stride, classifier=CLASSIFIER, fixed=net.row.fixed,
                       features=FEATURES if isinstance(net, ResNet) else None)

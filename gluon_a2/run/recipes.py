@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .. import flags
+from .. import flags, known
+from ..data.preprocess import INTERPOLATIONS
 from ..errors import UserError
 from ..flags import option
 
@@ -36,15 +37,25 @@ class Recipe:
 
     `dims` marks the fields of images (2) or of videos (3) alone; `takes` names the field without
     which one has no effect, and which values it must have."""
-    model: str = network('a2_resnet50', 'network (an unknown name lists all); its classes')
+    model: str = network('a2_resnet50', 'network, or gluoncv:NAME (an unknown name lists all); its '
+                         'classes')
     classes: int = network(1000, None, low=2)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
                                choices=('left', 'right', 'auto'))
     blocks: Optional[str] = network(None, "positions of blocks, instead of the network's own",
                                     metavar='conv3:1,2;conv4:2')
+    plug: Optional[str] = network(None, 'puts blocks (a2, nl, se) into a network that has none',
+                                  metavar='KIND[@stage3:1,2;PATH;…]')
+    ratio: Optional[int] = network(None, "blocks' inner width is channels over ratio, or m, n (A²)",
+                                   low=1)
+    m: Optional[int] = network(None, None, low=1)
+    n: Optional[int] = network(None, None, low=1)
+    identity: Optional[bool] = network(None, 'blocks start as identities: by default where weights '
+                                             'are given')
     last_gamma: bool = network(False, 'zero the last gamma of every branch at the start')
-    pretrained: Optional[str] = network(None, 'initial weights (for video also of an image net)',
-                                        metavar='FILE')
+    pretrained: Optional[str] = network(
+        None, 'initial weights: a file, prefix of exported files, folder of a run, or gluoncv, '
+              'which downloads (for video also of an image net)', metavar='FILE')
     starts_from: str = network('random', 'weights it starts from', dims=3,
                                choices=('random', 'image', 'video'))
 
@@ -52,6 +63,13 @@ class Recipe:
     frame_stride: int = augment(1, "distance of a clip's frames; 0 repeats one", low=0, dims=3)
     views: int = augment(1, 'when scoring: clips of a video; crops of a clip', low=1, dims=3)
     crops: int = augment(1, None, low=1, dims=3)
+    mean: Optional[Tuple[float, ...]] = augment(
+        None, 'mean and standard deviation of pixels from 0 to 1 or 255; default: those the '
+              'network brings', metavar='R,G,B', needs=('std', 'pixels'))
+    std: Optional[Tuple[float, ...]] = augment(None, None, above=0, metavar='R,G,B',
+                                               needs=('mean', 'pixels'))
+    pixels: Optional[int] = augment(None, None, choices=(1, 255), needs=('mean', 'std'))
+    interpolation: str = augment('bicubic', 'how images are resized', choices=tuple(INTERPOLATIONS))
     # The bounds of these are in data/augment.py and data/preprocess.py, which take them.
     max_scale: float = augment(288 / 224, 'largest short side, over the input size', dims=3)
     input_size: int = augment(224, 'side of the crop; crop over short side (scoring)', low=1)
@@ -124,6 +142,10 @@ class Recipe:
             if sorted(getattr(self, name)) != list(getattr(self, name)):
                 raise UserError(f'`{name}` must rise, not be '
                                 f'{",".join(format(x, "g") for x in getattr(self, name))}')
+        for name in ('mean', 'std'):
+            if len(getattr(self, name) or (0,) * 3) != 3:
+                raise UserError(f'`{name}` must be three numbers, for R, G and B, not '
+                                f'{len(getattr(self, name))}')
         parse_blocks(self.blocks)
         for pattern in (*self.freeze, *(pattern for pattern, _ in self.factors)):
             try:
@@ -139,6 +161,13 @@ class Recipe:
     def space(self) -> Tuple[int, ...]:
         """(height, width) or (frames, height, width) of what the network is fed."""
         return ((self.frames,) if self.frames else ()) + (self.input_size, self.input_size)
+
+    @property
+    def title(self) -> str:
+        """The network's name as that of a file: a2_mobilenet0.25 of gluoncv:mobilenet0.25 with
+        `plug` a2."""
+        return ((f'{self.plug.partition("@")[0]}_' if self.plug else '')
+                + self.model[len(known.PREFIX) if known.is_known(self.model) else 0:])
 
     @property
     def placement(self) -> Optional[Dict[str, Tuple[int, ...]]]:
@@ -265,7 +294,7 @@ def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None,
         raise UserError(f'{what if name in RECIPES else f"unknown recipe {name!r}"}: choose one of '
                         f'{", ".join(known)}')
     absolute = {'base_batch': None} if 'lr' in given else {}
-    recipe = replace(earlier or RECIPES[name], **{**absolute, **given})
+    recipe = replace(earlier or RECIPES[name], **{**absolute, **_brought(given), **given})
     batch = earlier.global_batch if earlier else RECIPES[name].base_batch
     recipe = _keep_batch('the earlier run' if earlier else name, batch, recipe, given)
     for field in flags.options(Recipe):
@@ -320,9 +349,17 @@ def read_run(path: str, dims: int) -> Tuple[Recipe, Dict[str, Any]]:
                     for name, value in given.items()}
 
 
+def _brought(given):
+    """The fields that the network brings; mean, std and pixels are given together or not at all."""
+    pixels = ('mean', 'std', 'pixels')
+    dropped = pixels if any(name in given for name in pixels) else ()
+    return {name: value for name, value in known.brought(given.get('model', '')).items()
+            if name not in dropped}
+
+
 def default_folder(recipe: Recipe) -> Path:
-    """runs/<model>-<date>-<time>."""
-    return Path('runs') / f'{recipe.model}-{time.strftime("%Y%m%d-%H%M%S")}'
+    """runs/<network>-<date>-<time>."""
+    return Path('runs') / f'{recipe.title}-{time.strftime("%Y%m%d-%H%M%S")}'
 
 
 def to_json(recipe: Recipe) -> Dict[str, Any]:

@@ -84,7 +84,7 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
 
 def export(run: Run, recipe: Recipe) -> None:
     """Write the network of the last checkpoint into the run folder."""
-    prefix = run.folder / 'export' / recipe.model
+    prefix = run.folder / 'export' / recipe.title
     write_bundle(network.restored(checkpoint.find(run.checkpoints, 'last')), prefix)
     log.info('exported %s-symbol.json, %s-0000.params, %s-meta.json', prefix, prefix.name,
              prefix.name)

@@ -34,6 +34,8 @@ class Reporter:
         log.info('batch %d per device, global batch %d (%d device%s × %d micro-batches); learning '
                  'rate %g %s', recipe.batch_size, recipe.global_batch, recipe.ranks,
                  's' if recipe.ranks > 1 else '', recipe.accumulate, recipe.effective_lr, scaled)
+        for note in loop.stepper.net.notes if not loop.options.resume else ():
+            log.info('%s', note)
         log.info('%d training and %d validation %s, %d steps an epoch, at most %d steps (%.1f '
                  'epochs); run folder %s', *map(len, loop.sources),
                  'videos' if recipe.frames else 'images', loop.steps_per_epoch,
