@@ -52,6 +52,7 @@ LOCAL = {
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx'),
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.precision'),
     ('gluon_a2/deploy/onnx.py', 'onnx'),  # optional: the `onnx` extra
+    ('gluon_a2/deploy/features.py', 'onnx'),
     ('gluon_a2/data/video.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/models/weights.py', 'torch'),  # optional: only for files of torch.save
     ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra

@@ -48,7 +48,7 @@ def test_score_saves_what_is_said_of_each_image(trained, images, tmp_path):
     from gluon_a2 import data
     from gluon_a2.deploy import Classifier
     out, _ = call('score.py', trained, '--data-dir', images, '-j', '0', '--out', tmp_path / 'one',
-                  '--top', '99', '--worst', '3', '--logits')
+                  '--top', '99', '--worst', '3', '--logits', '--features')
     with open(tmp_path / 'one' / 'samples.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     net, source = Classifier(trained / 'export' / 'a2_tiny'), data.open_source(images, 'val')
@@ -63,6 +63,8 @@ def test_score_saves_what_is_said_of_each_image(trained, images, tmp_path):
     assert f'3 of {13 - right} mistakes in worst.png' in out
     assert cv2.imread(str(tmp_path / 'one' / 'worst.png')).std() > 5
     logits = np.load(tmp_path / 'one' / 'logits.npy')
+    assert logits.shape == (13, 10)
+    assert np.load(tmp_path / 'one' / 'features.npy').shape == (13, 16)
     np.testing.assert_allclose(logits[4:5], net.logits(net.preprocess(source.read(4))[None]),
                                rtol=1e-5, atol=1e-6)
 
@@ -260,6 +262,8 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
              '--views and --crops are for video networks'),
             ('score.py', [net, '--data-dir', images, '--out', net.with_name('a2_tiny-meta.json')],
              'a2_tiny-meta.json cannot be used: File exists; choose another path'),
+            ('score.py', [net, '--data-dir', images, '--features', '--mean-max', '--out', tmp_path],
+             'mean-max pooling has no one vector that enters the classifier: leave out --features'),
             ('score.py', [net, '--data-dir', images, '--logits'],
              '--logits needs --out: give both'),
             ('score.py', [net, '--data-dir', images, '--results', tmp_path / 'typo' / 'x.csv'],

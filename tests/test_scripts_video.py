@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import cv2
+import numpy as np
 import pytest
 import tiny
 import tiny_video
@@ -69,13 +70,17 @@ def test_two_ranks_train_as_two_micro_batches_do(tmp_path, videos):
 
 def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
     outs = [
-        say('score.py', source, '--data-dir', videos, '-j', '0', '--out', tmp_path / 'scores')[0]
+        say('score.py', source, '--data-dir', videos, '-j', '0', '--logits',
+            '--features', '--out', tmp_path / 'scores')[0]
         for say, source in ((call, trained), (process, trained / 'export' / 'a2_tiny_3d'))]
     sentences = [
         re.search(
             r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of '
             r'7 videos, clips of 4×16×16', out).groups() for out in outs]
     assert sentences[0] == sentences[1]
+    assert np.load(tmp_path / 'scores' / 'logits.npy').shape == (7, 2, 6)  # videos×views×classes
+    assert np.load(tmp_path / 'scores' / 'features.npy').shape == (7, 2, 16)
+    assert cv2.imread(str(tmp_path / 'scores' / 'worst.png')).std() > 5
     with open(tmp_path / 'scores' / 'per_class.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert sum(int(row['videos']) for row in rows) == 7

@@ -62,7 +62,9 @@ class Options:
                                 needs=['out'], group=REPORT)
     worst: Optional[int] = option(None, 'mistakes drawn, at most; by default 20', low=1, high=200,
                                   needs=['out'], group=REPORT)
-    logits: bool = option(False, 'also save logits.npy', needs=['out'], group=REPORT)
+    logits: bool = option(False, 'also save logits.npy; features.npy, what enters the classifier',
+                          needs=['out'], group=REPORT)
+    features: bool = option(False, None, needs=['out'], group=REPORT)
     results: Optional[str] = option(
         None, 'a row for each network; one that fails has the reason in its row, and the others '
         'are scored', metavar='FILE.csv', group=REPORT)
@@ -80,7 +82,8 @@ def score(name: str, options: Options, stated: Any, folder: Optional[Path]) -> T
     from ..scoring.metrics import Answers, top5_text
     from ..scoring.samples import open_samples
     net = classifier(name, options.checkpoint, stated, options.engine, options.num_gpus,
-                     mean_max=options.mean_max, views=options.views, crops=options.crops)
+                     mean_max=options.mean_max, views=options.views, crops=options.crops,
+                     features=options.features)
     split = None if options.split is None else int(options.split)
     source = open_samples(net.meta, options.data_dir, options.part, split, options.splits,
                           options.list, options.list_format)
@@ -89,7 +92,7 @@ def score(name: str, options: Options, stated: Any, folder: Optional[Path]) -> T
         from ..visualization.report import make_folder, save_report
         make_folder(folder)  # not found out after all was scored
         answers = Answers(source.labels, len(net.classes), options.top or 5,
-                          ['logits'] if options.logits else [])
+                          [kind for kind in ('logits', 'features') if getattr(options, kind)])
     batch_size = options.batch_size or (8 if net.frames else 32)
     scores: Any = net.score(source, batch_size, options.num_data_workers, answers)
     label = f'{name}: ' if net.frames or len(options.networks) > 1 else ''

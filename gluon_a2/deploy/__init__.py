@@ -1,6 +1,7 @@
 """Exported networks: writing, verifying, loading and using them. Knows files, not models.
 
     bundle → engines → classify      files, what runs them, names of what is in an image or video
+    features → engines               what enters the classifier, as another output
     gluon, graph → fold, onnx, precision   a network as a bundle, and the same one in other forms
     parity, side_by_side                   whether it still is, and what the forms are worth
 

@@ -39,13 +39,14 @@ class Classifier:
     training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
     320×320. `ctx` is an MXNet context, the CPU by default. Of a video, `views` clips are seen, in
     `crops` windows each, and their softmax is averaged. `preprocessing` is that of a pair of files
-    without metadata, which needs it.
+    without metadata, which needs it. With `features`, `score` finds what enters the classifier,
+    too.
     """
 
     def __init__(self, source: str | Path | Bundle, size: int | None = None,
                  crop_ratio: float | None = None, mean_max: bool = False, ctx: Any = None,
                  views: int | None = None, crops: int | None = None, engine: str | None = None,
-                 preprocessing: data.Preprocessing | None = None):
+                 preprocessing: data.Preprocessing | None = None, features: bool = False):
         found = source if isinstance(source, Bundle) else engines.find(
             source, engine, preprocessing)
         self.meta, self.classes = found.meta, tuple(found.meta['classes'])
@@ -60,7 +61,7 @@ class Classifier:
             own, **{name: value for name, value in given.items() if value is not None})
         self._check_size(own.size, mean_max)
         self.engine = 'mxnet' if isinstance(found, Bundle) else found.engine
-        self._engine, self._affordable = engines.start(found, ctx, mean_max), 0
+        self._engine, self._affordable = engines.start(found, ctx, mean_max, features), 0
         if self._engine.classes != len(self.classes):
             raise BundleError(f'{self.meta["network"]} gives {self._engine.classes} logits, and '
                               f'its metadata names {len(self.classes)} classes: export it again')
@@ -221,9 +222,12 @@ class Classifier:
             if self.frames:
                 return metrics.evaluate_videos(self.logits, loaded, source.labels,
                                                len(self.classes), views, crops, samples.name,
-                                               answers)
+                                               answers, self._features)
             return metrics.evaluate(self.logits, loaded, len(source), 'scoring', name=source.name,
-                                    answers=answers)
+                                    answers=answers, features=self._features)
+
+    def _features(self) -> np.ndarray | None:
+        return self._engine.features
 
     def pictures(self, source: Any, indices: np.ndarray) -> list[np.ndarray]:
         """uint8 frames×size×size×3 of some samples of a `data` source, as the network gets them:

@@ -23,6 +23,7 @@ from ..data import Preprocessing
 from ..errors import UserError
 from ..machine.resources import choose_threads
 from .bundle import bundle_prefix, check_origin, is_bare, read_bundle, read_meta, read_verified
+from .features import onnx_with_features, pooled
 
 SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': ''}
 ENGINES = tuple(SUFFIXES)
@@ -70,24 +71,31 @@ def find(path: str | Path, engine: str | None = None,
     return Found(engine, bundle, bundle.meta, str(prefix))
 
 
-def start(source: Found | Any, ctx: Any = None, mean_max: bool = False) -> Any:
-    """The engine of what was found, or of a `Bundle`; `ctx` is MXNet's, the CPU by default."""
+def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
+          features: bool = False) -> Any:
+    """The engine of what was found, or of a `Bundle`; `ctx` is MXNet's, the CPU by default.
+
+    With `features`, its attribute of that name is what entered the classifier in its last call.
+    """
+    if mean_max and features:
+        raise UserError('mean-max pooling has no one vector that enters the classifier: leave out '
+                        '`features`')
     if not isinstance(source, Found):
         source = Found('mxnet', source, source.meta, source.meta['network'])
     if source.engine == 'onnxruntime':
         if mean_max or ctx is not None:
             raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose '
                             'the `engine` mxnet')
-        return OnnxEngine(source.content, source.meta)
+        return OnnxEngine(source.content, source.meta, features)
     from .mxnet_engine import MXNetEngine, mean_max_pooled
     bundle = mean_max_pooled(source.content) if mean_max else source.content
-    return MXNetEngine(bundle, ctx, source.source)
+    return MXNetEngine(bundle, ctx, source.source, features=features)
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU, on as many threads as MXNet would take."""
 
-    def __init__(self, content: bytes, meta: dict):
+    def __init__(self, content: bytes, meta: dict, features: bool = False):
         # read at its import: from 1.29 on it tells its maker which networks it runs
         os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
         try:
@@ -95,6 +103,11 @@ class OnnxEngine:
         except ImportError as error:
             raise UserError('running ONNX files needs ONNX Runtime: run pip install '
                             'onnxruntime') from error
+        self.features: np.ndarray | None = None
+        self._outputs = ['logits']
+        if features:
+            content, name = onnx_with_features(content, meta['network'])
+            self._outputs.append(name)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = choose_threads()[0]
         self._session = onnxruntime.InferenceSession(content, options,
@@ -103,7 +116,9 @@ class OnnxEngine:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """float32 N×classes of float32 N×3×(T×)H×W."""
-        return self._session.run(['logits'], {self._meta['input']: pixels})[0]
+        logits, *inner = self._session.run(self._outputs, {self._meta['input']: pixels})
+        self.features = pooled(inner[0]) if inner else None
+        return logits
 
     def memory(self, shape: Sequence[int]) -> int:
         """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way: as the metadata says of

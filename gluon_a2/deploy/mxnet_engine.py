@@ -13,6 +13,7 @@ from ..data import Preprocessing
 from ..errors import UserError
 from ..formats.symbol import check_values, infer_shapes, parse_symbol
 from .bundle import Bundle, describe, read_pair
+from .features import pooled, with_features
 from .graph import Graph
 
 
@@ -20,16 +21,21 @@ class MXNetEngine:
     """Pixels to logits by MXNet.
 
     `dtype` is what the network computes in where its files are float32: float64 is for checks.
+    `features` is as in `engines.start`.
     """
 
     def __init__(self, bundle: Bundle, ctx: mx.Context | None = None, source: str | None = None,
-                 dtype: str = 'float32'):
+                 dtype: str = 'float32', features: bool = False):
         meta, self.ctx, self._dtype = bundle.meta, ctx or mx.cpu(), dtype
         source = source or meta['network']
         self._precision, self._input, self._symbol = meta['precision'], meta['input'], parse_symbol(
             bundle.graph if dtype == 'float32' else _retyped(bundle.graph), source)
         self.classes = count_classes(self._symbol, self._input, (1, *meta['input_shape']), source)
-        self._network = mx.gluon.SymbolBlock(self._symbol, mx.sym.var(self._input, dtype=dtype))
+        self.features: np.ndarray | None = None
+        symbol = self._symbol
+        if features:
+            symbol = parse_symbol(with_features(bundle.graph, source), source)
+        self._network = mx.gluon.SymbolBlock(symbol, mx.sym.var(self._input, dtype=dtype))
         values = {name: mx.nd.array(value, dtype=dtype if value.dtype == np.float32 else
                                     value.dtype) for name, value in bundle.values.items()}
         self._network.collect_params().load_dict(values, ctx=self.ctx, cast_dtype=True,
@@ -40,6 +46,9 @@ class MXNetEngine:
         """float32 N×classes (float64 where that is computed) of float32 N×3×(T×)H×W."""
         try:
             logits = self._network(mx.nd.array(pixels, self.ctx, dtype=self._dtype))
+            if isinstance(logits, (list, tuple)):
+                logits, inner = logits
+                self.features = pooled(inner.astype('float32').asnumpy())
             return (logits if self._dtype == 'float64' else logits.astype('float32')).asnumpy()
         except mx.MXNetError as error:
             if self._precision != 'bfloat16' or 'primitive' not in str(error):

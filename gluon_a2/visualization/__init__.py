@@ -3,6 +3,8 @@
     maps → sheet      arrays → a PNG, or an animated GIF
          → page       arrays → one HTML file, to point at positions in
 
+    plots → report    a run's curve, clips; a scoring as tables and pictures
+
 Needs an exported network and knows no model: it finds the blocks in the graph, by the names of
 their softmaxes, which stand in the registry of blocks.
 """
