@@ -50,7 +50,8 @@ def contact_sheet(clips: Sequence[np.ndarray] | np.ndarray, titles: Sequence[str
     figure = new_figure(0.2 + columns * width, 0.2 + rows * height)
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for axes, clip, title in zip(cells, clips, titles):
-        clip = np.pad(clip, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+        if not still:  # a line between frames
+            clip = np.pad(clip, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
         axes.imshow(np.concatenate(clip, 1))
         axes.set_title(title, loc='left', fontsize=7 if still else 9, pad=2, parse_math=False)
     for axes in figure.axes:
