@@ -140,13 +140,13 @@ def test_unknown_flags_and_words_for_numbers_are_argparses_errors(tmp_path):
         assert done.returncode == 2 and sentence in done.stderr
 
 
-def test_the_help_is_a_screen_and_a_half_of_whole_words():
+def test_the_help_is_under_two_screens_of_whole_words():
     for script in ('train_imagenet.py', 'train_video.py'):
         done = subprocess.run([sys.executable, str(SCRIPT.with_name(script)),
                                '--help'], capture_output=True, text=True, timeout=60,
                               env={**os.environ, 'COLUMNS': '100'})
         lines = done.stdout.splitlines()
-        assert done.returncode == 0 and len(lines) <= 88 and max(map(len, lines)) <= 100
+        assert done.returncode == 0 and len(lines) <= 100 and max(map(len, lines)) <= 100
         assert not re.search(r'\b(None|STR|INT|FLOAT|True|False)\b', done.stdout)
         titles = {line.split(' (')[0].rstrip(':') for line in lines if re.match(r'\w.*:$', line)}
         assert titles >= {'recipes', 'run', 'data', 'network', 'augmentation', 'optimization',

@@ -37,21 +37,19 @@ class Recipe:
 
     `dims` marks the fields of images (2) or of videos (3) alone; `takes` names the field without
     which one has no effect, and which values it must have."""
-    model: str = network('a2_resnet50', 'network, or gluoncv:NAME (an unknown name lists all); its '
-                         'classes')
+    model: str = network('a2_resnet50', 'network or gluoncv:NAME (? lists all); its classes')
     classes: int = network(1000, None, low=2)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
                                choices=('left', 'right', 'auto'))
     blocks: Optional[str] = network(None, "positions of blocks, instead of the network's own",
                                     metavar='conv3:1,2;conv4:2')
-    plug: Optional[str] = network(None, 'puts blocks (a2, nl, se) into a network that has none',
+    plug: Optional[str] = network(None, 'puts blocks (a2, nl, se) into a network without',
                                   metavar='KIND[@stage3:1,2;PATH;…]')
-    ratio: Optional[int] = network(None, "blocks' inner width is channels over ratio, or m, n (A²)",
+    ratio: Optional[int] = network(None, "blocks' inner width: channels / ratio; m, n of A²",
                                    low=1)
     m: Optional[int] = network(None, None, low=1)
     n: Optional[int] = network(None, None, low=1)
-    identity: Optional[bool] = network(None, 'blocks start as identities: by default where weights '
-                                             'are given')
+    identity: Optional[bool] = network(None, 'blocks start as identities, as with weights')
     last_gamma: bool = network(False, 'zero the last gamma of every branch at the start')
     pretrained: Optional[str] = network(
         None, 'initial weights: a file, prefix of exported files, folder of a run, or gluoncv, '
@@ -94,12 +92,10 @@ class Recipe:
                                below=1)
     wd: float = optimize(1e-4, None, low=0)
     no_wd: bool = optimize(False, None)
-    freeze: Tuple[str, ...] = optimize((), 'parameters that stay, their names begin so (regular '
-                                       'expressions); rate × FACTOR (the last match counts)',
+    freeze: Tuple[str, ...] = optimize((), 'names of parameters: they stay; rate × FACTOR',
                                        metavar='PATTERN,…')
     lr_mult: Tuple[str, ...] = optimize((), None, metavar='PATTERN=FACTOR,…')
-    clip_gradient: float = optimize(0.0, "the gradient's largest norm; decay of averaged weights, "
-                                         'which are validated and exported (0: neither)', low=0)
+    clip_gradient: float = optimize(0.0, 'largest gradient norm; decay of averaged weights', low=0)
     ema: float = optimize(0.0, None, low=0, below=1)
     dtype: str = optimize('float32', 'float16 needs a GPU', choices=('float32', 'float16'))
     compression: str = optimize('none', 'compress gradients of ranks', choices=('none', 'fp16'))
@@ -124,8 +120,7 @@ class Recipe:
     plateau_gain: float = schedule(0.001, None, low=0, takes=PLATEAU)
     plateau_decays: int = schedule(3, 'decays; one more plateau ends training', low=0,
                                    takes=PLATEAU)
-    early_stop: int = schedule(0, 'epochs without a better validation that end training (0: none)',
-                               low=0)
+    early_stop: int = schedule(0, 'epochs without better validation, at most (0: any)', low=0)
     warmup_epochs: float = schedule(0, 'epochs of linear warm-up; rate it starts at', low=0)
     warmup_lr: float = schedule(0.0, None, low=0, takes=('warmup_epochs',))
 
