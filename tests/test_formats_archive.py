@@ -6,10 +6,13 @@ import tarfile
 
 import numpy as np
 import pytest
+from loading import call
 
+from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
 from gluon_a2.formats import archive, params
 from gluon_a2.models import get_model, load_weights
+from gluon_a2.run import load
 
 
 def tar(**files):
@@ -64,11 +67,15 @@ def test_a_network_takes_it(tmp_path):
     net = get_model('resnet26', classes=3)
     net.initialize()
     net.hybridize()
-    from gluon_a2.backend import mx
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.export(str(tmp_path / 'net'))
     (tmp_path / 'glore.tar').write_bytes(tar(**{
         name: (tmp_path / name).read_bytes() for name in ('net-symbol.json', 'net-0000.params')}))
     other = get_model('resnet26', classes=3)
+    call('export.py', tmp_path / 'glore.tar', '--size', 32, '--mean', '124,117,104', '--scale',
+         0.0167, '--pixels', 255, '--out', tmp_path / 'out' / 'glore')
+    bundle = load.load(tmp_path / 'out' / 'glore')
+    assert bundle.meta['network'] == 'glore' and len(bundle.meta['classes']) == 3
+    np.testing.assert_array_equal(bundle.values['fc_weight'], net.fc.weight.data().asnumpy())
     assert load_weights(other, tmp_path / 'glore.tar') == []
     np.testing.assert_array_equal(other.fc.weight.data().asnumpy(), net.fc.weight.data().asnumpy())

@@ -21,7 +21,7 @@ from .. import __version__
 from ..data import Preprocessing
 from ..errors import UserError
 from ..files import sha256, write_whole
-from ..formats import params
+from ..formats import archive, params
 
 FORMAT = 'gluon_a2 bundle 1'
 SYMBOL, PARAMS, META, ONNX = '-symbol.json', '-0000.params', '-meta.json', '.onnx'
@@ -130,9 +130,11 @@ def require_float32(bundle: Bundle) -> None:
 
 
 def is_bare(path: str | Path) -> bool:
-    """Whether symbol and params lack their metadata, as plain MXNet and GluonCV write them."""
+    """Whether symbol and params lack their metadata, as plain MXNet and GluonCV write them; a .tar
+    of both does."""
     prefix = bundle_prefix(path)
-    return (prefix.name != ''  # as of the folder .
+    return _is_archive(prefix) or (
+            prefix.name != ''  # as of the folder .
             and not prefix.with_name(prefix.name + META).exists()
             and all(prefix.with_name(prefix.name + ending).exists() for ending in (SYMBOL, PARAMS)))
 
@@ -150,13 +152,23 @@ def read_pair(prefix: Path, meta: dict) -> Bundle:
     Its values are read by our strict reader; whoever gives the graph to MXNet parses it by
     `symbol.parse_symbol`.
     """
+    if _is_archive(prefix):
+        graph, values = archive.read_model(_read(prefix), prefix)
+        return Bundle(graph, *_split(values, prefix.name), meta)
     graph, content = (_read(prefix.with_name(prefix.name + ending)) for ending in (SYMBOL, PARAMS))
     return Bundle(graph, *_split_values(content, prefix.name + PARAMS), meta)
 
 
+def _is_archive(path):
+    return Path(path).suffix == '.tar' and Path(path).is_file()
+
+
 def _split_values(content: bytes, source: str) -> tuple[dict, dict]:
     """({argument: numpy array}, {auxiliary state: numpy array}) of the bytes of a .params file."""
-    values = params.from_bytes(content, source)
+    return _split(params.from_bytes(content, source), source)
+
+
+def _split(values: dict, source: str) -> tuple[dict, dict]:
     strange = [name for name in values if name[:4] not in ('arg:', 'aux:')]
     if strange:
         raise BundleError(f'{source} holds {strange[0]}, which is neither arg: nor aux:, so it '

@@ -62,11 +62,12 @@ class MXNetEngine:
 
 
 def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
-    """The `Bundle` of a pair of files without metadata; its classes are numbers.
+    """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers.
 
     `SymbolError` unless the arrays are those of the symbol: what hashes say of files with metadata.
     """
-    bundle = read_pair(prefix, describe(prefix.name, (), preprocessing))
+    name = prefix.stem if prefix.suffix == '.tar' else prefix.name
+    bundle = read_pair(prefix, describe(name, (), preprocessing))
     symbol, shape = parse_symbol(bundle.graph, str(prefix)), (1, *preprocessing.input_shape)
     values = {f'{kind}:{name}': value
               for kind, group in (('arg', bundle.arguments), ('aux', bundle.statistics))
