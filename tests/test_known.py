@@ -4,6 +4,7 @@ import warnings
 import pytest
 
 from gluon_a2 import known
+from gluon_a2.data.preprocess import INTERPOLATIONS
 from gluon_a2.errors import UserError
 from gluon_a2.run import recipes
 
@@ -33,6 +34,12 @@ def test_a_network_brings_its_input(name, size, mean):
     recipe = recipes.choose('imagenet_a2_resnet50', {'model': name})
     assert (recipe.input_size, recipe.mean[0], recipe.pixels) == (size, mean, 1)
     assert recipe.interpolation == 'bilinear'
+
+
+def test_a_recipe_takes_every_interpolation():
+    """It names them itself, since the command lines are read without OpenCV."""
+    field = recipes.Recipe.__dataclass_fields__['interpolation']
+    assert field.metadata['choices'] == tuple(INTERPOLATIONS)
 
 
 def test_what_is_given_goes_before_what_is_brought():

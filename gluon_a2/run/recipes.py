@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .. import flags, known
-from ..data.preprocess import INTERPOLATIONS
 from ..errors import UserError
 from ..flags import option
 
@@ -52,8 +51,7 @@ class Recipe:
     identity: Optional[bool] = network(None, 'blocks start as identities, as with weights')
     last_gamma: bool = network(False, 'zero the last gamma of every branch at the start')
     pretrained: Optional[str] = network(
-        None, 'initial weights: a file, prefix of exported files, folder of a run, or gluoncv, '
-              'which downloads (for video also of an image net)', metavar='FILE')
+        None, 'initial weights; of video also an image net; gluoncv: its own', metavar='FILE')
     starts_from: str = network('random', 'weights it starts from', dims=3,
                                choices=('random', 'image', 'video'))
 
@@ -62,12 +60,13 @@ class Recipe:
     views: int = augment(1, 'when scoring: clips of a video; crops of a clip', low=1, dims=3)
     crops: int = augment(1, None, low=1, dims=3)
     mean: Optional[Tuple[float, ...]] = augment(
-        None, 'mean and standard deviation of pixels from 0 to 1 or 255; default: those the '
-              'network brings', metavar='R,G,B', needs=('std', 'pixels'))
+        None, "of pixels from 0 to 1 or 255; default: the network's", metavar='R,G,B',
+        needs=('std', 'pixels'))
     std: Optional[Tuple[float, ...]] = augment(None, None, above=0, metavar='R,G,B',
                                                needs=('mean', 'pixels'))
     pixels: Optional[int] = augment(None, None, choices=(1, 255), needs=('mean', 'std'))
-    interpolation: str = augment('bicubic', 'how images are resized', choices=tuple(INTERPOLATIONS))
+    interpolation: str = augment('bicubic', 'how images are resized',
+                                 choices=('bicubic', 'bilinear'))
     # The bounds of these are in data/augment.py and data/preprocess.py, which take them.
     max_scale: float = augment(288 / 224, 'largest short side, over the input size', dims=3)
     input_size: int = augment(224, 'side of the crop; crop over short side (scoring)', low=1)
