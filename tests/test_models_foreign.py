@@ -144,7 +144,14 @@ def of_pytorch(net, path):
             value = {'gamma': 'weight', 'beta': 'bias'}.get(value, value)
             state[f'{layer}.num_batches_tracked'] = np.array(7)
         state[f'{layer}.{value}'] = parameter.data().asnumpy()
-    assert state['layer1.0.bn1.weight'].ndim == 1
+    norm = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+    units = [f'layer{stage}.{unit}.' for stage in (1, 2, 3, 4) for unit in (0, 1)]
+    down = [f'layer{stage}.0.downsample.' for stage in (2, 3, 4)]
+    assert set(state) == {  # of torchvision's resnet18
+        'conv1.weight', 'fc.weight', 'fc.bias', *(f'bn1.{value}' for value in norm),
+        *(f'{unit}conv{i}.weight' for unit in units for i in (1, 2)),
+        *(f'{unit}bn{i}.{value}' for unit in units for i in (1, 2) for value in norm),
+        *(f'{place}0.weight' for place in down), *(f'{place}1.{v}' for place in down for v in norm)}
     safetensors.numpy.save_file(state, path / 'w.safetensors')
     return path / 'w.safetensors'
 

@@ -3,7 +3,7 @@
 Data is in class folders DIR/train/<class> and DIR/val/<class>, in lists, or UCF-101's (--split).
 
     %(prog)s                   # which way a digit moves; scored and exported
-    %(prog)s --recipe kinetics_ablation --data-dir ~/kinetics --num-gpus 1  # the paper's 3.2
+    %(prog)s --recipe kinetics_ablation --data-dir ~/kinetics --num-gpus 1  # Sec. 3.2
     %(prog)s --data-dir ~/kinetics --pretrained resnet50.params             # and 3.4
     %(prog)s --split 1 --data-dir ~/ucf101 --pretrained a2_resnet50_3d.params
 """
