@@ -15,6 +15,7 @@ from ..machine import ranks
 from ..run import recipes
 from ..run.options import PLACE, Options
 from ..run.recipes import Recipe
+from . import gluoncv_flags
 
 
 class Command(NamedTuple):
@@ -37,7 +38,11 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     flags.add_flags(parser, Options, dims=dims)
     recipes.add_flags(parser, dims)
     flags.add_flags(parser, Processes)
-    given = vars(parser.parse_args(argv))
+    known, unknown = parser.parse_known_args(argv)
+    gluoncv_flags.answer(unknown)
+    if unknown:
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+    given = vars(known)
     name, config, earlier = given['recipe'], given['config'], None
     base: dict = {}
     if config:
