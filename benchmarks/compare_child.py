@@ -16,6 +16,7 @@ from gluon_a2.backend import mx
 from gluon_a2.cli import entry
 from gluon_a2.cost import count_network
 from gluon_a2.formats import params
+from gluon_a2.legacy import lent_to_gluoncv
 from gluon_a2.models import get_model
 from gluon_a2.models.baselines import from_gluoncv, gluoncv_network
 
@@ -61,7 +62,8 @@ def counted(net, network):
 def ready(task, network):
     """The answer to an order, as a function."""
     if network.source is not None:
-        import gluoncv.model_zoo  # noqa: F401 (before the memory is read: it is not the network's)
+        with lent_to_gluoncv():  # before the memory is read, because it is not the network's
+            import gluoncv.model_zoo  # noqa: F401
     before = memory('VmRSS')
     net = build(network, task)
     act = TASKS[task](net)

@@ -69,6 +69,21 @@ def lent() -> Iterator[None]:
                 del sys.modules[name]
 
 
+@contextlib.contextmanager
+def lent_to_gluoncv() -> Iterator[None]:
+    """`lent`, and PyTorch is hidden: GluonCV refuses each since 2.0, and its MXNet part needs none.
+    """
+    torch = sys.modules.get('torch')
+    sys.modules['torch'] = None  # type: ignore[assignment]
+    try:
+        with lent():
+            yield
+    finally:
+        del sys.modules['torch']
+        if torch:
+            sys.modules['torch'] = torch
+
+
 def _distutils() -> dict[str, types.ModuleType]:
     """`distutils.version`, which Python 3.12 took out: MXNet compares numpy's version by it."""
     package, version = types.ModuleType('distutils'), types.ModuleType('distutils.version')

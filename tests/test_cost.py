@@ -1,16 +1,15 @@
 """Costs worked out by hand: one layer at a time, shared weights, layers called twice, and two
 GluonCV networks."""
 import math
-import warnings
 
 import pytest
 
 from gluon_a2.backend import mx
 from gluon_a2.cost import count, count_network
 from gluon_a2.errors import UserError
+from gluon_a2.legacy import lent_to_gluoncv
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # GluonCV compares versions with distutils
+with lent_to_gluoncv():
     from gluoncv.model_zoo import get_model as gluoncv_model
 
 DATA = mx.sym.var('data')

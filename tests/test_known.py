@@ -1,17 +1,15 @@
 """The rows of GluonCV's networks: complete, without doubles, and what they bring."""
-import warnings
-
 import pytest
 
 from gluon_a2 import known
 from gluon_a2.data.preprocess import INTERPOLATIONS
 from gluon_a2.errors import UserError
+from gluon_a2.legacy import lent_to_gluoncv
 from gluon_a2.run import recipes
 
 
 def test_every_name_is_in_one_row_and_in_gluoncv():
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    with lent_to_gluoncv():
         from gluoncv.model_zoo import get_model_list
     names = [name for family in known.FAMILIES for name in family.names]
     assert len(names) == len(set(names)) == 123

@@ -1,17 +1,16 @@
 """Blocks behind places in GluonCV's networks: nothing changes until they learn, and learn they
 do."""
-import warnings
 
 import numpy as np
 import pytest
 
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
+from gluon_a2.legacy import lent_to_gluoncv
 from gluon_a2.models import plug
 from gluon_a2.nn import DoubleAttention, NonLocal, SqueezeExcite
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # GluonCV compares versions with distutils
+with lent_to_gluoncv():
     from gluoncv.model_zoo import get_model as gluoncv_model
 
 CLASSES = {'a2': DoubleAttention, 'nl': NonLocal, 'se': SqueezeExcite}

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..backend import mx
 from ..errors import UserError, install_extra
-from ..legacy import lent
+from ..legacy import lent_to_gluoncv
 from ..nn.preact import SPACES, FoldedBatchNorm, conv
 from .resnet import ResNet
 from .table import ZOO, BaselineRow
@@ -90,7 +90,7 @@ class ConvNetLSTM(mx.gluon.nn.HybridBlock):
 def gluoncv_network(name: str, source: str, **options: Any) -> mx.gluon.Block:
     """The network `source` of the GluonCV zoo as it comes; UserError without GluonCV."""
     try:
-        with lent():
+        with lent_to_gluoncv():
             from gluoncv.model_zoo import get_model
     except ImportError as error:
         raise UserError(f'{name} comes from GluonCV: {install_extra("zoo")}') from error
@@ -102,7 +102,7 @@ def downloaded(name: str, source: str) -> str:
     """The .params file of the network `source` of the GluonCV zoo, downloaded if it is not there;
     UserError where there are none or no network connection."""
     try:
-        with lent():
+        with lent_to_gluoncv():
             from gluoncv.model_zoo.model_store import get_model_file
     except ImportError as error:
         raise UserError(f'{name} comes from GluonCV: {install_extra("zoo")}') from error
