@@ -82,3 +82,15 @@ def test_a_notebook_has_imported_numpy_pandas_and_torch_before():
             'assert pandas.Series(numpy.arange(3.)).sum() == 3')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_pytorch_is_hidden_from_gluoncv_and_comes_back(monkeypatch):
+    stub = types.ModuleType('torch')
+    monkeypatch.setitem(sys.modules, 'torch', stub)
+    with legacy.lent_to_gluoncv(), pytest.raises(ImportError):
+        import torch  # noqa: F401
+    assert sys.modules['torch'] is stub
+    monkeypatch.delitem(sys.modules, 'torch')
+    with legacy.lent_to_gluoncv():
+        pass
+    assert 'torch' not in sys.modules
