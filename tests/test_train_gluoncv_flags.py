@@ -10,9 +10,23 @@ from gluon_a2.train import command
 from gluon_a2.train.gluoncv_flags import ANSWERS
 
 DOC = Path(__file__).resolve().parents[1] / 'docs' / 'gluoncv-flags.md'
-BOTH = ['data-dir', 'batch-size', 'dtype', 'num-gpus', 'num-data-workers', 'num-epochs', 'lr', 'momentum', 'wd', 'lr-mode', 'lr-decay', 'lr-decay-period', 'lr-decay-epoch', 'warmup-lr', 'warmup-epochs', 'last-gamma', 'mode', 'model', 'input-size', 'crop-ratio', 'use-pretrained', 'use_se', 'mixup', 'mixup-alpha', 'mixup-off-epoch', 'label-smoothing', 'no-wd', 'teacher', 'temperature', 'hard-weight', 'batch-norm', 'save-frequency', 'save-dir', 'resume-epoch', 'resume-params', 'resume-states', 'log-interval', 'logging-file', 'use-gn']
-IMAGES = ['data-backend', 'rec-train', 'rec-train-idx', 'rec-val', 'rec-val-idx', 'use-rec', 'rgb-mean', 'rgb-std', 'num-training-samples']
-VIDEOS = ['dataset', 'val-data-dir', 'train-list', 'val-list', 'hashtag', 'eval', 'num-segments', 'use-tsn', 'new-height', 'new-width', 'new-length', 'new-step', 'clip-grad', 'partial-bn', 'freeze-bn', 'num-classes', 'scale-ratios', 'use-amp', 'prefetch-ratio', 'kvstore', 'input-5d', 'video-loader', 'use-decord', 'accumulate', 'slowfast', 'slow-temporal-stride', 'fast-temporal-stride', 'num-crop', 'data-aug', 'train-only', 'more-fix-crop', 'max-distort']
+BOTH = [
+    'data-dir', 'batch-size', 'dtype', 'num-gpus', 'num-data-workers', 'num-epochs', 'lr',
+    'momentum', 'wd', 'lr-mode', 'lr-decay', 'lr-decay-period', 'lr-decay-epoch', 'warmup-lr',
+    'warmup-epochs', 'last-gamma', 'mode', 'model', 'input-size', 'crop-ratio',
+    'use-pretrained', 'use_se', 'mixup', 'mixup-alpha', 'mixup-off-epoch', 'label-smoothing',
+    'no-wd', 'teacher', 'temperature', 'hard-weight', 'batch-norm', 'save-frequency',
+    'save-dir', 'resume-epoch', 'resume-params', 'resume-states', 'log-interval',
+    'logging-file', 'use-gn']
+IMAGES = [
+    'data-backend', 'rec-train', 'rec-train-idx', 'rec-val', 'rec-val-idx', 'use-rec',
+    'rgb-mean', 'rgb-std', 'num-training-samples']
+VIDEOS = [
+    'dataset', 'val-data-dir', 'train-list', 'val-list', 'hashtag', 'eval', 'num-segments',
+    'use-tsn', 'new-height', 'new-width', 'new-length', 'new-step', 'clip-grad', 'partial-bn',
+    'freeze-bn', 'num-classes', 'scale-ratios', 'use-amp', 'prefetch-ratio', 'kvstore',
+    'input-5d', 'video-loader', 'use-decord', 'accumulate', 'slowfast', 'slow-temporal-stride',
+    'fast-temporal-stride', 'num-crop', 'data-aug', 'train-only', 'more-fix-crop', 'max-distort']
 
 
 def ours(dims):

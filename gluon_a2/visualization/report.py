@@ -106,7 +106,7 @@ def draw_confusion(table: np.ndarray, classes: Sequence[str], png: str | Path,
         chosen = np.isin(np.arange(len(classes)), shown)
         others = inner[:, ~chosen].sum(axis=1, keepdims=True)
         said = np.hstack([inner[:, chosen], others, table[:, len(classes):]])
-        columns = [*(classes[i] for i in shown), 'all other classes', *NO_CLASS]
+        columns = [*(classes[i] for i in shown.tolist()), 'all other classes', *NO_CLASS]
         title += f'; the {DRAWN} of {len(classes)} classes with most mistakes'
     shares = 100 * said[shown] / np.maximum(1, table[shown].sum(axis=1, keepdims=True))
     side = 1.5 + 0.22 * len(columns)
@@ -114,7 +114,7 @@ def draw_confusion(table: np.ndarray, classes: Sequence[str], png: str | Path,
     figure = new_figure(max(5.5, side + 1 + longest), max(3.5, side + longest))
     axes = figure.subplots()
     picture = axes.imshow(shares, vmin=0, vmax=100, cmap='Blues', aspect='auto')
-    for axis, labels in ((axes.xaxis, columns), (axes.yaxis, [classes[i] for i in shown])):
+    for axis, labels in ((axes.xaxis, columns), (axes.yaxis, [classes[i] for i in shown.tolist()])):
         axis.set_ticks(range(len(labels)), [_start(name) for name in labels], fontsize=8,
                        parse_math=False)
     axes.tick_params(axis='x', rotation=90)
