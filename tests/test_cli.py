@@ -262,8 +262,10 @@ def test_three_closed_streams_end_no_run_and_lend_no_file_their_numbers(tmp_path
 
 def test_ctrl_c_in_a_running_script_is_130_without_a_traceback(tmp_path):
     command = script(tmp_path, 'import time\nprint("on", flush=True)\ntime.sleep(60)')
-    with subprocess.Popen(['bash', '-c', command], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    # A shell starts what runs in its background without Ctrl-C, and so perhaps these tests.
+    with subprocess.Popen(['bash', '-c', command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+                          ) as process:
         process.stdout.readline()
         time.sleep(.1)
         process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench import read_rows
-from loading import load
+from loading import LENDS, load
 
 ROOT = Path(__file__).resolve().parents[1]
 SYMBOLS = sorted((ROOT / 'symbols').glob('*-symbol.json'))
@@ -97,8 +97,9 @@ def test_oldest_and_summary_of_a_table_by_hand():
         PROOF.oldest([*rows, *wrong])
 
 
-def test_a_release_loads_or_says_why(tmp_path):
+def test_a_release_loads_or_says_why(tmp_path, monkeypatch):
     """With this MXNet in place of an old one, in a process of its own."""
+    monkeypatch.setenv('PYTHONPATH', LENDS)
     prefix = PROOF.export('se_resnet26', tmp_path)
     version = PROOF.Version('1.9.1', '3.11', '1.23.5')
     good = PROOF.load(sys.executable, version, 'se_resnet26', prefix)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import WITH_TOSTRING
 
 from gluon_a2.backend import mx
 from gluon_a2.data import ImageError, RecordError, RecordReader, RecordWriter
@@ -79,7 +80,7 @@ def test_another_writer_may_put_anything_into_id2(tmp_path):
     assert contents(path) == [((label,), i, payload) for i, (payload, label) in enumerate(LABELLED)]
 
 
-@pytest.mark.parametrize('write', [write_ours, write_theirs])
+@pytest.mark.parametrize('write', [write_ours, pytest.param(write_theirs, marks=WITH_TOSTRING)])
 def test_several_labels(tmp_path, write):
     labels = [1., -2.5, 3e7]
     path = write(tmp_path / 'a.rec', [(b'image' + MAGIC, labels), (b'', [5.])])

@@ -18,7 +18,8 @@ ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix in ('', '.py')} 
 # Endings that make a dotted name a file, and flags of other people's programs.
 ENDINGS = ('csv', 'idx', 'json', 'jsonl', 'log', 'lst', 'md', 'onnx', 'params', 'png', 'py', 'rec',
            'sh', 'slurm', 'txt', 'html', 'gif', 'c')
-FOREIGN = {'--gloo', '--no-build-isolation', '--force-reinstall', '--no-deps', '--build-arg'}
+FOREIGN = {'--gloo', '--pass-through', '--no-build-isolation', '--force-reinstall', '--no-deps',
+           '--build-arg'}
 
 
 def code(page, blocks_too=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_zoo
+from loading import LENDS
 from test_launch_watchdog import assert_all_gone, of_job
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
@@ -139,9 +140,7 @@ def test_sums_in_float32_are_those_of_micro_batches_but_for_rounding(tmp_path, i
 
 def test_under_horovodrun_unchanged(tmp_path, images, alone):
     # It imports MXNet to ask what it was built with.
-    lends = Path(__file__).resolve().parents[1] / 'tools' / 'horovod'
-    path = os.pathsep.join([str(lends), *os.environ.get('PYTHONPATH', '').split(os.pathsep)])
-    horovodrun = ['env', f'PYTHONPATH={path}', Path(sys.executable).with_name('horovodrun'), '-np',
+    horovodrun = ['env', f'PYTHONPATH={LENDS}', Path(sys.executable).with_name('horovodrun'), '-np',
                   '2', '--gloo']
     run(tmp_path / 'run', images, 2, '--accumulate', 2, starter=horovodrun)
     assert distance(tmp_path / 'run', alone) <= 1e-6
