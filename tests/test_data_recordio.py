@@ -234,6 +234,16 @@ def test_any_damage_of_up_to_32_bits(tmp_path_factory, data):
     outcome(path, expected)
 
 
+def test_a_shifted_file_does_not_pass_for_a_foreign_one(tmp_path):
+    """Three bytes are lost, so all that follows is damaged, and the first record seems whole."""
+    path = small(tmp_path)
+    expected, whole = contents(path), read(path)
+    for length in range(256):
+        with open(path, 'wb') as file:
+            file.write(whole[:4] + bytes([length]) + whole[8:])
+        outcome(path, expected)
+
+
 def test_damage_of_foreign_files_is_bounded(tmp_path):
     """Without a checksum the payload's bits are anyone's guess, but nothing crashes."""
     path = write_theirs(tmp_path / 'a.rec', LABELLED[:4])

@@ -169,6 +169,7 @@ def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, m
 
 # What an interpreter on Windows or macOS lacks, and what a bare `pip install` leaves out.
 ELSEWHERE = '''
+import asyncio  # it has files of its own for each system
 import multiprocessing.context, os, select, signal, sys
 for name in ('mxnet', 'matplotlib', 'sklearn', 'tensorboardX', 'safetensors', 'onnx', 'av',
              'fcntl', 'resource', 'pwd', 'grp', 'termios'):

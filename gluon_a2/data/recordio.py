@@ -69,7 +69,7 @@ class RecordReader:
         else:
             self.keys, self.offsets = _read_index(os.fspath(idx))
         self._ends = self._check_index(idx)
-        self._checked = any(map(self._is_ours, {0, len(self) // 2, len(self) - 1}))
+        self._checked = any(map(self._may_be_ours, {0, len(self) // 2, len(self) - 1}))
 
     def _check_index(self, idx):
         """Where each record must end: where the next one in the file starts, or with the file."""
@@ -100,13 +100,13 @@ class RecordReader:
             raise RecordError(f'the last record of {self.path}, at offset {offset}, ends at byte '
                               f'{end}, but the file has {size}: {way_out}')
 
-    def _is_ours(self, i):
-        """Whether the i-th record has a checksum."""
+    def _may_be_ours(self, i):
+        """Whether the i-th record has a checksum; a damaged one may have had one."""
         try:
             record = self._join(i)
             return _split_header(record, 0, len(record))[2] // _CHECKED == 1
         except ImageError:
-            return False
+            return True
 
     def __len__(self) -> int:
         return len(self.offsets)
