@@ -20,7 +20,11 @@ SHOWN = 8  # names that are written out
 
 def is_archive(content: bytes) -> bool:
     """Whether the bytes are of a tar file; PyTorch's files of that name are not."""
-    return tarfile.is_tarfile(io.BytesIO(content))
+    try:  # `tarfile.is_tarfile` takes no file but a path before Python 3.9
+        with tarfile.open(fileobj=io.BytesIO(content)):
+            return True
+    except tarfile.TarError:
+        return False
 
 
 def read_model(content: bytes, source: str | os.PathLike) -> tuple[bytes, dict]:
