@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LENDS = os.pathsep.join([str(ROOT / 'tools' / 'horovod'), str(ROOT)])
 WITH_TOSTRING = pytest.mark.skipif(
     not hasattr(np.ndarray, 'tostring'),
-    reason='MXNet packs pictures and several labels by what numpy 2.3 took out')
+    reason='im2rec packs pictures and several labels by what numpy 2.3 took out')
 
 
 def load(path):

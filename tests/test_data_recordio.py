@@ -2,13 +2,13 @@
 import os
 import pickle
 import struct
+import types
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loading import WITH_TOSTRING
 
 from gluon_a2.backend import mx
 from gluon_a2.data import ImageError, RecordError, RecordReader, RecordWriter
@@ -80,8 +80,20 @@ def test_another_writer_may_put_anything_into_id2(tmp_path):
     assert contents(path) == [((label,), i, payload) for i, (payload, label) in enumerate(LABELLED)]
 
 
-@pytest.mark.parametrize('write', [write_ours, pytest.param(write_theirs, marks=WITH_TOSTRING)])
-def test_several_labels(tmp_path, write):
+class WithToString(np.ndarray):
+    """Has the method by which MXNet packs several labels, and which numpy 2.3 took out."""
+
+    def tostring(self):
+        return self.tobytes()
+
+
+@pytest.mark.parametrize('write', [write_ours, write_theirs])
+def test_several_labels(tmp_path, monkeypatch, write):
+    def asarray(values, dtype):
+        return np.asarray(values, dtype).view(WithToString)
+
+    monkeypatch.setattr(mx.recordio, 'np',
+                        types.SimpleNamespace(asarray=asarray, float32=np.float32))
     labels = [1., -2.5, 3e7]
     path = write(tmp_path / 'a.rec', [(b'image' + MAGIC, labels), (b'', [5.])])
     assert contents(path) == [(tuple(labels), 0, b'image' + MAGIC), ((5.,), 1, b'')]
