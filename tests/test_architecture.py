@@ -24,7 +24,7 @@ ALLOWED = {
     'scoring': {'data', 'errors', 'files', 'machine'},
     'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'legacy', 'machine',
                'scoring'},
-    'visualization': {'backend', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},
+    'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},
     'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'known', 'machine',
             'models', 'nn', 'visualization'},
     'launch': {'backend', 'errors', 'files', 'flags', 'machine'},

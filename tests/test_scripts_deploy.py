@@ -13,6 +13,8 @@ import tiny
 from loading import call, process
 from tiny_bundle import AVX512
 
+from gluon_a2.data import imagenet
+
 pytestmark = pytest.mark.usefixtures('tiny_zoo')
 
 
@@ -198,6 +200,21 @@ def test_export_a_network_of_the_zoo_by_name(tmp_path):
     call('export.py', 'a2_resnet26', '--pretrained', tmp_path / 'net-0000.params', *words)
     first, again = (tmp_path / f'{name}-0000.params' for name in ('net', 'again'))
     assert again.read_bytes() == first.read_bytes()
+
+
+def test_a_network_of_imagenet_says_its_classes_in_english(tmp_path):
+    prefix = tmp_path / 'net'
+    call('export.py', 'a2_resnet26', '--untrained', '--class-names', 'imagenet', '--input-size',
+         '32', '--out', prefix)
+    classes = json.loads((tmp_path / 'net-meta.json').read_text())['classes']
+    assert classes == list(imagenet.names())
+    cv2.imwrite(str(tmp_path / 'x.png'), np.full((40, 40, 3), 99, np.uint8))
+    out, _ = call('predict.py', '--model', prefix, tmp_path / 'x.png', '--format', 'json')
+    for guess in json.loads(out)[0]['predictions']:
+        assert set(guess) == {'class', 'name', 'probability'}
+        assert guess['name'] == imagenet.names()[guess['class']]
+    shown, _ = call('predict.py', '--model', prefix, tmp_path / 'x.png', '--top', '1')
+    assert imagenet.shown(json.loads(out)[0]['predictions'][0]['class']) in shown
 
 
 @pytest.mark.parametrize('script, words', [

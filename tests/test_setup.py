@@ -205,7 +205,8 @@ def test_the_wheel_holds_the_package_the_symbols_and_nothing_else(wheel):
              if path.is_file() and path.suffix != '.pyc'}
     symbols = {f'gluon_a2/symbols/{path.name}' for path in (ROOT / 'symbols').iterdir()
                if path.suffix in ('.py', '.json') and path.name != 'generate.py'}
-    assert {'gluon_a2/py.typed', 'gluon_a2/visualization/page.html'} < files
+    assert {'gluon_a2/py.typed', 'gluon_a2/visualization/page.html',
+            'gluon_a2/data/imagenet_names.txt'} < files
     assert {'gluon_a2/symbols/a2_resnet50-symbol.json',
             'gluon_a2/symbols/symbol_a2_resnet50.py'} < symbols
     measuring = {f'gluon_a2/compare/{name}.py' for name in (

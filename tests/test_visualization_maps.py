@@ -184,6 +184,14 @@ def test_an_image_is_shown_as_the_network_gets_it(image_bundle, tmp_path):
     assert (seen.network, [block.size for block in seen.blocks]) == ('a2_resnet26', [(1, 6, 6)])
 
 
+def test_a_guess_is_said_in_english(image_bundle, tmp_path):
+    cv2.imwrite(str(tmp_path / 'x.png'), np.full((60, 60, 3), 9, np.uint8))
+    bundle = image_bundle._replace(meta={**image_bundle.meta,
+                                         'classes': ['n01440764', 'n02012849', 'n03126707']})
+    assert {name for name, _ in attend(bundle, tmp_path / 'x.png', ['conv4_unit1']).guesses} == {
+        'tench (n01440764)', 'crane (n02012849)', 'crane (n03126707)'}
+
+
 def test_a_video_is_seen_frame_by_frame(videos):
     bundle = tiny_bundle.make('a2_resnet26_3d', tiny_bundle.VIDEO)
     path = next((videos / 'val').glob('*/*.mp4'))

@@ -76,6 +76,24 @@ def test_every_table_by_hand(tmp_path, frames):
     assert not (tmp_path / 'worst.png').exists()  # it was of the earlier scoring
 
 
+def test_wnids_are_shown_with_their_names_and_stay_in_tables(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(report, 'draw_confusion', lambda _, classes, *rest: drawn.update(
+        classes=classes))
+    monkeypatch.setattr(report, 'draw_worst', lambda _, mistakes, png: drawn.update(
+        mistakes=mistakes))
+    classes = 'n02012849', 'n03126707', 'mine'
+    report.save_report(answers([0, 0, 0, 0, 1], SCORES), Net(classes), Source(5), tmp_path)
+    assert drawn['classes'] == ['crane (n02012849)', 'crane (n03126707)', 'mine']
+    assert drawn['mistakes'][0][1:3] == ('crane (n02012849)', 'crane (n03126707)')
+    header, *table = rows(tmp_path / 'per_class.csv')
+    assert header[0] == 'class' and header[-1] == 'name'
+    assert [row[0] for row in table] == list(classes)
+    assert [row[-1] for row in table] == ['crane', 'crane', '']
+    assert rows(tmp_path / 'samples.csv')[1][1] == 'n02012849'
+    assert rows(tmp_path / 'confusion.csv')[0][1:4] == list(classes)
+
+
 def test_the_surest_mistakes_come_first():
     scores = np.array([[0, 1, 0], [0, 5, 0], [9, 0, 0], [0, 0, 2]], float)
     found = answers([0, 0, 0, 1], scores)

@@ -37,7 +37,8 @@ class Options:
     out: Optional[str] = option(None, 'prefix of the files; by default <run>/export/<network>',
                                 metavar='PREFIX')
     class_names: Optional[str] = option(None, 'names of the classes, one a line, of a network of '
-                                        'the zoo or without metadata', metavar='FILE')
+                                        "the zoo or without metadata; 'imagenet': the wnids of "
+                                        'ImageNet-1k, sorted', metavar='FILE')
     csv: Optional[str] = option(None, 'also save the comparison of int8 and bf16', metavar='FILE')
     pretrained: Optional[str] = option(None, 'its weights', metavar='FILE', group=ZOO)
     untrained: bool = option(False, 'random weights, to try or to measure with', group=ZOO)
@@ -52,6 +53,7 @@ class Options:
 
 def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
     """(`Bundle`, default prefix) of what the command line names."""
+    from ..data import imagenet
     from ..data.classes import read_classes
     from ..deploy.bundle import is_bare
     from ..models.table import BASELINE_ROWS, ZOO, find_row
@@ -62,7 +64,9 @@ def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
     if not bare and not folder.parent.name and not list(
             Path().glob(f'{glob.escape(options.network)}*')):
         find_row(name)  # neither files nor the name of a network: the error lists all names
-    names = list(read_classes(options.class_names)) if options.class_names else None
+    given = options.class_names
+    names = None if given is None else list(
+        imagenet.names() if given == 'imagenet' else read_classes(given))
     by_name = name in {**ZOO, **BASELINE_ROWS} or known.is_known(name)
     if bare or not by_name or folder.is_dir():
         for flag in ('pretrained', 'untrained', 'input_size', *([] if bare else ['class_names'])):

@@ -40,15 +40,17 @@ class Options:
 
 def show_json(predictions: Iterable) -> None:
     """Print a list of {path, predictions} or {path, error}, an object a line, each as soon as it is
-    known."""
+    known. A class that is a wnid of ImageNet has its English name beside it."""
+    from ..data.imagenet import english
     separator = '['
     for prediction in predictions:
         said: Dict[str, Any] = {'path': str(prediction.source)}
         if prediction.error:
             said['error'] = prediction.error
         else:
-            said['predictions'] = [{'class': name, 'probability': share}
-                                   for name, share in prediction.guesses]
+            said['predictions'] = [
+                {'class': name, **({'name': english(name)} if english(name) else {}),
+                 'probability': share} for name, share in prediction.guesses]
         print(f'{separator}\n{json.dumps(said, ensure_ascii=False)}', end='', flush=True)
         separator = ','
     print('\n]')
@@ -56,7 +58,8 @@ def show_json(predictions: Iterable) -> None:
 
 def show_rows(predictions: Iterable) -> None:
     """Print a table, a row for each file that could be read."""
-    rows = [[str(prediction.source), *(f'{name} {100 * share:.2f} %'
+    from ..data.imagenet import shown
+    rows = [[str(prediction.source), *(f'{shown(name)} {100 * share:.2f} %'
                                        for name, share in prediction.guesses)]
             for prediction in predictions if not prediction.error]
     if rows:

@@ -20,6 +20,7 @@ from typing import Mapping, NamedTuple, Sequence
 import numpy as np
 
 from ..backend import mx
+from ..data.imagenet import shown
 from ..deploy import Bundle, Classifier
 from ..errors import UserError
 from ..formats.symbol import parse_symbol
@@ -88,7 +89,7 @@ class Attention(NamedTuple):
     """An input as the network gets it, the network's answer, and what its blocks do."""
     network: str
     frames: np.ndarray  # uint8 T×H×W×3, RGB; T is 1 of an image
-    guesses: Sequence[tuple[str, float]]  # (class, probability), the most probable first
+    guesses: Sequence[tuple[str, float]]  # (class as it is shown, probability), the best first
     blocks: tuple[BlockAttention, ...]
 
     def time(self, block: BlockAttention, frame: int) -> int:
@@ -118,7 +119,7 @@ def attend(bundle: Bundle, path: str | Path, blocks: Sequence[str] | None = None
     logits, found = attention_maps(bundle, pixels, blocks)
     frames = net.preprocessing.restore(pixels)  # (T×)H×W×3
     return Attention(net.meta['network'], frames.reshape(-1, *frames.shape[-3:]),
-                     net.best(logits[None], top), found)
+                     [(shown(name), share) for name, share in net.best(logits[None], top)], found)
 
 
 def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | None = None

@@ -1,7 +1,7 @@
 """A scoring as files, of images and of videos alike, in one folder:
 
     samples.csv      what is said of each sample, in the order of the source
-    per_class.csv    samples and accuracy of each class
+    per_class.csv    samples and accuracy of each class, and what ImageNet's wnids stand for
     confusion.csv    samples by class and guess, and confusion.png
     worst.png        the mistakes that the network is surest of
     logits.npy       where they are kept: float32, a row for each row of samples.csv
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.imagenet import english, shown
 from ..errors import UserError
 from ..files import write_csv, write_whole
 from ..scoring.metrics import Answers, per_class
@@ -49,13 +50,14 @@ def save_report(answers: Answers, net: Any, source: Any, folder: Path, worst: in
     write_csv(folder / 'samples.csv', _samples(answers, paths, names))
     table = answers.confusion
     accuracy = per_class(table)
+    also = any(map(english, classes))
     write_csv(folder / 'per_class.csv', [
-        ('class', noun, 'right', *NO_CLASS, 'accuracy'),
-        *((name, int(row.sum()), int(row[i]), *row[-2:].tolist(), f'{accuracy[i]:.4f}')
-          for i, (name, row) in enumerate(zip(classes, table)))])
+        ('class', noun, 'right', *NO_CLASS, 'accuracy', *['name'] * also),
+        *((name, int(row.sum()), int(row[i]), *row[-2:].tolist(), f'{accuracy[i]:.4f}',
+           *[english(name)] * also) for i, (name, row) in enumerate(zip(classes, table)))])
     write_csv(folder / 'confusion.csv', [('class', *names), *(
         [name, *row.tolist()] for name, row in zip(classes, table))])
-    draw_confusion(table, classes, folder / 'confusion.png', noun)
+    draw_confusion(table, list(map(shown, classes)), folder / 'confusion.png', noun)
     for name in ('logits', 'features', 'worst'):
         ending = '.png' if name == 'worst' else '.npy'
         (folder / f'{name}{ending}').unlink(missing_ok=True)  # of an earlier call
@@ -67,8 +69,8 @@ def save_report(answers: Answers, net: Any, source: Any, folder: Path, worst: in
     drawn = mistakes[:worst]
     if len(drawn):
         draw_worst(net.pictures(source, drawn), [
-            (paths[i], names[answers.labels[i]], names[answers.said[i]], answers.shares[i, 0])
-            for i in drawn], folder / 'worst.png')
+            (paths[i], *(shown(names[c]) for c in (answers.labels[i], answers.said[i])),
+             answers.shares[i, 0]) for i in drawn], folder / 'worst.png')
     said = f'{len(drawn)} of {len(mistakes)} mistakes in worst.png' if len(drawn) else 'no mistakes'
     return f'{folder}: samples.csv, per_class.csv, confusion.csv and .png; {said}'
 
