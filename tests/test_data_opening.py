@@ -13,9 +13,8 @@ def test_open_source(tmp_path):
     assert isinstance(open_source(tmp_path, 'train'), data.FolderSource)
     assert isinstance(open_source(tmp_path, 'val'), data.RecordSource)
     assert isinstance(open_source(tmp_path / 'val.rec', 'train'), data.RecordSource)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=f"in '{tmp_path}': it holds none of test.rec, test;"):
         open_source(tmp_path, 'test')
-    assert 'test.rec' in str(caught.value) and str(tmp_path / 'test') + ' ' in str(caught.value)
 
 
 def test_a_record_file_by_itself(tmp_path):
@@ -25,7 +24,7 @@ def test_a_record_file_by_itself(tmp_path):
 
 def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no train data in '.': neither the file ./train.rec nor"):
+    with pytest.raises(UserError, match="no train data in '.': it holds none of train.rec, "):
         open_source('', 'train')
 
 

@@ -5,14 +5,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import scipy.io
+import tiny_imagenet
 
 from gluon_a2.commands import prepare_imagenet
-from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode
+from gluon_a2.data import FolderSource, RecordReader, RecordSource, decode, imagenet
 from gluon_a2.machine.resources import cores
 
 SCRIPT = str(Path(__file__).resolve().parents[1] / 'scripts' / 'prepare_imagenet.py')
@@ -144,7 +146,7 @@ def test_splits_with_different_classes(folder, capsys):
 
 
 @pytest.mark.parametrize(('flags', 'message'), [
-    (['--split', 'test'], 'cannot list the folder .*test'),
+    (['--split', 'test'], 'no test data in .*images.: it holds none of test; --data-dir'),
     (['--split', 'val,'], '--split must be'), (['--quality', '0'], '--quality must be 1 to 100'),
     (['--resize', '-1'], '--resize'), (['-j', '0'], '--num-data-workers'),
 ])
@@ -198,7 +200,7 @@ def test_the_flat_validation_folder_of_imagenet(folder, flat, form):
     (['n02', 'n02'], 'labels.txt has 2 labels, and there are 4 images'),
     (['ILSVRC2012_val_00000002.JPEG n02'],
      'lists 1 of the 4 images only; ILSVRC2012_val_00000001.JPEG is not among'),
-    (['n02', 'n03', 'n02', 'n02'], '1 classes without a folder in train, such as n03'),
+    (['n02', 'n03', 'n02', 'n02'], '1 classes that train lacks, such as n03'),
     (['1', '2', '3', '2'], 'class numbers, which only meta.mat .* translates: put it beside')])
 def test_lists_of_labels_that_do_not_fit(folder, flat, capsys, rows, message):
     (folder / 'labels.txt').write_text('\n'.join(rows) + '\n', 'utf-8')
@@ -214,8 +216,70 @@ def test_a_list_for_class_folders_is_refused_before_hours_of_work(folder, capsys
 
 
 def test_a_flat_folder_without_a_list(folder, flat, capsys):
-    fails(capsys, lambda: run(folder), 'holds no class folders, but 4 images without a class: '
-                                       '.*--val-labels')
+    fails(capsys, lambda: run(folder), 'val holds images without class folders, and nothing in '
+                                       '.*images says their classes: put .*--val-labels')
+
+
+@pytest.mark.parametrize('layout', tiny_imagenet.LAYOUTS)
+def test_imagenet_as_it_is_distributed_gives_the_records_of_its_class_folders(tmp_path, layout,
+                                                                              caplog):
+    """To the byte; of val the .lst has no classes, because its images lie in none."""
+    tiny_imagenet.LAYOUTS[layout](tmp_path / 'images')
+    assert run(tmp_path, '--resize', '8') == 0
+    shutil.rmtree(tmp_path / 'images')
+    tiny_imagenet.write_folders(tmp_path / 'images')
+    (tmp_path / 'images' / 'list').write_bytes(tiny_imagenet.solution())
+    assert run(tmp_path, '--resize', '8', '--split', 'train', out='plain') == 0
+    shutil.rmtree(tmp_path / 'images' / 'val')
+    for _, name in tiny_imagenet.VAL:
+        tiny_imagenet.write(tmp_path / 'images' / 'val' / name, tiny_imagenet.picture(name))
+    assert run(tmp_path, '--resize', '8', '--split', 'val', '--val-labels',
+               str(tmp_path / 'images' / 'list'), out='plain') == 0
+    assert files(tmp_path / 'out') == files(tmp_path / 'plain')
+    assert len(files(tmp_path / 'out')) == 7
+    assert RecordSource(tmp_path / 'out' / 'val.rec').labels.tolist() == [3, 0, 2, 2, 1, 0]
+    assert 'the images are not all of it' not in caplog.text
+
+
+def test_processes_do_not_matter_to_tars(tmp_path):
+    tiny_imagenet.write_archives(tmp_path / 'images')
+    for jobs in ('1', '2'):
+        assert run(tmp_path, '-j', jobs, out=jobs) == 0
+    assert files(tmp_path / '1') == files(tmp_path / '2')
+
+
+def test_validation_alone(tmp_path):
+    tiny_imagenet.write_archives(tmp_path / 'images')
+    os.remove(tmp_path / 'images' / 'ILSVRC2012_img_train.tar')
+    assert run(tmp_path, '--split', 'val') == 0
+    assert RecordSource(tmp_path / 'out' / 'val.rec').classes == tuple(tiny_imagenet.WNIDS)
+
+
+def test_a_member_of_a_tar_that_is_no_image_is_named(tmp_path, capsys):
+    tiny_imagenet.write_archives(tmp_path / 'images')
+    path = tmp_path / 'images' / 'ILSVRC2012_img_val.tar'
+    third = tiny_imagenet.picture('ILSVRC2012_val_00000003.JPEG')
+    path.write_bytes(path.read_bytes().replace(third, b'<html>'.ljust(len(third))))
+    assert run(tmp_path, '--split', 'val') == 1
+    assert (f'left out {path}#ILSVRC2012_val_00000003.JPEG: it is not a JPEG'
+            in capsys.readouterr().err)
+    assert len(RecordSource(tmp_path / 'out' / 'val.rec')) == 5
+
+
+@pytest.mark.parametrize(('counts', 'sentence'), [
+    ((9, 6), ''), ((10, 6), 'train has 9 images instead of 10'),
+    ((9, 8), 'val has 6 images instead of 8')])
+def test_the_counts_of_imagenet(tmp_path, monkeypatch, capsys, counts, sentence):
+    monkeypatch.setattr(imagenet, 'names', lambda: dict.fromkeys(tiny_imagenet.WNIDS, 'x'))
+    monkeypatch.setattr(imagenet, 'IMAGES', dict(zip(('train', 'val'), counts)))
+    monkeypatch.setattr(imagenet, '_log', SimpleNamespace(
+        warning=lambda text, *values: print(text % values)))
+    tiny_imagenet.write_archives(tmp_path / 'images')
+    assert run(tmp_path) == 0
+    out = capsys.readouterr().out
+    # the small one has 1 or 2 validation images of a class
+    assert 'the images are not all of it: ' in out and sentence in out
+    assert ('val has 1 to 2 images of a class' in out) == (counts[1] == 6)
 
 
 def damage(path, at):

@@ -8,9 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import tiny
+import tiny_imagenet
 
 from gluon_a2 import data
 from gluon_a2.backend import mx
+from gluon_a2.data import imagenet
 from gluon_a2.errors import UserError
 from gluon_a2.run import checkpoint, network
 from gluon_a2.run.options import Options
@@ -182,6 +184,23 @@ def test_validation_scores_every_image_once_and_agrees_with_numpy(uncut, images)
     assert last['val_images'] == 13
     assert last['val_top1'] == pytest.approx(
         tiny.accuracy_of(source.labels, classifier.logits(pixels)))
+
+
+def test_imagenet_is_trained_on_as_it_is_distributed(tmp_path, monkeypatch, caplog):
+    """From the tars as from class folders, to the bit; what is missing is said."""
+    recipe = dataclasses.replace(tiny.RECIPE, classes=4, num_epochs=1, batch_size=3)
+    monkeypatch.setattr(imagenet, 'names', lambda: dict.fromkeys(tiny_imagenet.WNIDS, 'x'))
+    for name, write in (('tars', tiny_imagenet.write_archives),
+                        ('folders', tiny_imagenet.write_folders)):
+        caplog.clear()
+        tiny.run(tmp_path / f'{name} run', write(tmp_path / name), recipe)
+        said = [record.getMessage() for record in caplog.records]
+        assert ('the classes are those of ImageNet, and the images are not all of it: train has 9 '
+                'images instead of 1,281,167; val has 6 images instead of 50,000') in said
+        assert any('img_train.tar' in line for line in said) == (name == 'tars')
+    tars, folders = (tiny.final_tensors(tmp_path / f'{name} run')[0]
+                     for name in ('tars', 'folders'))
+    assert tars == folders
 
 
 def test_class_names_fill_up_with_numbers():

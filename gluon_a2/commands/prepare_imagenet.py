@@ -1,15 +1,14 @@
 """Write ImageNet, or any class folders, as record files; or check such files.
 
     %(prog)s --data-dir IMAGENET --out RECORDS -j 8
-    %(prog)s --data-dir IMAGENET --out RECORDS --val-labels DEVKIT/ground_truth.txt
     %(prog)s --verify --out RECORDS -j 8
 
-reads IMAGENET/train/<class>/ and IMAGENET/val/<class>/, and writes RECORDS/train.rec, val.rec (each
-with .idx and .lst) and classes.txt. Images are stored as they are, unless --resize is given. The
-validation images of ImageNet come in one folder: --val-labels names the list of their classes
-(ILSVRC2012_validation_ground_truth.txt beside its meta.mat, Kaggle's LOC_val_solution.csv, or lines
-of 'name class'). Exit code 1: some images were left out, or --verify found something wrong. 2:
-nothing could be done.
+reads IMAGENET and writes RECORDS/train.rec, val.rec (each with .idx and .lst) and classes.txt.
+IMAGENET holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, as
+image-net.org has them, and nothing is extracted. Or it holds what was extracted from them, or the
+ILSVRC folder of Kaggle and LOC_val_solution.csv, or class folders train/<class>/ and val/<class>/.
+Classes are in the order of their names. Images are stored as they are, unless --resize is given.
+Exit code 1: some images were left out, or --verify found something wrong. 2: nothing could be done.
 """
 import dataclasses
 import sys
@@ -25,9 +24,12 @@ from ..machine.resources import cores
 class Choices:
     """What the command line asks for."""
     out: str = option(REQUIRED, 'folder of the record files')
-    data_dir: Optional[str] = option(None, 'folder with train/<class>/ and val/<class>/')
-    val_labels: Optional[str] = option(None, 'classes of the images in val/, where it has no '
-                                             'class folders', metavar='FILE')
+    data_dir: Optional[str] = option(None, "folder of ImageNet's files, or of train/<class>/ and "
+                                           'val/<class>/')
+    val_labels: Optional[str] = option(
+        None, 'the list of the classes of validation images, where it does not lie in --data-dir: '
+        "the development kit, the ground truth beside its meta.mat, Kaggle's .csv, or lines of "
+        "'name class'", metavar='FILE')
     split: str = option('train,val', 'splits to write or check, separated by commas')
     resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
                             'as it is', low=0)
@@ -41,8 +43,8 @@ class Choices:
         if not all(self.split.split(',')):
             raise UserError(f'`split` must be names separated by commas, not {self.split!r}')
         if self.data_dir is None and not self.verify:
-            raise UserError('`data_dir` is missing: the folder with train/<class>/ and '
-                            'val/<class>/')
+            raise UserError("`data_dir` is missing: the folder of ImageNet's files, or of "
+                            'train/<class>/ and val/<class>/')
 
 
 @cli.entry

@@ -2,6 +2,8 @@
 feeds a network.
 
     recordio → sources → loader      record files or class folders of images → batches of pixels
+    tars, val_labels → layouts       ImageNet as it is distributed; where images lie in a folder
+    imagenet                         its classes in English, and its counts
     video → video_lists → loader     video files, listed in one of several ways → batches of clips
     opening                          which of these a user's words mean; the embedded sets by name
     listing, classes                 what all of them hold to: hidden files, links; class names
@@ -20,6 +22,7 @@ from .augment import TrainClip, TrainTransform
 from .classes import check_labels, match_classes
 from .clips import Views
 from .digits import digits_folder
+from .imagenet import warn_of_counts
 from .images import ImageError, decode
 from .loader import Batch, DamageLog, Loader, WorkerError
 from .moving_digits import moving_digits_folder
@@ -40,4 +43,4 @@ __all__ = [
     'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches',
     'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order', 'match_classes',
     'moving_digits_folder', 'open_source', 'open_video', 'open_video_source', 'photo_batch',
-    'sample_rng']
+    'sample_rng', 'warn_of_counts']

@@ -60,10 +60,8 @@ def class_folders(folder: str, is_sample: Callable[[os.DirEntry], bool],
             left.append(entry.path)
     if not samples:
         flat = f', but {len(left)} {what} without a class' if left else ''
-        more = (', and those of ImageNet\'s validation set are sorted by its list, `val_labels`'
-                if left and what == 'images' else '')
         raise UserError(f'{printable(folder)} holds no class folders{flat}: {what} belong into '
-                        f'{printable(folder)}/<class>/{more}')
+                        f'{printable(folder)}/<class>/')
     check_names(samples, f'the class folders in {printable(folder)}')
     for name, found in samples.items():
         if not found:

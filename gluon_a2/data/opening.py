@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..errors import UserError
 from .digits import digits_folder
+from .layouts import open_images
 from .moving_digits import moving_digits_folder
-from .sources import FolderSource, RecordSource
+from .sources import RecordSource
 from .video_lists import open_video_source
 
 # The small real sets that are made on this machine, by the name that runs and exports record.
@@ -25,8 +25,8 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
     """The images or videos of `part`, such as 'train' or 'val'.
 
     Images are those of the record file `rec` (with its index `idx`), or at `data_dir`: a `.rec`
-    file, or a folder that holds `<part>.rec` or a folder `<part>` of classes; where it holds both,
-    the records. For `video`, `lists` are the arguments of `video_lists.open_video_source`. Where
+    file, or a folder that holds `<part>.rec` or what `layouts` finds; where it holds both, the
+    records. For `video`, `lists` are the arguments of `video_lists.open_video_source`. Where
     nothing is named, the source is the embedded set. UserError when there is none.
     """
     if data_dir is None and not rec and all(value is None for value in lists.values()):
@@ -37,10 +37,7 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
     path = os.fspath(rec or data_dir or os.curdir)
     if path.endswith('.rec') or rec:
         return RecordSource(path, idx)
-    records, folder = os.path.join(path, part + '.rec'), os.path.join(path, part)
-    if os.path.exists(records):
-        return RecordSource(records)
-    if os.path.isdir(folder):
-        return FolderSource(folder)
-    raise UserError(f"no {part} data in '{path}': neither the file {records} nor the folder "
-                    f'{folder} with class folders exists; `data_dir` is the folder that holds them')
+    records = part + '.rec'
+    if os.path.exists(os.path.join(path, records)):
+        return RecordSource(os.path.join(path, records))
+    return open_images(path, part, before=[records])

@@ -1,5 +1,5 @@
-"""Class folders to record files, and the check of record files; `gluon-a2 prepare-imagenet` is
-its command line."""
+"""Class folders, or ImageNet as it is distributed, to record files, and the check of record files;
+`gluon-a2 prepare-imagenet` is its command line."""
 from __future__ import annotations
 
 import functools
@@ -10,42 +10,33 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .classes import CLASSES_FILE, check_labels, open_text, read_classes, write_classes
+from .classes import CLASSES_FILE, check_labels, read_classes, write_classes
+from .imagenet import warn_of_counts
 from .images import ImageError, decode
-from .listing import entries
+from .layouts import open_images
 from .parallel import check_workers, in_parallel
 from .recordio import RecordError, RecordWriter
-from .sources import FlatSource, FolderSource, RecordSource, is_image_file
+from .sources import RecordSource
 
 _SHUFFLE_SEED = 100  # im2rec's
 
 
 def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, quality: int = 95,
             jobs: int = 1, overwrite: bool = False, val_labels: str | None = None) -> list[str]:
-    """Write `<out>/<split>.rec`, `.idx`, `.lst` and `classes.txt` from
-    `<data_dir>/<split>/<class>/`.
+    """Write `<out>/<split>.rec`, `.idx`, `.lst` and `classes.txt` from the images that
+    `layouts.open_images` finds in `data_dir`: class folders, or ImageNet as it is distributed.
 
     The files do not depend on `jobs`. Images are copied byte for byte, unless their short side is
     longer than `resize` > 0: they are reduced to it and stored as JPEGs of this `quality`. Images
     that cannot be decoded are left out. Training images are shuffled, once and for all: readers
     like ImageRecordIter go through a file in its order, or shuffle within a window of it. Other
-    splits keep the order of the folders. With `val_labels`, the images of 'val' lie in one folder,
-    as those of ImageNet do, and this list has their labels (see `read_val_labels`). Returns one
-    sentence for each image left out; raises `UserError` before anything is written.
+    splits keep the order of the names. With `val_labels`, the images of 'val' lie in one folder or
+    tar file, and this list has their classes (see `read_val_labels`). Returns one sentence for each
+    image left out; raises `UserError` before anything is written.
     """
     check_workers(jobs)
-    folders = {split: os.path.join(data_dir, split) for split in (*splits, 'train')}
-    sources = {split: FolderSource(folders[split]) for split in splits
-               if split != 'val' or not val_labels}
-    if val_labels and 'val' in splits:
-        like = next(iter(sources.values()), None) or FolderSource(folders['train'])
-        sources['val'] = _labelled(folders['val'], val_labels, like.classes)
-    (first, classes), *others = ((split, source.classes) for split, source in sources.items())
-    for split, other in others:
-        odd = sorted(set(classes) ^ set(other))
-        if odd:
-            raise UserError(f'{first} and {split} must have the same class folders, or their '
-                            f'labels differ; {len(odd)} are in one of them only, such as {odd[0]}')
+    sources = _open(data_dir, splits, val_labels)
+    classes = next(iter(sources.values())).classes
     os.makedirs(out, exist_ok=True)
     names = os.path.join(out, CLASSES_FILE)
     for path in [] if overwrite else [os.path.join(out, split + '.rec') for split in splits]:
@@ -55,10 +46,12 @@ def prepare(data_dir: str, out: str, splits: Sequence[str], resize: int = 0, qua
         raise UserError(f'{names} lists other classes than these folders: choose another `out`, or '
                         '`overwrite`')
     write_classes(out, classes)
-    problems = []
+    problems, written = [], {}
     for split, source in sources.items():
-        problems += _write_split(source, os.path.join(out, split + '.rec'), split == 'train',
-                                 (resize, quality), jobs)
+        written[split], reasons = _write_split(source, os.path.join(out, split + '.rec'),
+                                               split == 'train', (resize, quality), jobs)
+        problems += reasons
+    warn_of_counts(classes, written)
     return problems
 
 
@@ -91,62 +84,26 @@ def verify(out: str, splits: Sequence[str], jobs: int = 1) -> list[str]:
     return problems
 
 
-def _labelled(folder, path, classes):
-    """The images of a flat folder, with the labels that the list gives."""
-    names = [entry.name for entry in entries(folder) if is_image_file(entry)]
-    if not names:
-        raise UserError(f'{folder} itself holds no images: leave out `val_labels` where class '
-                        'folders hold them')
-    found = read_val_labels(path, names)
-    number = {name: i for i, name in enumerate(classes)}
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise UserError(f'{path} has {len(unknown)} classes without a folder in train, such as '
-                        f'{unknown[0]}')
-    return FlatSource(folder, names, np.array([number[name] for name in found]), classes)
-
-
-def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
-    """The class of each of the images `names`, which are sorted; UserError unless all have one.
-
-    A line of the list is `name class`, also with a comma (Kaggle's LOC_val_solution.csv); or a
-    class, in the order of the images; or a number (ILSVRC2012_validation_ground_truth.txt), which
-    meta.mat beside the list translates.
-    """
-    with open_text(path) as file:
-        rows = [line.strip() for line in file if line.strip()]
-    stems, listed = [os.path.splitext(name)[0] for name in names], {}
-    for row in rows:  # Kaggle's go on behind the class with boxes
-        name, *label = row.replace(',', ' ', 1).split(None, 1)
-        listed[os.path.splitext(name)[0]] = (label[0].split()[0] if label and ',' in row else
-                                             ''.join(label))
-    missing = [name for name, stem in zip(names, stems) if not listed.get(stem)]
-    if not missing:
-        return [listed[stem] for stem in stems]
-    if len(missing) < len(names):
-        raise UserError(f'{path} lists {len(names) - len(missing)} of the {len(names)} images '
-                        f'only; {missing[0]} is not among them')
-    if len(rows) != len(names):
-        raise UserError(f'{path} has {len(rows)} labels, and there are {len(names)} images')
-    return _wnids(path, rows) if all(map(str.isdecimal, rows)) else rows
-
-
-def _wnids(path, numbers):
-    """WordNet ids of ILSVRC2012's class numbers, which count from 1 in an order of their own."""
-    meta = os.path.join(os.path.dirname(path), 'meta.mat')
-    if not os.path.exists(meta):
-        raise UserError(f'{path} has class numbers, which only meta.mat of the development kit '
-                        f'translates: put it beside, as {meta}')
-    from scipy.io import loadmat
-    known = {str(int(row[0])): str(row[1]) for row in loadmat(meta, squeeze_me=True)['synsets']}
-    return [known.get(number, number) for number in numbers]
+def _open(data_dir, splits, val_labels):
+    """{split: source}, train first; UserError unless all have the same classes."""
+    sources, classes = {}, None
+    for split in sorted(splits, key=lambda split: split != 'train'):
+        sources[split] = open_images(data_dir, split, val_labels, classes)
+        classes = classes or sources[split].classes
+        odd = sorted(set(classes) ^ set(sources[split].classes))
+        if odd:
+            raise UserError(f'{next(iter(sources))} and {split} must have the same classes, or '
+                            f'their labels differ; {len(odd)} are in one of them only, such as '
+                            f'{odd[0]}')
+    return sources
 
 
 def _write_split(source, path, shuffled, encoding, jobs):
+    """(labels that were written, a sentence for each image left out)."""
     order = np.arange(len(source))
     if shuffled:
         np.random.default_rng(_SHUFFLE_SEED).shuffle(order)
-    problems = []
+    labels, problems = [], []
     with RecordWriter(path) as writer:
         work = functools.partial(_convert, source, *encoding)
         results = in_parallel(work, order.tolist(), jobs, os.path.basename(path), 'image')
@@ -155,9 +112,10 @@ def _write_split(source, path, shuffled, encoding, jobs):
                 problems.append(f'left out {source.name(i)}: {reason}')
             else:
                 writer.write(image, source.labels[i], key=int(i), name=source.relative(i))
+                labels.append(source.labels[i])
         if writer.count == 0:
             raise UserError(f'not one image in {source.folder} can be decoded: nothing to write')
-    return problems
+    return labels, problems
 
 
 def _convert(source, resize, quality, i):

@@ -1,4 +1,5 @@
-"""Where labelled images come from: record files and class folders, behind one small interface.
+"""Where labelled images come from: record files, class folders, or tar files (`tars`), behind one
+small interface.
 
 A source has `len(source)`; `source.labels`, int64, one per image, read without decoding any;
 `source.classes`, the tuple of class names; `source.named`, False where these are only numbers;

@@ -26,6 +26,7 @@ def open_sources(recipe: Recipe, options: Options) -> list:
     data.check_labels(train, recipe.classes)
     _check_class_count(train, recipe, options)
     data.match_classes(val, class_names(recipe, train), named=train.named)
+    data.warn_of_counts(train.classes, {'train': train.labels, 'val': val.labels})
     return [train, val]
 
 
