@@ -105,11 +105,16 @@ def test_an_identity_start_gives_the_same_bits(name, plug):
     np.testing.assert_array_equal(net(image()).asnumpy(), plain(image()).asnumpy())
 
 
+def test_no_block_follows_a_dropout():
+    net = get_model('gluoncv:squeezenet1.0', classes=5, plug='a2')
+    assert places(net) == ['features_10', 'features_12']
+
+
 def test_networks_of_one_size_say_so():
     with pytest.raises(UserError, match='gluoncv:densenet121 cannot take an input of 32×32'):
         get_model('gluoncv:densenet121', input_size=32)
     net = get_model('gluoncv:squeezenet1.1', classes=5)
-    assert net.row.stride == (224, 224) and not net.row.fixed
+    assert net.row.stride == (224, 224) and net.row.fixed  # at 448×448 it gives 2×2 of each
     assert net.row.classifier == 'squeezenet0_conv25_'
     vgg = get_model('gluoncv:vgg11', classes=5, input_size=32)
     assert vgg.row.fixed and vgg.row.stride == (32, 32)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import math
 import re
@@ -80,8 +81,9 @@ def build(row: BaselineRow, classes: int, size: tuple[int, ...],
     for name, parameter in parameters.items():
         parameter.shape = values[name]
     sides = [2 ** k for k in range(max(size).bit_length()) if 2 ** k < max(size)]
-    smallest = next((side for side in sides if _takes(symbol, (side, side), values)), max(size))
-    larger = _takes(symbol, tuple(2 * s for s in size), values)
+    takes = functools.partial(_takes, symbol, values, classes)
+    smallest = next((side for side in sides if takes((side, side))), max(size))
+    larger = takes(tuple(2 * s for s in size))
     row = row._replace(classifier=_classifier(symbol), fixed=not larger, classes=classes,
                        stride=(smallest, smallest) if larger else size)
     net.plain = net._collect_params_with_prefix()  # names by structure, which blocks change
@@ -162,6 +164,8 @@ def _trace(net):
 
 def _descendants(block, above=''):
     for name, child in block._children.items():
+        if isinstance(child, mx.gluon.nn.Dropout):
+            continue  # a block behind it would relate positions with gaps
         yield above + name, child
         yield from _descendants(child, f'{above}{name}.')
 
@@ -177,13 +181,14 @@ def _shapes(symbol, size, name):
     return dict(zip(names, arguments + statistics))
 
 
-def _takes(symbol, size, values):
-    """Whether the network, its parameters of the shapes `values`, can take an input of `size`."""
+def _takes(symbol, values, classes, size):
+    """Whether the network, its parameters of the shapes `values`, gives a logit for each class
+    where an input is of `size`: SqueezeNet's last pool has a fixed window, and gives more."""
     try:
         _, outputs, _ = symbol.infer_shape_partial(**{**values, 'data': (1, 3, *size)})
     except mx.MXNetError:
         return False
-    return all(outputs) and all(n > 0 for n in outputs[0])
+    return outputs[0] == (1, classes)
 
 
 def _classifier(symbol):
