@@ -19,6 +19,8 @@ from .. import flags
 from ..cli import entry, parser
 from ..errors import UserError
 
+TOP = 6  # descriptors of a block on the sheet
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -33,7 +35,8 @@ class Choices:
         None, 'names such as conv3_unit1,conv4_unit1; default: all')
     descriptors: Optional[Tuple[int, ...]] = flags.option(
         None, 'whose maps are on the sheet, such as 3,17; default: the strongest', low=0)
-    top: int = flags.option(6, 'how many of the strongest, which are read most', low=1)
+    top: Optional[int] = flags.option(
+        None, f'how many of the strongest, which are read most; default: {TOP}, or all', low=1)
     at: str = flags.option('50%,50%', 'the position whose reading is on the sheet: X,Y in pixels '
                            'of the input or in percent of it, X,Y,FRAME in a video')
     animate: bool = flags.option(False, 'of a video also sheet.gif, its frames in time')
@@ -74,16 +77,16 @@ def point(text: str, shape: Sequence[int]) -> Tuple[int, ...]:
 
 
 def on_sheet(block: Any, given: Optional[Sequence[int]], order: Any,
-             top: int) -> List[int]:
+             top: Optional[int]) -> List[int]:
     """The descriptors of a block whose maps are drawn: those given, or the first of `order`."""
-    if top > len(order):
+    if top and top > len(order):
         raise UserError(f'`top` must be at most {len(order)}, the {block.noun}s of {block.name}, '
                         f'not {top}')
     for j in given or ():
         if j >= len(order):
             raise UserError(f'{block.name} has no {block.noun} {j}: it has {len(order)}, 0 to '
                             f'{len(order) - 1}')
-    return list(dict.fromkeys(given)) if given else order[:top]
+    return list(dict.fromkeys(given)) if given else order[:top or TOP]
 
 
 @entry
@@ -102,7 +105,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     out = Path(choices.out)
     names = ['sheet.png', 'page.html'] + ['sheet.gif'] * choices.animate
     draw_sheet(attention, at, shown, out / names[0])
-    write_page(attention, at, orders, choices.top, out / names[1], Path(choices.file).name)
+    write_page(attention, at, orders, choices.top or TOP, out / names[1], Path(choices.file).name)
     if choices.animate:
         draw_animation(attention, at, shown, out / names[2])
     print(', '.join(str(out / name) for name in names))
