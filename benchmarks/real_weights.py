@@ -1,4 +1,4 @@
-"""Trained weights that anyone can have, as exported networks: SqueezeNet 1.0 and EfficientNet-Lite0.
+"""Trained weights that anyone can have, as networks: SqueezeNet 1.0 and EfficientNet-Lite0.
 
 `real_photographs` says where they come from. Neither is downloaded, and nothing of them is kept in
 this project.
