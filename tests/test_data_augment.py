@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gluon_a2.data import Preprocessing, TrainTransform
-from gluon_a2.data.augment import shift_colours
+from gluon_a2.data.augment import _SHIFTS, shift_colours
 from gluon_a2.errors import UserError
 
 WHOLE = {'min_area': 1.0, 'max_area': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0}
@@ -64,9 +64,10 @@ def test_crop_is_a_resized_window():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 2 ** 32))
-def test_crop_lies_inside(width, height, seed):
-    x, y, crop_width, crop_height = train(7)._crop_box(width, height, rng(seed))
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(['uniform', 'dpn']),
+       st.integers(0, 2 ** 32))
+def test_crop_lies_inside(width, height, draws, seed):
+    x, y, crop_width, crop_height = train(7, draws=draws)._crop_box(width, height, rng(seed))
     assert x >= 0 and y >= 0 and crop_width >= 1 and crop_height >= 1
     assert x + crop_width <= width and y + crop_height <= height
 
@@ -86,6 +87,38 @@ def test_crop_distribution():
     for place, free in ((x, 1009 - width), (y, 1009 - height)):
         np.testing.assert_allclose(np.quantile(place / free, [.25, .5, .75]), [.25, .5, .75],
                                    atol=0.04)
+
+
+def test_crop_distribution_of_the_dual_path_networks():
+    """What was measured of `aug_torch` on 500×375: log-sd 0.24 of the aspect, which goes from 0.57
+    to 1.77, and 40 % of the area on average, from 3.8 %."""
+    transform, generator = train(7, draws='dpn'), rng()
+    boxes = np.array([transform._crop_box(500, 375, generator) for _ in range(8000)], float)
+    x, y, width, height = boxes.T
+    aspect, area = width / height, width * height / (500 * 375)
+    assert np.log(aspect).std() == pytest.approx(0.24, abs=0.01)
+    assert 0.55 < aspect.min() < 0.6 and 1.7 < aspect.max() < 1.79
+    assert area.mean() == pytest.approx(0.40, abs=0.01) and 0.034 < area.min() < 0.045
+    # a square where width is stretched by r and height by 1/r, within the short side
+    r, side = np.sqrt(height / width), np.sqrt(width * height)
+    share = (side / np.minimum(500 * r, 375 / r)) ** 2
+    np.testing.assert_allclose(np.quantile(share, [0, .25, .5, .75, 1]),
+                               [0.08, 0.31, 0.54, 0.77, 1], atol=0.02)
+    for place, free in ((x, 500 - width), (y, 375 - height)):
+        spread = place[free > 20] / free[free > 20]
+        np.testing.assert_allclose(np.quantile(spread, [.25, .5, .75]), [.25, .5, .75], atol=0.03)
+
+
+@pytest.mark.parametrize(('draws', 'bounds', 'deviations', 'reach'), [
+    ('uniform', (20, 50, 40), (11.8, 29.1, 23.7), (20, 50, 40)),  # √((2b + 1)² − 1) / √12
+    ('dpn', (20, 50, 40), (9.1, 23.4, 18.6), (19, 49, 39)),  # measured of `aug_torch`
+    ('mfnet', (15, 35, 25), (8.7, 20.2, 14.4), (15, 35, 25))])  # √(b²/3 + 1/12)
+def test_distribution_of_the_shifts(draws, bounds, deviations, reach):
+    generator = rng()
+    drawn = np.array([_SHIFTS[draws](np.array(bounds), generator) for _ in range(20000)])
+    np.testing.assert_allclose(drawn.std(axis=0), deviations, rtol=0.02)
+    np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.6)
+    assert (abs(drawn).max(axis=0) <= reach).all() and drawn.dtype == int
 
 
 @pytest.mark.parametrize(('width', 'height', 'box'), [
@@ -126,6 +159,18 @@ def test_hue_counts_two_degrees_and_wraps(hue, colour):
     assert tuple(round(255 * v) for v in colorsys.hls_to_rgb(2 * hue % 360 / 360, .5, 1)) == colour
 
 
+@pytest.mark.parametrize('draws', ['dpn', 'mfnet'])
+@pytest.mark.parametrize(('colour', 'shift', 'becomes'), [
+    ((255, 0, 0), -15, (255, 0, 0)),  # below 0: stays red, where wrapping gives magenta
+    ((255, 0, 255), 90, (255, 0, 0)),  # 150 + 90 is cut to 180, which is red, too
+    ((255, 0, 0), 60, (0, 255, 0))])
+def test_hue_is_clipped_as_in_the_authors_codes(monkeypatch, draws, colour, shift, becomes):
+    monkeypatch.setitem(_SHIFTS, draws, lambda bounds, generator: np.array([shift, 0, 0]))
+    limits = SimpleNamespace(hue=90, lightness=0, saturation=0, draws=draws)
+    image = np.full((3, 3, 3), colour, np.uint8)
+    assert abs(shift_colours(image, limits, None)[1, 1] - np.array(becomes)).max() <= 1
+
+
 def test_lightness_and_saturation_are_bytes():
     grey = np.full((3, 3, 3), 100, np.uint8)
     np.testing.assert_array_equal(shifted(grey, 0, 50, 0), np.full((3, 3, 3), 150))
@@ -158,7 +203,7 @@ def test_same_generator_same_pixels():
 @pytest.mark.parametrize('fields', [
     {'min_area': 0}, {'max_area': 1.5}, {'min_area': 0.6, 'max_area': 0.5}, {'max_area': math.nan},
     {'min_aspect': 2}, {'max_aspect': math.inf}, {'hue': 91}, {'saturation': -1},
-    {'lightness': 0.5}])
+    {'lightness': 0.5}, {'draws': 'mfnet'}])
 def test_bad_fields(fields):
     with pytest.raises(UserError):
         train(7, **fields)

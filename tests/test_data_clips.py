@@ -11,14 +11,15 @@ from gluon_a2 import data
 from gluon_a2.data import ClipPreprocessing, Preprocessing, TrainClip, TrainTransform
 from gluon_a2.data.augment import cut, shift_colours
 from gluon_a2.data.clips import Views, random_clip, read_clip, view_clip
+from gluon_a2.data.preprocess import PROTOCOLS
 from gluon_a2.errors import UserError
 
 PLAIN = {'max_scale': 1.0, 'min_aspect': 1.0, 'max_aspect': 1.0, 'mirror': False, 'hue': 0,
          'saturation': 0, 'lightness': 0}
 
 
-def train_clip(size, frames, stride, **fields):
-    clip = ClipPreprocessing(size, frames=frames, frame_stride=stride)
+def train_clip(size, frames, stride, stretch='training', **fields):
+    clip = ClipPreprocessing(size, frames=frames, frame_stride=stride, stretch=stretch)
     return TrainClip(clip, **fields)
 
 
@@ -186,6 +187,87 @@ def test_windows_have_the_sizes_of_the_authors_code():
     assert abs(np.log(aspect).mean()) < 0.02  # neither wide nor tall
 
 
+def circle(clip, width, height):
+    """Width over height of what was a circle: the places in the frame are the pixels' values."""
+    first, last = bytes_of(clip)[0, [0, -1], [0, -1]].astype(int)
+    across, down, _ = last - first
+    return (down * height) / (across * width)
+
+
+def places(width, height):
+    """A film of one frame, whose red and green grow with x and y from 0 to 255."""
+    y, x = np.mgrid[:height, :width]
+    return Film(np.stack([255 * x / (width - 1), 255 * y / (height - 1), 0 * x],
+                         -1).round().astype(np.uint8)[None])
+
+
+@pytest.mark.parametrize('width, height, squeezed', [
+    (455, 256, 0.56), (340, 256, 0.75), (320, 240, 0.75)])
+@pytest.mark.parametrize('stretch', ['both', 'training', 'neither'])
+def test_training_and_testing_see_the_same_proportions(width, height, squeezed, stretch):
+    """Both as PyTorch-MFNet does, or neither as GloRe; older versions mixed the two."""
+    films = Films(places(width, height))
+    # The aspect apart, which varies around this: it is as likely as its inverse.
+    training = train_clip(112, 1, 1, stretch, **{**PLAIN, 'max_scale': 9 / 7})
+    trained = [circle(filled(training, films, seed=seed), width, height) for seed in range(40)]
+    tested = circle(filled(eval_clip(112, 1, 1, stretch=stretch), films), width, height)
+    assert np.mean(trained) == pytest.approx(1 if stretch == 'neither' else squeezed, rel=0.015)
+    assert tested == pytest.approx(squeezed if stretch == 'both' else 1, rel=0.02)
+
+
+def test_strides_are_drawn_in_training_alone():
+    film = Film(numbered(60))
+    transform = train_clip(8, 4, 9, train_strides=(1, 2, 2, 3), **PLAIN)
+    clips = [bytes_of(filled(transform, Films(film), seed=seed))[:, 0, 0, 0].astype(int)
+             for seed in range(400)]
+    strides = [set(np.diff(clip)) for clip in clips]
+    assert all(len(one) == 1 for one in strides)
+    counts = np.bincount([one.pop() for one in strides], minlength=4)
+    assert counts.sum() == 400 and abs(counts - np.array([0, 100, 200, 100])).max() < 40
+    tested = filled(transform.preprocessing, Films(film))
+    assert set(np.diff(bytes_of(tested)[:, 0, 0, 0].astype(int))) == {9}
+
+
+def mfnet(views=5, **fields):
+    """The preprocessing of clips of 2×8×8 by the protocol of PyTorch-MFNet."""
+    return eval_clip(8, 2, 3, 0.5, **{'views': views, **PROTOCOLS['mfnet'], **fields})
+
+
+def test_random_views_are_those_of_the_authors_test():
+    """Frames stretched to 16×16, bilinear; a clip and a window of 8×8 at random, alike for its
+    frames."""
+    film, starts, corners = Film(noise(12, 30, 50)), set(), set()
+    stretched = [cv2.resize(frame, (16, 16), interpolation=cv2.INTER_LINEAR)
+                 for frame in film.frames]
+    for seed in range(60):
+        clip = bytes_of(filled(mfnet(), Films(film), seed=seed))
+        found = [(t, y, x) for t in range(9) for y in range(9) for x in range(9)
+                 if (stretched[t][y:y + 8, x:x + 8] == clip[0]).all()]
+        (t, y, x), = found
+        np.testing.assert_array_equal(clip[1], stretched[t + 3][y:y + 8, x:x + 8])
+        starts.add(t)
+        corners.add((y, x))
+    assert starts == set(range(9)) and len(corners) > 30
+    assert {0, 8} <= {y for y, _ in corners} and {0, 8} <= {x for _, x in corners}
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_random_views_are_the_same_whoever_makes_them(workers):
+    views, transform = Views(Films(*(Film(noise(9, seed=i)) for i in range(3))), 5), mfnet()
+    with data.Loader(views, transform, workers) as loader:
+        order = np.array([7, 2, 14, 3])
+        batch = next(iter(loader.load([order], 0)))
+        for place, index in enumerate(order):
+            expected = np.zeros(transform.shape, np.float32)
+            transform.fill(views, index, data.sample_rng(0, 0, index), expected)
+            np.testing.assert_array_equal(batch.images[place], expected)
+    alone = list(transform.clips(views.source.films[0]))  # as `predict` sees the first video
+    for view, clip in enumerate(alone):
+        expected = np.zeros(transform.shape, np.float32)
+        transform.fill(views, view, data.sample_rng(0, 0, view), expected)
+        np.testing.assert_array_equal(clip[0], expected)
+
+
 def test_validation_takes_the_centre_of_the_middle():
     film = Film(noise(9, 30, 50))
     clip = bytes_of(filled(eval_clip(20, 3, 2, crop_ratio=1.0), Films(film)))
@@ -240,7 +322,12 @@ def test_the_loader_makes_the_same_clips_whoever_does(workers):
     (lambda: train_clip(8, 4, 1, hue=91), '`hue` must be 0 to 90, not 91'),
     (lambda: eval_clip(8, 4, 1, 1.1), '`crop_ratio` must be above 0 and at most 1, not 1.1'),
     (lambda: eval_clip(8, 4, 1, views=0), '`views` must be 1 or more'),
-    (lambda: eval_clip(8, 4, 1, crops=0), '`crops` must be 1 or more')])
+    (lambda: eval_clip(8, 4, 1, crops=0), '`crops` must be 1 or more'),
+    (lambda: mfnet(crops=3), '`crops` must be 1 where each clip has one random window, as by '
+                             '`protocol` mfnet, not 3: give more `views`'),
+    (lambda: eval_clip(8, 4, 1, stretch='always'), '`stretch` must be one of both, training, nei'),
+    (lambda: train_clip(8, 4, 1, train_strides=(2, -1)), '`train_strides` must be 0 or more'),
+    (lambda: train_clip(8, 4, 1, draws='dpn'), "`draws` must be one of uniform, mfnet, not 'dpn'")])
 def test_bad_settings_are_named(make, sentence):
     with pytest.raises(UserError, match=sentence):
         make()

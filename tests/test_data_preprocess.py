@@ -102,7 +102,8 @@ def test_restore_is_the_inverse_of_normalise():
 
 @pytest.mark.parametrize('given', [
     Preprocessing(224), Preprocessing(32, 1.0, (1, 2, 3), (4, 5, 6), 'bilinear'),
-    ClipPreprocessing(112, 0.5, frames=8, frame_stride=4, views=10, crops=3)])
+    ClipPreprocessing(112, 0.5, frames=8, frame_stride=4, views=10, crops=3),
+    ClipPreprocessing(112, frames=8, stretch='both')])
 def test_metadata_holds_it_whole(given):
     meta = given.to_meta()
     assert Preprocessing.from_meta(meta) == given
@@ -112,6 +113,14 @@ def test_metadata_holds_it_whole(given):
 def test_metadata_of_older_files_has_one_scale_for_all_channels():
     meta = {'input_shape': [3, 32, 32], 'mean': [124, 117, 104], 'scale': 0.0167, 'crop_ratio': 1.0}
     assert Preprocessing.from_meta(meta) == Preprocessing(32, 1.0, MEAN, (SCALE,) * 3, 'bicubic')
+
+
+def test_metadata_of_older_files_keeps_the_proportions_of_videos():
+    meta = ClipPreprocessing(32, frames=8, stretch='both').to_meta()
+    assert meta.pop('stretch') == 'both'
+    older = Preprocessing.from_meta(meta)
+    assert older == ClipPreprocessing(32, frames=8)
+    assert older.resize_short(noise(40, 80)).shape == (37, 74, 3)
 
 
 def test_other_fields_by_replace():

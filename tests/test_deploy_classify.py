@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import cv2
@@ -99,8 +100,10 @@ def test_score_counts_every_image_whatever_the_batch_and_workers(bundle):
 @pytest.mark.parametrize('changes, sentence', [
     ({'size': 8}, 'a2_resnet26 cannot take images of 8: its total stride is 16'),
     ({'size': 16, 'mean_max': True}, 'mean-max pooling needs crops of at least 32, the size in '
-                                     'training, not 16')])
-def test_sizes_that_cannot_be(bundle, changes, sentence):
+                                     'training, not 16'),
+    ({'protocol': 'even'}, '`protocol` is for video networks, not for a2_resnet26: leave it out'),
+    ({'crops': 3}, '`views` and `crops` are for video networks, not for a2_resnet26: leave them')])
+def test_options_that_cannot_be(bundle, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         Classifier(bundle, **changes)
 
@@ -199,6 +202,18 @@ def test_videos_of_several_views_are_the_mean_of_their_clips(videos):
         named = dict(prediction.guesses)
         np.testing.assert_allclose([named[name] for name in ('one', 'two', 'three')], shares,
                                    rtol=1e-3, atol=1e-6)
+
+
+def test_the_protocol_decides_how_a_video_is_seen():
+    import tiny_bundle
+    made = tiny_bundle.make('a2_resnet26_3d', tiny_bundle.VIDEO)
+    even, random = (Classifier(made, views=7, protocol=name).preprocessing
+                    for name in ('even', 'mfnet'))
+    assert even == Classifier(made, views=7).preprocessing and not even.random
+    assert random == dataclasses.replace(even, random=True, stretch='both', crops=1,
+                                         interpolation='bilinear')
+    with pytest.raises(UserError, match="`protocol` must be one of even, mfnet, not 'odd'"):
+        Classifier(made, protocol='odd')
 
 
 def test_what_the_iterable_raises_comes_behind_the_answers(bundle):

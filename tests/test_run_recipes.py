@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from gluon_a2 import data
 from gluon_a2.errors import UserError
 from gluon_a2.flags import flag_name
 from gluon_a2.models.table import find_row
@@ -33,6 +34,7 @@ def test_the_papers_imagenet_settings():
 
 def test_the_dual_path_networks_augmentation():
     recipe = RECIPES['imagenet_a2_resnet50']
+    assert (recipe.draws, recipe.interpolation) == ('dpn', 'bicubic')
     assert (recipe.min_area, recipe.max_area, recipe.min_aspect,
             recipe.max_aspect) == (0.08, 1, 3 / 4, 4 / 3)
     assert (recipe.hue, recipe.saturation, recipe.lightness, recipe.mirror) == (20, 40, 50, True)
@@ -68,10 +70,30 @@ def test_the_authors_video_augmentation():
         recipe = RECIPES[name]
         assert (recipe.hue, recipe.lightness, recipe.saturation, recipe.mirror) == (15, 35, 25,
                                                                                     True)
+        assert (recipe.draws, recipe.stretch, recipe.interpolation) == ('mfnet', 'both', 'bilinear')
+        assert recipe.train_strides == ((1, 2, 2, 3) if name == 'kinetics_ablation' else ())
         # 0.8², 1.25²
         assert (recipe.max_scale, recipe.min_aspect, recipe.max_aspect) == (288 / 224, 0.64, 1.5625)
         assert round(recipe.input_size / recipe.crop_ratio) == {224: 256,
                                                                 112: 128}[recipe.input_size]
+
+
+def test_a_stride_that_is_given_holds_in_training_too():
+    assert choose('kinetics_ablation', {}).train_strides == (1, 2, 2, 3)
+    given = choose('kinetics_ablation', {'frame_stride': 4})
+    assert (given.frame_stride, given.train_strides) == (4, ())
+    both = choose('kinetics_ablation', {'frame_stride': 4, 'train_strides': (3, 5)})
+    assert both.train_strides == (3, 5)
+
+
+def test_words_of_a_recipe_are_those_of_what_takes_them():
+    def words(cls, name):
+        return cls.__dataclass_fields__[name].metadata['choices']
+
+    assert words(Recipe, 'stretch') == words(data.ClipPreprocessing, 'stretch')
+    assert words(Recipe, 'interpolation') == words(data.Preprocessing, 'interpolation')
+    assert set(words(Recipe, 'draws')) == {*words(data.TrainTransform, 'draws'),
+                                           *words(data.TrainClip, 'draws')}
 
 
 def test_a_recipe_of_the_other_script_is_refused_with_its_name():
@@ -134,7 +156,7 @@ def test_a_recipe_of_steps_that_cannot_keep_its_batch_is_refused_with_the_number
 
 def test_every_field_is_a_flag_and_absent_when_not_given():
     assert parse() == {}
-    texts = {bool: None, int: '3', float: '0.5', str: 'nag', tuple: '30,60.5', type(None): '7'}
+    texts = {bool: None, int: '3', float: '0.5', str: 'nag', tuple: '30,60', type(None): '7'}
     for field in dataclasses.fields(Recipe):
         if field.name == 'ranks':  # the launcher's
             continue
@@ -198,7 +220,8 @@ def test_the_papers_recipe_is_written_out_in_full():
     assert {field.name for field in dataclasses.fields(Recipe)} - said == {
         'association', 'blocks', 'plug', 'ratio', 'm', 'n', 'identity', 'last_gamma', 'pretrained',
         'starts_from', 'mean', 'std', 'pixels', 'interpolation', 'frames',
-        'frame_stride', 'views', 'crops', 'max_scale', 'accumulate', 'ranks', 'no_wd', 'dtype',
+        'frame_stride', 'train_strides', 'stretch', 'views', 'crops', 'max_scale', 'accumulate',
+        'ranks', 'no_wd', 'dtype',
         'compression', 'exact_sums', 'deterministic', 'num_steps', 'lr_decay_epoch',
         'lr_decay_step', 'target_lr', 'warmup_epochs', 'warmup_lr', 'dropout', 'label_smoothing',
         'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed', 'freeze', 'lr_mult', 'clip_gradient',
@@ -224,6 +247,10 @@ def test_recipes_of_other_versions():
     for name in ('ranks', 'compression', 'exact_sums', 'deterministic'):
         del values[name]
     assert recipes.from_json(values) == RECIPES['digits']
+    for name in ('draws', 'stretch', 'train_strides'):
+        del values[name]
+    older = recipes.from_json(values)  # drawn, stretched and strided as it was before
+    assert (older.draws, older.stretch, older.train_strides) == ('uniform', 'training', ())
     assert repr(recipes.from_json({**values, 'hue': 5.0}).hue) == '5'
     with pytest.raises(UserError, match="the recipe has a field 'cutout' that this version of "
                                         'gluon_a2 does not know: use the version that wrote it'):

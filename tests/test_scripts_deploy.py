@@ -277,6 +277,8 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
             ('score.py', [net, '--data-dir', images, '--list', 'x'], '--list is for videos'),
             ('score.py', [net, '--data-dir', images, '--views', '2'],
              '--views and --crops are for video networks'),
+            ('score.py', [net, '--data-dir', images, '--protocol', 'mfnet'],
+             '--protocol is for video networks, not for a2_tiny: leave it out'),
             ('score.py', [net, '--data-dir', images, '--out', net.with_name('a2_tiny-meta.json')],
              'a2_tiny-meta.json cannot be used: File exists; choose another path'),
             ('score.py', [net, '--data-dir', images, '--features', '--mean-max', '--out', tmp_path],

@@ -76,7 +76,7 @@ def test_score_from_the_run_and_from_its_files(trained, videos, tmp_path):
     sentences = [
         re.search(
             r'clip ([\d.]+) % top-1; video ([\d.]+) % top-1, ([\d.]+) % top-5; 2 views of each of '
-            r'7 videos, clips of 4×16×16', out).groups() for out in outs]
+            r'7 videos, clips of 4×16×16, protocol even', out).groups() for out in outs]
     assert sentences[0] == sentences[1]
     assert np.load(tmp_path / 'scores' / 'logits.npy').shape == (7, 2, 6)  # videos×views×classes
     assert np.load(tmp_path / 'scores' / 'features.npy').shape == (7, 2, 16)
@@ -96,6 +96,26 @@ def test_views_and_crops_can_be_chosen_and_damage_counts_as_wrong(trained, video
                     '--views', '3', '--crops', '2', '--batch-size', '5', '--crop-ratio', '0.8')
     assert '6 views of each of 7 videos (1 unreadable, counted as wrong)' in out
     assert f'counted as wrong: {broken}' in err and err.count('005.mp4') == 1
+
+
+def test_the_protocol_of_mfnet_gives_the_same_figure_each_time(trained, videos, tmp_path):
+    scores, lines = [], []
+    for number, workers in enumerate('02'):
+        folder = tmp_path / workers
+        out, _ = call('score.py', trained, '--data-dir', videos, '-j', workers, '--protocol',
+                      'mfnet', '--views', '4', '--batch-size', str(3 + number), '--logits',
+                      '--out', folder, '--results', tmp_path / 'results.csv')
+        assert '4 views of each of 7 videos, clips of 4×16×16, protocol mfnet' in out
+        scores.append(np.load(folder / 'logits.npy'))
+        with open(tmp_path / 'results.csv', newline='') as file:
+            lines.append(list(csv.DictReader(file)))
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+    assert len(np.unique(scores[0].round(3), axis=1)[0]) == 4  # each view is another
+    assert lines[0] == lines[1]
+    assert (lines[0][0]['views'], lines[0][0]['protocol']) == ('4', 'mfnet')
+    _, err = call('score.py', trained, '--data-dir', videos, '--protocol', 'mfnet', '--crops', '3',
+                  code=2)
+    assert 'error: --crops must be 1 where each clip has one random window' in err
 
 
 def test_export_then_predict_from_the_files_alone(trained, videos, tmp_path):
@@ -138,7 +158,7 @@ def test_the_splits_of_ucf101_are_kept_apart(trained, videos, tmp_path):
     out, _ = call('score.py', tmp_path / 'split1', tmp_path / 'split2', '--data-dir', folder,
                   '-j', '0')
     tops = [float(text) for text in re.findall(r'video ([\d.]+) % top-1', out)]
-    assert 'of 7 videos, clips of 4×16×16, split 1' in out
+    assert 'of 7 videos, clips of 4×16×16, split 1, protocol even' in out
     assert 'of 11 videos, clips of 4×16×16, split 2' in out
     assert tops[2] == pytest.approx((tops[0] + tops[1]) / 2, abs=0.011)
     _, err = call('score.py', tmp_path / 'split1', '--data-dir', folder, '--split', '2', code=2)

@@ -69,7 +69,8 @@ def test_a_run_is_resumed_to_the_end_it_would_have_had(old, tiny_zoo, tmp_path, 
     assert bundle.meta['training']['step'] == 3 and bundle.meta['network'] == model
     recipe = recipes.from_json(json.loads((folder / 'run.json').read_text())['recipe'])
     assert recipe == dataclasses.replace(job.RECIPE, model=model, dropout=0.1,
-                                         batch_size=recipe.batch_size)
+                                         batch_size=recipe.batch_size, draws='uniform',
+                                         stretch='training', interpolation='bicubic')
     _, sums = job.run(folder, f'data/{kind}s', recipe, resume=True)
     found, state = tiny.final_tensors(folder)
     with np.load(old / f'{kind}_final.npz') as final:

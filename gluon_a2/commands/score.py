@@ -4,6 +4,7 @@
     %(prog)s runs/demo --checkpoint best
     %(prog)s a2_resnet50 --data-dir ~/imagenet --size 320 --crop-ratio 1 --mean-max
     %(prog)s runs/kinetics --data-dir ~/kinetics --views 10 --crops 3 --out scores
+    %(prog)s runs/kinetics --data-dir ~/kinetics --views 30 --protocol mfnet
     %(prog)s runs/split1 runs/split2 runs/split3 --data-dir ~/ucf101   # and average
     %(prog)s runs/*/export/*.onnx --data-dir ~/photos --results results.csv
 
@@ -23,7 +24,7 @@ from ..flags import REQUIRED, add_flags, check, from_args, option
 
 VIDEO, REPORT = 'video', 'files'
 COLUMNS = ('model', 'network', 'engine', 'data', 'part', 'samples', 'top1', 'top5', 'clip_top1',
-           'error')  # of the table of several networks
+           'views', 'protocol', 'error')  # of the table of several networks
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Options:
                                   low=1, group=VIDEO)
     crops: Optional[int] = option(None, 'windows of each clip along its long side, likewise', low=1,
                                   group=VIDEO)
+    protocol: Optional[str] = option(
+        None, "spread evenly, by default; or PyTorch-MFNet's, at random, of frames stretched to a "
+        'square', choices=('even', 'mfnet'), group=VIDEO)
     list: Optional[str] = option(None, 'list of the videos, whose paths start at the data folder',
                                  metavar='FILE', group=VIDEO)
     list_format: Optional[str] = option(None, 'path-label, path-frames-label, id-label-path, or '
@@ -83,7 +87,7 @@ def score(name: str, options: Options, stated: Any, folder: Optional[Path]) -> T
     from ..scoring.samples import open_samples
     net = classifier(name, options.checkpoint, stated, options.engine, options.num_gpus,
                      mean_max=options.mean_max, views=options.views, crops=options.crops,
-                     features=options.features)
+                     features=options.features, protocol=options.protocol)
     split = None if options.split is None else int(options.split)
     source = open_samples(net.meta, options.data_dir, options.part, split, options.splits,
                           options.list, options.list_format)
@@ -99,6 +103,7 @@ def score(name: str, options: Options, stated: Any, folder: Optional[Path]) -> T
     if net.frames:
         text = f'{scores.sentence()}, clips of {net.frames}×{net.size}×{net.size}'
         text += f', split {source.split}' if source.split else ''
+        text += f', protocol {net.protocol}'
     else:
         text = (f'{100 * scores.accuracy:.2f} % top-1, '
                 f'{top5_text(scores.top5_accuracy, len(net.classes))} on {scores.images} images, '
@@ -127,14 +132,14 @@ def row(name: str, options: Options, scored: Optional[Tuple[Any, Any]], error: s
     from ..scoring.metrics import TOP5_CLASSES
     if scored is None:
         return (name, '', options.engine or '', options.data_dir or options.list or '',
-                options.part, '', '', '', '', error)
+                options.part, '', '', '', '', '', '', error)
     scores, net = scored
     clip, top5 = getattr(scores, 'clip_accuracy', None), scores.top5_accuracy
     return (name, net.meta['network'], net.engine,
             options.data_dir or options.list or embedded_name(bool(net.frames)), options.part,
             scores.videos if net.frames else scores.images, f'{scores.accuracy:.6f}',
             f'{top5:.6f}' if len(net.classes) >= TOP5_CLASSES else '',
-            '' if clip is None else f'{clip:.6f}', '')
+            *(('', '', '') if clip is None else (f'{clip:.6f}', scores.views, net.protocol)), '')
 
 
 def average(scored: Sequence[Tuple[Any, Any]]) -> str:

@@ -29,7 +29,7 @@ from .moving_digits import moving_digits_folder
 from .opening import EMBEDDED, embedded_name, open_source
 from .order import batches, epoch_order, sample_rng
 from .photos import photo_batch
-from .preprocess import MEAN, SCALE, ClipPreprocessing, Preprocessing
+from .preprocess import MEAN, PROTOCOLS, SCALE, ClipPreprocessing, Preprocessing
 from .recordio import Record, RecordError, RecordReader, RecordWriter
 from .sources import FolderSource, RecordSource
 from .synthetic import SyntheticLoader, SyntheticSource
@@ -38,8 +38,8 @@ from .video_lists import VideoSource, open_video_source
 
 __all__ = [
     'Batch', 'ClipPreprocessing', 'DamageLog', 'EMBEDDED', 'FolderSource', 'ImageError',
-    'Loader', 'MEAN', 'Preprocessing', 'Record', 'RecordError', 'RecordReader', 'RecordSource',
-    'RecordWriter', 'SCALE', 'SyntheticLoader', 'SyntheticSource', 'TrainClip',
+    'Loader', 'MEAN', 'PROTOCOLS', 'Preprocessing', 'Record', 'RecordError', 'RecordReader',
+    'RecordSource', 'RecordWriter', 'SCALE', 'SyntheticLoader', 'SyntheticSource', 'TrainClip',
     'TrainTransform', 'VideoError', 'VideoSource', 'Views', 'WorkerError', 'batches',
     'check_labels', 'decode', 'digits_folder', 'embedded_name', 'epoch_order', 'match_classes',
     'moving_digits_folder', 'open_source', 'open_video', 'open_video_source', 'photo_batch',

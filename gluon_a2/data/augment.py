@@ -1,13 +1,10 @@
-"""Random crops, mirrors and colour shifts of training images and clips.
-
-`TrainTransform` is the augmentation of the Dual Path Networks code, which the paper's code is based
-on; `TrainClip` is that of the authors' video code.
-"""
+"""Random crops, mirrors and colour shifts of training images and clips, drawn as the authors' codes
+draw them, or as ImageRecordIter does."""
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Tuple
 
 import cv2
 import numpy as np
@@ -43,14 +40,24 @@ class _Augmentation:
 class TrainTransform(_Augmentation):
     """Random crop, mirror and colour shift: uint8 H×W×3 RGB → uint8 size×size×3.
 
-    `preprocessing` gives size, interpolation and normalisation. The crop covers a uniformly drawn
-    share of the image's area, `min_area`…`max_area`, at an aspect (width / height) drawn uniformly
-    in its logarithm from `min_aspect`…`max_aspect`; it is resized and mirrored with probability ½.
-    One whole number each, uniform in ±`hue`, ±`lightness`, ±`saturation`, is then added to every
-    pixel of the channels of OpenCV's 8-bit HLS, the scale of ImageRecordIter's `random_h`,
-    `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation are 0…255.
-    Lightness and saturation are clipped. Hue wraps around, where ImageRecordIter clips it.
+    `preprocessing` gives size, interpolation and normalisation. The crop is resized and mirrored
+    with probability ½. A whole number each, within ±`hue`, ±`lightness`, ±`saturation`, is then
+    added to every pixel of the channels of OpenCV's 8-bit HLS, the scale of ImageRecordIter's
+    `random_h`, `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation
+    are 0…255 and clipped. `draws` names the distributions:
+
+    - 'uniform', those of ImageRecordIter: the crop covers a uniform share of the image's area,
+      `min_area`…`max_area`, at an aspect (width / height) uniform in its logarithm from
+      `min_aspect`…`max_aspect`. Shifts are uniform. Hue wraps around, where ImageRecordIter clips.
+    - 'dpn', those of `aug_torch` in the Dual Path Networks' MXNet (cypw/mxnet-old,
+      src/io/image_aug_torch.cc): the image's width is stretched by r and its height by 1/r, or the
+      other way round with probability ½; r is the mean of two uniform draws from
+      `min_aspect`…`max_aspect`. The crop is a square of this, of a uniform share,
+      `min_area`…`max_area`, of its short side squared. A shift is its limit times
+      2(u₁ + 4u₂)/5 − 1, u uniform in 0…1, cut to a whole number. Hue is clipped to 0…180, where
+      both ends are red. There the image is resized twice, here the crop once.
     """
+    draws: str = option('uniform', 'distributions of crops and shifts', choices=('uniform', 'dpn'))
     min_area: float = option(0.08, 'share of the area, at least', above=0, high=1)
     max_area: float = option(1.0, 'share of the area, at most', above=0, high=1)
     min_aspect: float = option(3 / 4, 'width over height, at least', above=0)
@@ -76,6 +83,8 @@ class TrainTransform(_Augmentation):
 
     def _crop_box(self, width, height, rng):
         """x, y, width and height of a random crop that lies inside the image."""
+        if self.draws == 'dpn':
+            return self._stretched_box(width, height, rng)
         low, high = math.log(self.min_aspect), math.log(self.max_aspect)
         for _ in range(_ATTEMPTS):
             area = width * height * rng.uniform(self.min_area, self.max_area)
@@ -90,19 +99,37 @@ class TrainTransform(_Augmentation):
         crop_height = max(1, min(height, round(width / aspect)))
         return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
 
+    def _stretched_box(self, width, height, rng):
+        """The same as `draws` 'dpn' has it, in pixels of the image as it was."""
+        r = rng.uniform(self.min_aspect, self.max_aspect, 2).mean()
+        r = 1 / r if rng.random() < 0.5 else r
+        side = min(width * r, height / r) * math.sqrt(rng.uniform(self.min_area, self.max_area))
+        crop_width, crop_height = max(1, round(side / r)), max(1, round(side * r))
+        x, y = rng.integers((width - crop_width + 1, height - crop_height + 1)).tolist()
+        return x, y, crop_width, crop_height
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainClip(_Augmentation):
     """A random clip of a video, augmented as in the authors' video code: float32
     3×frames×size×size, normalised.
 
-    `preprocessing` gives frames, stride, size and normalisation. All frames of a clip get the same:
-    they are stretched to a square, then to the aspect (width / height) a² where a is uniform in
-    √`min_aspect`…√`max_aspect`, or 1/a with probability ½; resized so that the short side is
-    uniform in size…`max_scale`·size; cropped at a random position; mirrored with probability ½; and
-    shifted in colour as `TrainTransform` shifts an image. Interpolation is bilinear, as there.
+    `preprocessing` gives frames, stride, size and normalisation, and says whether frames are
+    stretched to a square. The stride is one of `train_strides`, all as likely, where there are
+    any. All frames of a clip get the same: they are stretched, their width by a and their height
+    by 1/a, where a is uniform in √`min_aspect`…√`max_aspect`, or that of 1/a with probability ½;
+    resized so that the short side is uniform in size…`max_scale`·size; cropped at a random
+    position; mirrored with probability ½; and shifted in colour. Interpolation is bilinear.
+
+    All this is as in the authors' PyTorch-MFNet (data/image_transforms.py, data/video_sampler.py).
+    `draws` 'mfnet' shifts colours as there, too: a shift is uniform in ±limit and rounded, and hue
+    is clipped to 0…180. With 'uniform' it is one of the whole numbers within ±limit, all as
+    likely, and hue wraps around.
     """
     preprocessing: ClipPreprocessing
+    draws: str = option('uniform', 'distribution of shifts', choices=('uniform', 'mfnet'))
+    # Python 3.8 has no tuple[int, ...], and flags.check reads the type
+    train_strides: Tuple[int, ...] = option((), 'strides to draw from', low=0)  # noqa: UP006
     max_scale: float = option(288 / 224, 'short side over the crop\'s side, at most', low=1)
     min_aspect: float = option(0.64, 'width over height, at least', above=0)
     max_aspect: float = option(1.5625, 'width over height, at most', above=0)
@@ -115,10 +142,14 @@ class TrainClip(_Augmentation):
         """Write a clip of video `index` of `source`, augmented and normalised, into `out`, float32
         of `shape`; `VideoError` if it is damaged."""
         given, video = self.preprocessing, source.video(index)
-        numbers = random_clip(len(video), given.frames, given.frame_stride, rng)
-        box, mirrored = self._window(rng), self.mirror and rng.random() < 0.5
+        stride = rng.choice(self.train_strides) if self.train_strides else given.frame_stride
+        numbers = random_clip(len(video), given.frames, stride, rng)
         clip = np.empty((given.frames, given.size, given.size, 3), np.uint8)
+        box, mirrored = None, False
         for positions, frame in read_clip(video, numbers):
+            if box is None:
+                box = self._window(rng, given.proportions(frame))
+                mirrored = self.mirror and rng.random() < 0.5
             crop = cut(frame, box, given.size)
             clip[positions] = cv2.flip(crop, 1) if mirrored else crop
         # all frames as one image, frames·size×size×3: one call for all of them
@@ -127,12 +158,14 @@ class TrainClip(_Augmentation):
         for t, frame in enumerate(clip):
             given.normalise(frame, out[:, t])
 
-    def _window(self, rng):
-        """x, y, width, height of a random crop, as shares of the frame's width and height."""
+    def _window(self, rng, proportions=1.0):
+        """x, y, width, height of a random crop, as shares of the frame's width and height, whose
+        quotient is `proportions`."""
         a = rng.uniform(math.sqrt(self.min_aspect), math.sqrt(self.max_aspect))
         a = 1 / a if rng.random() < 0.5 else a
         scale = rng.uniform(1, self.max_scale)  # short side over crop side
-        width, height = 1 / (scale * max(1, a * a)), 1 / (scale * max(1, 1 / (a * a)))
+        aspect = a * a * proportions
+        width, height = 1 / (scale * max(1, aspect)), 1 / (scale * max(1, 1 / aspect))
         return rng.uniform(0, 1 - width), rng.uniform(0, 1 - height), width, height
 
 
@@ -150,15 +183,25 @@ def cut(frame: np.ndarray, box: tuple[float, float, float, float], size: int) ->
 
 
 def shift_colours(image: np.ndarray, limits: Any, rng: np.random.Generator) -> np.ndarray:
-    """uint8 H×W×3 RGB with one shift each, within ±`limits`.hue, .lightness, .saturation, as
-    `TrainTransform` describes."""
+    """uint8 H×W×3 RGB with one shift each, within ±`limits`.hue, .lightness, .saturation, drawn as
+    `limits`.draws says; see `TrainTransform` and `TrainClip`."""
     # in OpenCV's order: H, L, S
     bounds = np.array((limits.hue, limits.lightness, limits.saturation))
     if not bounds.any():
         return image
-    shift = rng.integers(-bounds, bounds + 1)
+    shift = _SHIFTS[limits.draws](bounds, rng)
     values = np.arange(256)[:, None] + shift  # 256×3: what each byte becomes, per channel
-    table = values.clip(0, 255)
-    table[:, 0] = values[:, 0] % 180
+    table = values.clip(0, (180, 255, 255))
+    if limits.draws == 'uniform':
+        table[:, 0] = values[:, 0] % 180
     hls = cv2.cvtColor(image, cv2.COLOR_RGB2HLS)
     return cv2.cvtColor(cv2.LUT(hls, table.astype(np.uint8)[None]), cv2.COLOR_HLS2RGB)
+
+
+def _central(bounds, rng):
+    first, second = rng.random((2, len(bounds)))
+    return np.trunc((2 * (first + 4 * second) / 5 - 1) * bounds).astype(int)
+
+
+_SHIFTS = {'uniform': lambda bounds, rng: rng.integers(-bounds, bounds + 1), 'dpn': _central,
+           'mfnet': lambda bounds, rng: np.rint(rng.uniform(-bounds, bounds)).astype(int)}

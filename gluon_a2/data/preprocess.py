@@ -13,13 +13,19 @@ import numpy as np
 from .. import flags
 from ..errors import UserError
 from ..flags import REQUIRED, option
-from .clips import read_clip, view_clip
+from .clips import random_clip, read_clip, view_clip
 from .images import decode
+from .order import sample_rng
 
 MEAN = (124., 117., 104.)  # of R, G, B on the scale 0…255, as in the Dual Path Networks code
 SCALE = 0.0167  # multiplies what is left after the mean, likewise
 
 INTERPOLATIONS = {'bicubic': cv2.INTER_CUBIC, 'bilinear': cv2.INTER_LINEAR}
+# How a video is seen when it is scored: fields of `ClipPreprocessing`. PyTorch-MFNet's is that of
+# its test/evaluate_video_ucf101_split1.py.
+PROTOCOLS: Dict[str, Dict[str, Any]] = {
+    'even': {},
+    'mfnet': {'random': True, 'stretch': 'both', 'interpolation': 'bilinear', 'crops': 1}}
 _MAX_ASPECT = 16  # no more of an image is resized than this many times its short side
 
 
@@ -67,7 +73,8 @@ class Preprocessing:
         missing = [name for name in clips if name not in meta]
         if missing:
             raise UserError(f'the metadata of a video network must give {", ".join(missing)}')
-        return ClipPreprocessing(**common, frames=frames[0], **{name: meta[name] for name in clips})
+        return ClipPreprocessing(**common, frames=frames[0], **{name: meta[name] for name in clips},
+                                 stretch=meta.get('stretch', 'training'))  # older files lack it
 
     def to_meta(self) -> Dict[str, Any]:
         """The entries of the metadata from which `from_meta` makes this again."""
@@ -132,19 +139,31 @@ class Preprocessing:
 class ClipPreprocessing(Preprocessing):
     """`Preprocessing` of `views` clips of a video: `frames` frames, `frame_stride` apart.
 
-    With `crops` above 1, as many windows spread evenly along the long side replace the centre
-    crop, and a sample is crops×3×frames×size×size. With `views` above 1, the loader's source is a
-    `clips.Views` of as many.
+    With `stretch` 'both', frames are stretched to a square in training and here, and with 'neither'
+    they keep their proportions in both. With 'training' the two differ. With `crops` above 1, as
+    many windows spread evenly along the long side replace the centre crop, and a sample is
+    crops×3×frames×size×size. Where they are `random`, each view is a clip at a random position, in
+    a random window, which depends on its number alone. With `views` above 1, the loader's source
+    is a `clips.Views` of as many.
     """
     frames: int = option(1, 'of a clip', low=1)
     frame_stride: int = option(1, 'from one frame of a clip to the next', low=0)
     views: int = option(1, 'clips of a video, spread evenly', low=1)
     crops: int = option(1, 'windows of a clip, spread along the long side', low=1)
+    stretch: str = option('training', 'where frames become squares',
+                          choices=('both', 'training', 'neither'))
+    random: bool = option(False, 'clips and windows at random positions')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.random and self.crops > 1:
+            raise UserError('`crops` must be 1 where each clip has one random window, as by '
+                            f'`protocol` mfnet, not {self.crops}: give more `views`')
 
     def to_meta(self) -> Dict[str, Any]:
         """See `Preprocessing.to_meta`."""
         return {**super().to_meta(), 'frame_stride': self.frame_stride, 'views': self.views,
-                'crops': self.crops}
+                'crops': self.crops, 'stretch': self.stretch}
 
     @property
     def input_shape(self) -> Tuple[int, ...]:
@@ -158,8 +177,8 @@ class ClipPreprocessing(Preprocessing):
 
     def fill(self, source: Any, index: int, rng: Any, out: np.ndarray) -> None:
         """Write view `index` of `source`, normalised, into `out`, float32 of `shape`; nothing is
-        drawn; `VideoError` if it is damaged."""
-        self._fill_view(source.video(index), index % self.views,
+        drawn from `rng` unless views are `random`; `VideoError` if it is damaged."""
+        self._fill_view(source.video(index), index % self.views, rng,
                         out.reshape(self.crops, *self.input_shape))
 
     def clips(self, video: Any) -> Iterator[np.ndarray]:
@@ -167,21 +186,40 @@ class ClipPreprocessing(Preprocessing):
         `VideoError` if it is damaged."""
         for view in range(self.views):
             clips = np.empty((self.crops, *self.input_shape), np.float32)
-            self._fill_view(video, view, clips)
+            self._fill_view(video, view, sample_rng(0, 0, view), clips)
             yield clips
 
-    def _fill_view(self, video, view, clips):
-        numbers = view_clip(len(video), self.frames, self.frame_stride, view, self.views)
+    def proportions(self, frame: np.ndarray) -> float:
+        """Width over height of a frame H×W×3 in training: 1 where it is stretched to a square."""
+        return frame.shape[1] / frame.shape[0] if self.stretch == 'neither' else 1.0
+
+    def resize_short(self, image: np.ndarray) -> np.ndarray:
+        """See `Preprocessing.resize_short`; a square where frames are stretched here."""
+        if self.stretch != 'both':
+            return super().resize_short(image)
+        side = round(self.size / self.crop_ratio)
+        return self.resize(image, side, side)
+
+    def _fill_view(self, video, view, rng, clips):
+        length, shares = len(video), None
+        if self.random:
+            numbers = random_clip(length, self.frames, self.frame_stride, rng)
+            shares = rng.random(2)
+        else:
+            numbers = view_clip(length, self.frames, self.frame_stride, view, self.views)
         for positions, frame in read_clip(video, numbers):
-            for window, clip in zip(self._windows(self.resize_short(frame)), clips):
+            for window, clip in zip(self._windows(self.resize_short(frame), shares), clips):
                 pixels = self.normalise(np.ascontiguousarray(window))  # 3×size×size
                 clip[:, positions] = pixels[:, None]
 
-    def _windows(self, frame):
+    def _windows(self, frame, shares=None):
+        """The windows of a frame; `shares` of the room above and left of a random one."""
         room = np.array(frame.shape[:2]) - self.size
         along = np.arange(2) == (room[1] >= room[0])  # the long side, the width of a square
-        for share in [0.5] if self.crops == 1 else np.linspace(0, 1, self.crops):
-            y, x = (room * np.where(along, share, 0.5)).astype(int)
+        corners = [room * np.where(along, share, 0.5) for share in (
+            [0.5] if self.crops == 1 else np.linspace(0, 1, self.crops))]
+        for corner in corners if shares is None else [(room + 1) * shares]:
+            y, x = corner.astype(int)
             yield frame[y:y + self.size, x:x + self.size]
 
 

@@ -38,15 +38,16 @@ class Classifier:
     default. `mean_max` classifies every window of the last map that is as large as the map was in
     training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
     320×320. `ctx` is an MXNet context, the CPU by default. Of a video, `views` clips are seen, in
-    `crops` windows each, and their softmax is averaged. `preprocessing` is that of a pair of files
-    without metadata, which needs it. With `features`, `score` finds what enters the classifier,
-    too.
+    `crops` windows each, and their softmax is averaged; `protocol` is one of `data.PROTOCOLS`.
+    `preprocessing` is that of a pair of files without metadata, which needs it. With `features`,
+    `score` finds what enters the classifier, too.
     """
 
     def __init__(self, source: str | Path | Bundle, size: int | None = None,
                  crop_ratio: float | None = None, mean_max: bool = False, ctx: Any = None,
                  views: int | None = None, crops: int | None = None, engine: str | None = None,
-                 preprocessing: data.Preprocessing | None = None, features: bool = False):
+                 preprocessing: data.Preprocessing | None = None, features: bool = False,
+                 protocol: str | None = None):
         found = source if isinstance(source, Bundle) else engines.find(
             source, engine, preprocessing)
         self.meta, self.classes = found.meta, tuple(found.meta['classes'])
@@ -54,11 +55,17 @@ class Classifier:
         self.frames = own.input_shape[1] if len(own.input_shape) == 4 else 0
         given: dict[str, Any] = {'size': size, 'crop_ratio': crop_ratio, 'views': views,
                                  'crops': crops}
-        if not self.frames and (views or crops):
-            raise UserError('`views` and `crops` are for video networks: leave them out for '
-                            f'{self.meta["network"]}')
+        if not self.frames and (views or crops or protocol):
+            what = '`protocol` is' if protocol else '`views` and `crops` are'
+            raise UserError(f'{what} for video networks, not for {self.meta["network"]}: leave '
+                            f'{"it" if protocol else "them"} out')
+        self.protocol = protocol or next(iter(data.PROTOCOLS))
+        if self.protocol not in data.PROTOCOLS:
+            raise UserError(f'`protocol` must be one of {", ".join(data.PROTOCOLS)}, not '
+                            f'{protocol!r}')
         self.preprocessing: Any = dataclasses.replace(
-            own, **{name: value for name, value in given.items() if value is not None})
+            own, **{**data.PROTOCOLS[self.protocol],
+                    **{name: value for name, value in given.items() if value is not None}})
         self._check_size(own.size, mean_max)
         self.engine = 'mxnet' if isinstance(found, Bundle) else found.engine
         self._engine, self._affordable = engines.start(found, ctx, mean_max, features), 0

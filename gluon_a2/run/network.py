@@ -40,7 +40,7 @@ def build(recipe: Recipe, ctx: mx.Context | None = None,
     ctx = ctx or mx.cpu()
     net = create(recipe)
     mx.random.seed(recipe.seed)
-    # Gaussian with variance 2 / fan-in (He et al. 2015), as in the Dual Path Networks code.
+    # Gaussian with variance 2 / fan-in (He et al. 2015).
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2), ctx=ctx)
     net.notes = []
     if recipe.pretrained:
@@ -173,7 +173,7 @@ def preprocessing(recipe: Recipe) -> Preprocessing:
     if not recipe.frames:
         return Preprocessing(**common)
     return ClipPreprocessing(**common, frames=recipe.frames, frame_stride=recipe.frame_stride,
-                             views=recipe.views, crops=recipe.crops)
+                             views=recipe.views, crops=recipe.crops, stretch=recipe.stretch)
 
 
 def bundle(net: Any, recipe: Recipe, classes: Sequence[str], training: dict) -> Bundle:

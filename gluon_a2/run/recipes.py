@@ -3,8 +3,8 @@ name.
 
 The paper states the batch, the learning rate and when it falls. It does not state momentum, weight
 decay, epochs, or what counts as saturation; 0.9, 1e-4 and the rest below are ours. Nor does it
-state the stride of the 16 frames of the Kinetics ablation; 2 is the interval of the authors' later
-video code for as many frames.
+state augmentation. That is of the authors' other codes, which docs/choices.md names. Each default
+means what was done before the field was there, so that runs of older versions go on as they began.
 """
 import argparse
 import dataclasses
@@ -22,6 +22,8 @@ from ..errors import UserError
 from ..flags import option
 
 OPTIMIZERS = ('nag', 'sgd')
+DRAWS = 'uniform', 'dpn', 'mfnet'  # see data.TrainTransform (not mfnet), data.TrainClip (not dpn)
+STRETCHES = 'both', 'training', 'neither'  # see data.ClipPreprocessing, which has them too
 PLATEAU = 'lr_mode', 'plateau'
 DETERMINISTIC = {'MXNET_ENFORCE_DETERMINISM': '1', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0',
                  'NCCL_ALGO': 'Ring', 'HOROVOD_FUSION_THRESHOLD': '0'}
@@ -56,7 +58,8 @@ class Recipe:
                                choices=('random', 'image', 'video'))
 
     frames: int = augment(0, 'frames of a clip', low=0, dims=3)
-    frame_stride: int = augment(1, "distance of a clip's frames; 0 repeats one", low=0, dims=3)
+    frame_stride: int = augment(1, "distance of a clip's frames; drawn in training", low=0, dims=3)
+    train_strides: Tuple[int, ...] = augment((), None, low=0, metavar='N,…', dims=3)
     views: int = augment(1, 'when scoring: clips of a video; crops of a clip', low=1, dims=3)
     crops: int = augment(1, None, low=1, dims=3)
     mean: Optional[Tuple[float, ...]] = augment(
@@ -68,14 +71,17 @@ class Recipe:
     interpolation: str = augment('bicubic', 'how images are resized',
                                  choices=('bicubic', 'bilinear'))
     # The bounds of these are in data/augment.py and data/preprocess.py, which take them.
-    max_scale: float = augment(288 / 224, 'largest short side, over the input size', dims=3)
+    max_scale: float = augment(288 / 224, 'largest short side, over the input size; frames become '
+                               f'squares in: {"|".join(STRETCHES)}', dims=3)
+    stretch: str = augment('training', None, choices=STRETCHES, dims=3)
     input_size: int = augment(224, 'side of the crop; crop over short side (scoring)', low=1)
     crop_ratio: float = augment(0.875, None)
-    min_area: float = augment(0.08, 'area of random crops, over that of the image', dims=2)
+    min_area: float = augment(0.08, 'area of random crops, as a share', dims=2)
     max_area: float = augment(1.0, None, dims=2)
     min_aspect: float = augment(3 / 4, 'width over height of random crops')
     max_aspect: float = augment(4 / 3, None)
-    mirror: bool = augment(True, 'mirror half of the images')
+    mirror: bool = augment(True, f'mirror half; distributions: {"|".join(DRAWS)}')
+    draws: str = augment('uniform', None, choices=DRAWS)
     hue: int = augment(20, 'largest random shifts of color')
     saturation: int = augment(40, None)
     lightness: int = augment(50, None)
@@ -216,14 +222,15 @@ def parse_factor(text: str) -> Tuple[str, float]:
 IMAGENET = Recipe(
     model='a2_resnet50', classes=1000, input_size=224, crop_ratio=0.875,
     min_area=0.08, max_area=1.0, min_aspect=3 / 4, max_aspect=4 / 3, mirror=True,
-    hue=20, saturation=40, lightness=50,
+    draws='dpn', hue=20, saturation=40, lightness=50,
     batch_size=32, lr=math.sqrt(0.1), base_batch=2048,  # 64 GPUs × 32
     optimizer='nag', momentum=0.9, wd=1e-4,
     lr_mode='plateau', lr_decay=0.1, plateau_patience=3, plateau_gain=0.001, plateau_decays=3,
     num_epochs=120)
-# What the video recipes share: augmentation and test crops of the authors' video code.
+# What the video recipes share: augmentation and test crops of the authors' PyTorch-MFNet.
 VIDEO = Recipe(model='a2_resnet50_3d', classes=400, frames=8, frame_stride=8, views=10,
-               min_aspect=0.64, max_aspect=1.5625, hue=15, saturation=25, lightness=35)
+               interpolation='bilinear', stretch='both', min_aspect=0.64, max_aspect=1.5625,
+               draws='mfnet', hue=15, saturation=25, lightness=35)
 # Mirrored or small crops of digits are other digits, or move in another direction.
 UPRIGHT: Dict[str, Any] = {'input_size': 32, 'crop_ratio': 1.0, 'mirror': False, 'hue': 0,
                            'saturation': 0, 'lightness': 0}
@@ -245,9 +252,9 @@ RECIPES: Dict[str, Recipe] = {
     # Section 3.2, Tables 2 and 3: 32 GPUs, from scratch; --model and --blocks give the other rows.
     # The paper prints 53.0 % by clip and 63.5 % by video. Never run here.
     'kinetics_ablation': replace(
-        VIDEO, model='a2_resnet26_3d', frames=16, frame_stride=2, input_size=112, batch_size=16,
-        lr=0.2, base_batch=512, lr_mode='step', lr_decay_step=(20000, 30000), num_steps=37000,
-        num_epochs=1000),
+        VIDEO, model='a2_resnet26_3d', frames=16, frame_stride=2, train_strides=(1, 2, 2, 3),
+        input_size=112, batch_size=16, lr=0.2, base_batch=512, lr_mode='step',
+        lr_decay_step=(20000, 30000), num_steps=37000, num_epochs=1000),
     # Section 3.4, Table 5: 64 GPUs, ImageNet weights, the blocks new. The paper prints 74.6 %
     # top-1 and 91.5 % top-5 by video. Never run here.
     'kinetics_a2_resnet50': replace(
@@ -279,16 +286,19 @@ def add_flags(parser: argparse.ArgumentParser, dims: int = 2) -> None:
 
 def choose(name: str, given: Mapping[str, Any], dims: Optional[int] = None,
            earlier: Optional[Recipe] = None) -> Recipe:
-    """The recipe `name`, or that of an `earlier` run, with the fields `given` replaced; a rate
-    given without `base_batch` is absolute. UserError for an unknown recipe, or one not of images
-    (`dims` 2) or videos (3)."""
+    """The recipe `name`, or that of an `earlier` run, with the fields `given` replaced. A rate
+    given without `base_batch` is absolute; a `frame_stride` without `train_strides` holds in
+    training, too. UserError for an unknown recipe, or one not of images (`dims` 2) or videos
+    (3)."""
     known = names(dims) if dims else list(RECIPES)
     if name not in known and earlier is None:
         what = f'{name} is a recipe of {"videos" if dims == 2 else "images"}'
         raise UserError(f'{what if name in RECIPES else f"unknown recipe {name!r}"}: choose one of '
                         f'{", ".join(known)}')
-    absolute = {'base_batch': None} if 'lr' in given else {}
-    recipe = replace(earlier or RECIPES[name], **{**absolute, **_brought(given), **given})
+    implied: Dict[str, Any] = {'base_batch': None} if 'lr' in given else {}
+    if 'frame_stride' in given:
+        implied['train_strides'] = ()
+    recipe = replace(earlier or RECIPES[name], **{**implied, **_brought(given), **given})
     batch = earlier.global_batch if earlier else RECIPES[name].base_batch
     recipe = _keep_batch('the earlier run' if earlier else name, batch, recipe, given)
     for field in flags.options(Recipe):

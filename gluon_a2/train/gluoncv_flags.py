@@ -13,7 +13,7 @@ _RESUME = 'give --resume and --save-dir, which restore weights, optimizer and or
 _TEACHER = 'the paper trains without a teacher, and distillation is not here'
 _SLOWFAST = 'SlowFast networks are not here'
 _READ = 'leave it out, because PyAV reads videos and folders of frames are found out'
-_GEOMETRY = 'give --input-size and --crop-ratio, because videos keep their proportions'
+_GEOMETRY = 'give --input-size and --crop-ratio, and say with --stretch where frames become squares'
 
 ANSWERS = {
     # both scripts
