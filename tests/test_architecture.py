@@ -42,7 +42,6 @@ LOCAL = {
     ('gluon_a2/data/digits.py', 'sklearn.datasets'),  # only when the digits are first written
     ('gluon_a2/data/photos.py', 'sklearn.datasets'),
     ('gluon_a2/data/val_labels.py', 'scipy.io'),  # only for the numbers of ImageNet's own list
-    ('gluon_a2/data/val_labels.py', 'scipy.io.matlab'),
     # ONNX Runtime needs no MXNet, and the reverse
     ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),
     ('gluon_a2/deploy/engines.py', 'onnxruntime'),

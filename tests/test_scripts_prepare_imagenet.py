@@ -154,6 +154,12 @@ def test_bad_flags(folder, capsys, flags, message):
     fails(capsys, lambda: run(folder, *flags), message)
 
 
+@pytest.mark.parametrize('flags', [['--split', 'train'], ['--verify']])
+def test_a_list_of_classes_without_effect(folder, capsys, flags):
+    fails(capsys, lambda: run(folder, '--val-labels', 'x.txt', *flags),
+          '--val-labels is for writing the records of val: leave it out')
+
+
 def test_data_dir_is_missing(tmp_path, capsys):
     fails(capsys, lambda: prepare_imagenet.main(['--out', str(tmp_path)]), '--data-dir is missing')
 
@@ -217,7 +223,7 @@ def test_a_list_for_class_folders_is_refused_before_hours_of_work(folder, capsys
 
 def test_a_flat_folder_without_a_list(folder, flat, capsys):
     fails(capsys, lambda: run(folder), 'val holds images without class folders, and nothing in '
-                                       '.*images says their classes: put .*--val-labels')
+                                       '.*images says their classes: sort them .*--val-labels')
 
 
 @pytest.mark.parametrize('layout', tiny_imagenet.LAYOUTS)

@@ -42,6 +42,8 @@ class Choices:
         flags.check(self)
         if not all(self.split.split(',')):
             raise UserError(f'`split` must be names separated by commas, not {self.split!r}')
+        if self.val_labels and (self.verify or 'val' not in self.split.split(',')):
+            raise UserError('`val_labels` is for writing the records of val: leave it out')
         if self.data_dir is None and not self.verify:
             raise UserError("`data_dir` is missing: the folder of ImageNet's files, or of "
                             'train/<class>/ and val/<class>/')

@@ -80,13 +80,11 @@ def _wnids(path, numbers, meta):
 def _read_meta(meta, path):
     """{number: wnid} of a meta.mat."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
     try:
         table = loadmat(meta, squeeze_me=True)['synsets']
         rows = [(str(int(number)), str(wnid)) for number, wnid in zip(table['ILSVRC2012_ID'],
                                                                       table['WNID'])]
-    except (MatReadError, ValueError, TypeError, KeyError, IndexError, NotImplementedError,
-            OSError, EOFError, zlib.error) as error:
+    except Exception as error:  # whatever its bytes lead scipy's reader to
         what = printable(meta) if isinstance(meta, str) else f'meta.mat in {printable(path)}'
         raise UserError(f'{what} is not the table of classes of the development kit ({error}): '
                         'take it from there again') from error
