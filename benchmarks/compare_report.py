@@ -11,6 +11,7 @@ from tables import figure, scaled, spread, table, text
 
 from gluon_a2.files import write_whole
 from gluon_a2.machine import installation, resources
+from gluon_a2.paper.accuracies import AUTHORS, GLORE
 
 # title, one, unit, base
 KINDS = (('Images', 'image', 'img/s', IMAGE[0]), ('Video', 'clip', 'clips/s', VIDEO[0]))
@@ -18,7 +19,10 @@ PUBLISHED = '''## Published accuracies
 
 Per cent, as their sources print them. Nothing here was measured by us, and each network has its own
 training recipe. The paper quotes its ResNets and SENet from others, whose stem is not the one here.
-An empty cell means that no accuracy is known to be published for this input.'''
+Its authors name {resnet50} of ResNet-50 and {se_resnet50} of SE-ResNet-50, both pre-activation,
+in a later code ({source}).
+An empty cell means that no accuracy is known to be published for this input.'''.format(
+    source=GLORE, **{name: row.top1 for name, row in AUTHORS.items()})
 
 
 def write_report(rows, command, folder, load):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gluon_a2.paper.accuracies import TARGETS
+from gluon_a2.paper.accuracies import AUTHORS, TARGETS
 from gluon_a2.paper.compare import (
     compare_baselines,
     compare_claims,
@@ -159,6 +159,10 @@ def test_the_targets_of_the_recipes_are_the_papers():
         'kinetics_ablation': ('Table 3', 53.0, 63.5),
         'kinetics_a2_resnet50': ('Table 5', 74.6, 91.5), 'ucf101': ('Table 6', 96.4)}
     assert set(RECIPES) - set(TARGETS) == {'digits', 'moving_digits'}
+    assert {name: target.authors for name, target in TARGETS.items() if target.authors} == {
+        'imagenet_resnet50': 76.2, 'imagenet_se_resnet50': 77.2}  # the README of GloRe
+    for row in AUTHORS.values():
+        assert row.source == 'https://github.com/facebookresearch/GloRe' and 'GloRe' in row.protocol
 
 
 def test_the_comments_of_the_recipes_say_the_same_targets():
