@@ -178,7 +178,7 @@ def test_flags_that_are_more_than_a_number():
 @pytest.mark.parametrize('field, value, sentence', [
     ('lr_mode', 'linear', "`lr_mode` must be one of plateau, step, cosine, poly, not 'linear'"),
     ('optimizer', 'adam', "`optimizer` must be one of nag, sgd, not 'adam'"),
-    ('dtype', 'float64', "`dtype` must be one of float32, float16, not 'float64'"),
+    ('dtype', 'float64', "`dtype` must be one of float32, float16, bfloat16, not 'float64'"),
     ('association', 'middle', "`association` must be one of left, right, auto, not 'middle'"),
     ('lr', -1.0, '`lr` must be above 0, not -1.0'),
     ('lr', math.nan, '`lr` must be a finite number, not nan'),

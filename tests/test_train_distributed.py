@@ -14,6 +14,7 @@ import pytest
 import tiny_zoo
 from loading import LENDS
 from test_launch_watchdog import assert_all_gone, of_job
+from tiny_bundle import avx512
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
 from gluon_a2.machine.ranks import PREEMPTED
@@ -115,6 +116,14 @@ def test_ranks_compute_what_micro_batches_do(tmp_path, images, alone, pair, rank
     assert [line['step'] for line in ours] == [line['step'] for line in theirs]
     assert [line.get('val_images') for line in ours] == [line.get('val_images') for line in theirs]
     assert ours[-1]['val_images'] == 13
+
+
+@avx512
+def test_so_they_do_in_bfloat16(tmp_path, images):
+    flags = '--dtype', 'bfloat16', '--num-epochs', 1
+    for ranks in (1, 2):
+        run(tmp_path / str(ranks), images, ranks, '--accumulate', 4 // ranks, *flags)
+    assert distance(tmp_path / '2', tmp_path / '1') == 0
 
 
 def test_half_precision_on_the_wire_is_another_sum(tmp_path, images, quartet):

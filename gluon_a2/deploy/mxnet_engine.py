@@ -16,6 +16,8 @@ from .bundle import Bundle, describe, read_pair
 from .features import pooled, with_features
 from .graph import Graph
 
+NO_BFLOAT16 = 'MXNet computes bfloat16 only on CPUs with AVX-512, which this one lacks'
+
 
 class MXNetEngine:
     """Pixels to logits by MXNet.
@@ -53,8 +55,7 @@ class MXNetEngine:
         except mx.MXNetError as error:
             if self._precision != 'bfloat16' or 'primitive' not in str(error):
                 raise
-            raise UserError('MXNet computes bfloat16 only on CPUs with AVX-512, which this one '
-                            'lacks: use the float32 files') from error
+            raise UserError(f'{NO_BFLOAT16}: use the float32 files') from error
 
     def memory(self, shape: Sequence[int]) -> int:
         """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way through the network."""

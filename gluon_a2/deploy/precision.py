@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -38,27 +38,33 @@ def to_bf16(bundle: Bundle) -> Bundle:
     """
     require_float32(bundle)
     graph, arguments = Graph(without_workaround(bundle).graph), dict(bundle.arguments)
-    types: dict[Node, str] = {}
-    casts: dict[tuple, Node] = {}
-    values = bundle.values
-    for node in graph.nodes():
-        if node.op == 'null':
-            types[node] = 'float32'
-            continue
-        first = types[node.inputs[0][0]]
-        wanted = 'float32'
-        if _in_bfloat16(node):  # others than convolutions get the type of their first input
-            wanted = 'bfloat16' if node.op == 'Convolution' else first
-        for index, (source, output) in enumerate(node.inputs):
-            if source.name not in values:
-                node.inputs[index] = _cast(source, output, wanted, types, casts)
-            elif node.op == 'Convolution' and arguments[source.name].dtype != BFLOAT16_TYPE:
-                arguments[source.name] = _rounded(arguments[source.name])
-                source.attrs['__dtype__'] = BFLOAT16_NUMBER
-        types[node] = wanted
-    graph.heads = [_cast(node, output, 'float32', types, casts) for node, output in graph.heads]
+    halves = {source for node in graph.nodes() if node.op == 'Convolution'
+              for source, _ in node.inputs if source.name in arguments}
+    for node in halves:
+        arguments[node.name] = _rounded(arguments[node.name])
+        node.attrs['__dtype__'] = BFLOAT16_NUMBER
+    place_casts(graph, halves)
     return bundle._replace(graph=graph.to_bytes(), arguments=arguments,
                            meta={**bundle.meta, 'precision': 'bfloat16'})
+
+
+def place_casts(graph: Graph, halves: Collection[Node] = ()) -> None:
+    """Let the operators of `BFLOAT16` be fed bfloat16, and all others float32; `halves` are the
+    variables of that type, the others and all outputs of the graph are float32."""
+    types: dict[Node, str] = {}
+    casts: dict[tuple, Node] = {}
+    for node in graph.nodes():
+        if node.op == 'null':
+            types[node] = 'bfloat16' if node in halves else 'float32'
+            continue
+        wanted = 'float32'
+        if _in_bfloat16(node):  # others than convolutions get the type of their first input
+            wanted = 'bfloat16' if node.op == 'Convolution' else types[node.inputs[0][0]]
+        for index, (source, output) in enumerate(node.inputs):
+            if not index or node.op != 'BatchNorm':  # its γ, β and statistics are float32
+                node.inputs[index] = _cast(source, output, wanted, types, casts)
+        types[node] = wanted
+    graph.heads = [_cast(node, output, 'float32', types, casts) for node, output in graph.heads]
 
 
 def _in_bfloat16(node: Node) -> bool:
@@ -109,7 +115,7 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
                              for values in (folded.arguments, folded.statistics))
     batches = mx.io.NDArrayIter(images, batch_size=min(8, len(images)))
     try:
-        with warnings.catch_warnings(), _quiet(), thresholds_as_numbers(mx):
+        with warnings.catch_warnings(), quiet(), thresholds_as_numbers(mx):
             warnings.simplefilter('ignore', UserWarning)
             symbol, arguments, statistics = mx.contrib.quantization.quantize_model(
                 symbol.get_backend_symbol(ONEDNN), arguments, statistics,
@@ -129,7 +135,7 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the converter's remarks, by the root logger and, from C++, on standard error."""
     before, errors = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.WARNING)

@@ -47,8 +47,8 @@ def build(recipe: Recipe, ctx: mx.Context | None = None,
         weights = read_start(recipe)
         left = load_weights(net, weights, new=new, source=recipe.pretrained)
         net.notes = _notes(net, recipe, weights, left)
-    if recipe.dtype != 'float32':
-        net.cast(recipe.dtype)
+    if recipe.weights_dtype != 'float32':
+        net.cast(recipe.weights_dtype)
     return net
 
 

@@ -102,7 +102,8 @@ class Recipe:
     lr_mult: Tuple[str, ...] = optimize((), None, metavar='PATTERN=FACTOR,…')
     clip_gradient: float = optimize(0.0, 'largest gradient norm; decay of averaged weights', low=0)
     ema: float = optimize(0.0, None, low=0, below=1)
-    dtype: str = optimize('float32', 'float16 needs a GPU', choices=('float32', 'float16'))
+    dtype: str = optimize('float32', 'float16 is for GPUs, bfloat16 for CPUs',
+                          choices=('float32', 'float16', 'bfloat16'))
     compression: str = optimize('none', 'compress gradients of ranks', choices=('none', 'fp16'))
     exact_sums: bool = optimize(False, 'same bits on any number of ranks; on every run')
     deterministic: bool = optimize(False, None)
@@ -161,6 +162,11 @@ class Recipe:
     def space(self) -> Tuple[int, ...]:
         """(height, width) or (frames, height, width) of what the network is fed."""
         return ((self.frames,) if self.frames else ()) + (self.input_size, self.input_size)
+
+    @property
+    def weights_dtype(self) -> str:
+        """Type of weights and pixels: bfloat16 is what a network casts float32 ones to."""
+        return 'float32' if self.dtype == 'bfloat16' else self.dtype
 
     @property
     def title(self) -> str:

@@ -47,7 +47,7 @@ ANSWERS = {
     'freeze-bn': "give --freeze with the names of the layers, as in --freeze '.*bn'",
     'num-classes': 'give --classes',
     'scale-ratios': 'give --max-scale, --min-aspect and --max-aspect',
-    'use-amp': 'give --dtype float16',
+    'use-amp': 'give --dtype float16, or bfloat16 on a CPU',
     'prefetch-ratio': 'leave it out, because each of the -j processes reads ahead',
     'kvstore': 'give -np, because every device has a process of its own',
     'input-5d': 'leave it out, because the network says so',

@@ -21,6 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from .. import data
 from ..backend import device, mx
 from ..deploy.bundle import write_bundle
+from ..deploy.mxnet_engine import NO_BFLOAT16
 from ..errors import UserError
 from ..launch.heart import Heart
 from ..machine.ranks import PREEMPTED, launch_id
@@ -30,7 +31,7 @@ from ..run.folder import Run, Spectator
 from ..run.options import Options
 from ..run.recipes import Recipe, default_folder
 from ..scoring.metrics import Sums, evaluate, name_damaged
-from . import preflight
+from . import bfloat16, preflight
 from .datasets import eval_transform, open_sources, train_transform
 from .distributed import Group, name_ranks
 from .reporting import Reporter
@@ -105,6 +106,11 @@ def choose_device(recipe: Recipe, options: Options, local_rank: int = 0) -> Any:
     if recipe.dtype == 'float16' and not options.num_gpus:
         raise UserError('`dtype` float16 needs a GPU (`num_gpus` 1): on a CPU, train with `dtype` '
                         'float32')
+    if recipe.dtype == 'bfloat16':
+        if options.num_gpus:
+            raise UserError('`dtype` bfloat16 is for CPUs: on a GPU, train with `dtype` float16')
+        if not bfloat16.is_computed():
+            raise UserError(f'{NO_BFLOAT16}: train with `dtype` float32')
     return device(options.num_gpus, local_rank)
 
 
@@ -132,7 +138,8 @@ class Loop:
             self.saver.resume()
         self.stepper.share()
         self.run.rewind(self.at.step)
-        self.stepper.net.hybridize(static_alloc=True, static_shape=True)
+        for net in (self.stepper.trained, self.stepper.tested):
+            net.hybridize(static_alloc=True, static_shape=True)
         self._stop.listen()
         return self
 
@@ -283,5 +290,5 @@ class Loop:
 
     def _scores(self, images: np.ndarray) -> np.ndarray:
         self.group.beat(self.at.step, 'validation')
-        pixels = mx.nd.array(images, self.stepper.ctx, dtype=self.recipe.dtype)
-        return self.stepper.net(pixels).astype('float32').asnumpy()
+        pixels = mx.nd.array(images, self.stepper.ctx, dtype=self.recipe.weights_dtype)
+        return self.stepper.tested(pixels).astype('float32').asnumpy()

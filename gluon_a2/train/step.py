@@ -18,6 +18,7 @@ from ..data import Batch
 from ..run.checkpoint import Checkpoint, Position, named_arrays
 from ..run.recipes import Recipe
 from ..scoring.metrics import Sums, hits
+from . import bfloat16
 from .distributed import Group
 from .optimizer import LossScale, Updater
 from .timer import Timer
@@ -44,10 +45,14 @@ class Totals(NamedTuple):
 
 
 class Stepper:
-    """The network with its optimizer, and what a step does to them."""
+    """The network with its optimizer, and what a step does to them. `trained` and `tested` have the
+    parameters in common, and are one network where both compute in one type."""
 
     def __init__(self, recipe: Recipe, net: Any, group: Group, timer: Timer) -> None:
         self.recipe, self.net, self.group, self._timer = recipe, net, group, timer
+        self.trained = self.tested = net
+        if recipe.dtype == 'bfloat16':
+            self.trained, self.tested = bfloat16.in_bfloat16(net), bfloat16.on_copies(net)
         self.parameters = net.collect_params()
         self.ctx = next(iter(self.parameters.values())).list_ctx()[0]
         # MXNet's own accumulation is in float32
@@ -107,14 +112,14 @@ class Stepper:
         """The gradients of micro-batch `number` of a step, and its sums."""
         recipe = self.recipe
         mx.random.seed(step_seed(recipe.seed, at.step, number))
-        images = mx.nd.array(batch.images, self.ctx, dtype=recipe.dtype)
+        images = mx.nd.array(batch.images, self.ctx, dtype=recipe.weights_dtype)
         labels, share = batch.labels, mixing_share(recipe, at, number)
         targets = soft_targets(labels, recipe.classes, recipe.label_smoothing)
         if share < 1:
             images = images * share + mx.nd.flip(images, axis=0) * (1 - share)
             targets = targets * share + targets[::-1] * (1 - share)
         with mx.autograd.record():
-            logits = self.net(images).astype('float32')
+            logits = self.trained(images).astype('float32')
             loss = self._criterion(logits, mx.nd.array(targets, self.ctx))
             scaled = loss * self.scale.scale if self.scale.enabled else loss
         scaled.backward()
