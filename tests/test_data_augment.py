@@ -51,11 +51,12 @@ def test_mirror_flips_half_of_the_time():
     assert 160 <= flips <= 240  # 4 standard deviations
 
 
-def test_crop_is_a_resized_window():
+@pytest.mark.parametrize('draws', ['uniform', 'dpn'])
+def test_crop_is_a_resized_window(draws):
     """Coordinates as pixels show the window; all of one size, so resizing changes nothing but
     scale."""
     image = coordinates(101, 127)
-    transform = train(29, mirror=False, **GREY)
+    transform = train(29, draws=draws, mirror=False, **GREY)
     for seed in range(50):
         x, y, width, height = transform._crop_box(127, 101, rng(seed))
         expected = cv2.resize(image[y:y + height, x:x + width], (29, 29),

@@ -1,11 +1,14 @@
+import argparse
 import json
 import logging
+import re
 
 import pytest
 import tiny
 
 from gluon_a2.errors import UserError
-from gluon_a2.run.folder import LogFile, Run, log
+from gluon_a2.run import recipes
+from gluon_a2.run.folder import LogFile, Run, check_resumable, log
 from gluon_a2.run.options import Options
 
 pytestmark = pytest.mark.usefixtures('tiny_zoo')
@@ -44,6 +47,22 @@ def test_a_run_says_how_it_was_made(tmp_path):
     assert {'gluon_a2', 'mxnet', 'numpy', 'python', 'machine'} == set(made['versions'])
     assert made['command'] and made['threads'] >= 1 and made['started']
     assert 'a line' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_a_run_of_an_older_version_is_resumed_with_the_flags_that_are_named(tmp_path):
+    older = {**recipes.to_json(recipes.choose('kinetics_ablation', {})), 'interpolation': 'bicubic'}
+    for name in ('draws', 'stretch', 'train_strides'):
+        del older[name]
+    (tmp_path / 'run.json').write_text(json.dumps({'recipe': older, 'threads': 1}))
+    with pytest.raises(UserError) as error:
+        check_resumable(tmp_path, recipes.choose('kinetics_ablation', {}))
+    words = re.search(r'resume with the same flags \((.*)\), or start', str(error.value)).group(1)
+    assert words == ('--train-strides= --interpolation=bicubic --stretch=training '
+                     '--draws=uniform')
+    parser = argparse.ArgumentParser()
+    recipes.add_flags(parser, 3)
+    given = vars(parser.parse_args(words.split()))
+    check_resumable(tmp_path, recipes.choose('kinetics_ablation', given))
 
 
 def test_a_run_is_never_overwritten_by_accident(tmp_path):

@@ -110,6 +110,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
                                            '--data-dir'),
     (['--momentum', '2'], '--momentum must be 0 or more and below 1, not 2.0'),
     (['--lr-decay-epoch', '60,40'], '--lr-decay-epoch must rise, not be 60,40'),
+    (['--draws', 'mfnet'], "--draws must be one of uniform, dpn, not 'mfnet'"),
     (['--seed', '99999999999999999999'], '--seed must be 0 to 2147483647, not 99999999999999'),
     (['--data-dir', ''], "--data-dir must be text of one letter or more, not ''"),
     (['--save-dir', 'rnus/image/first'], 'there is no folder rnus; make it, or correct the name'),

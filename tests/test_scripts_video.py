@@ -194,6 +194,23 @@ def test_synthetic_clips_and_reading_alone(videos, tmp_path):
     assert re.match(r'11 clips read and 0 damaged in [\d.]+ s: \d+ clips/s in all', out)
 
 
+def test_proportions_are_exported_with_the_network(videos, tmp_path):
+    train(*tiny_video.FLAGS, '--data-dir', videos, '--num-steps', '1', '--stretch', 'neither',
+          '--draws', 'uniform', '--train-strides', '1,3', '--save-dir', tmp_path / 'run')
+    recipe = json.loads((tmp_path / 'run' / 'run.json').read_text())['recipe']
+    assert (recipe['stretch'], recipe['draws'], recipe['train_strides']) == ('neither', 'uniform',
+                                                                            [1, 3])
+    meta = json.loads((tmp_path / 'run' / 'export' / 'a2_tiny_3d-meta.json').read_text())
+    assert (meta['stretch'], meta['resize'], meta['frame_stride']) == ('neither', 'bilinear', 3)
+    _, err = call('train_video.py', *tiny_video.FLAGS, '--data-dir', videos, '--num-steps', '1',
+                  '--save-dir', tmp_path / 'run', '--resume', code=2)
+    assert ('was trained with train_strides=(1, 3), not (): resume with the same flags '
+            '(--train-strides=1,3 --stretch=neither --draws=uniform), or') in err
+    for word in (['--draws', 'dpn'], ['--stretch', 'all'], ['--train-strides', '-1']):
+        _, err = call('train_video.py', *word, code=2)
+        assert f'error: {word[0]} must be ' in err
+
+
 def test_lists_in_the_format_of_the_official_csv(trained, videos, tmp_path):
     """A renamed copy of the videos, and one that the list has and the disk lacks."""
     rows = ['label,youtube_id,time_start,time_end,split']

@@ -1,5 +1,5 @@
 """Random crops, mirrors and colour shifts of training images and clips, drawn as the authors' codes
-draw them, or as ImageRecordIter does."""
+draw them, or evenly."""
 from __future__ import annotations
 
 import dataclasses
@@ -46,9 +46,9 @@ class TrainTransform(_Augmentation):
     `random_h`, `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation
     are 0…255 and clipped. `draws` names the distributions:
 
-    - 'uniform', those of ImageRecordIter: the crop covers a uniform share of the image's area,
-      `min_area`…`max_area`, at an aspect (width / height) uniform in its logarithm from
-      `min_aspect`…`max_aspect`. Shifts are uniform. Hue wraps around, where ImageRecordIter clips.
+    - 'uniform': the crop covers a uniform share of the image's area, `min_area`…`max_area`, at an
+      aspect (width / height) uniform in its logarithm from `min_aspect`…`max_aspect`, as in MXNet's
+      `image.random_size_crop`. Shifts are uniform. Hue wraps around, where ImageRecordIter clips.
     - 'dpn', those of `aug_torch` in the Dual Path Networks' MXNet (cypw/mxnet-old,
       src/io/image_aug_torch.cc): the image's width is stretched by r and its height by 1/r, or the
       other way round with probability ½; r is the mean of two uniform draws from

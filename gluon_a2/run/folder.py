@@ -17,6 +17,7 @@ import fcntl
 import json
 import logging
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -26,7 +27,7 @@ from typing import Any, TextIO
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from .. import __version__
+from .. import __version__, flags
 from ..backend import mx, threads
 from ..errors import UserError
 from ..files import check_folder, write_whole
@@ -78,9 +79,10 @@ def check_resumable(folder: Path, recipe: Recipe) -> None:
                if name not in SHARES and getattr(then, name) != value]
     if changed:
         name = changed[0]
+        words = shlex.join(flags.to_args(Recipe, {name: getattr(then, name) for name in changed}))
         raise UserError(f'{folder} was trained with {name}={getattr(then, name)}, not '
-                        f'{getattr(recipe, name)}: resume with the same flags, or start another '
-                        'run')
+                        f'{getattr(recipe, name)}: resume with the same flags'
+                        f'{f" ({words})" if words else ""}, or start another run')
     if then.global_batch != recipe.global_batch:
         raise UserError(f'{folder} was trained with a global batch of {then.global_batch}, not '
                         f'{recipe.global_batch}: choose `batch_size` and `accumulate` so that '
