@@ -3,13 +3,14 @@
 predicts.
 
     python benchmarks/block.py
+    python benchmarks/block.py --gate    # only the last layer of squeeze-and-excitation, both ways
 
 A² by Eq. 6 (left), Eq. 7 (right) and the cheaper of the two (auto), non-local, and
-squeeze-and-excitation; m = n = c/2, the ratio of the paper's ResNet-50s, and non-local's width is
-c/2 too. Inputs are random, from 7×7 to 32×28×28; those with a third axis go through the layers for
-video. Small inputs come in batches, so that calls weigh little, and every figure is for one input.
-A point is left out where twice all its maps exceed the memory that is free, or where a step would
-take longer than --limit: its predictions stay.
+squeeze-and-excitation as it is exported; m = n = c/2, the ratio of the paper's ResNet-50s, and
+non-local's width is c/2 too. Inputs are random, from 7×7 to 32×28×28; those with a third axis go
+through the layers for video. Small inputs come in batches, so that calls weigh little, and every
+figure is for one input. A point is left out where twice all its maps exceed the memory that is
+free, or where a step would take longer than --limit: its predictions stay.
 
 Time: the blocks take turns, round by round; forward is inference, a step is forward and backward in
 training, down to the input; medians, lowest and highest. Predicted are the multiply-adds counted,
@@ -25,6 +26,9 @@ output and the largest map; the picture also has Section 2.3's first product alo
 The crossover of Eq. 6 and Eq. 7 is predicted at (dhw)² = mn, and measured where the two take equal
 time, or memory, between sizes by straight lines in logarithms; all are given where noise makes
 several. Keeps `block.csv`, `block_crossover.csv` and `block.png`.
+
+With --gate: forward and backward of x · gate as squeeze-and-excitation does it in training, and by
+`broadcast_mul`, in turn. Keeps `block_gate.csv`.
 """
 import functools
 import gc
@@ -48,6 +52,8 @@ SIZES = ((7, 7), (10, 10), (14, 14), (20, 20), (28, 28), (4, 28, 28), (8, 28, 28
          (32, 28, 28))
 CHANNELS = (128, 256, 512, 1024)
 WAYS = ('forward', 'step')
+# what SE-ResNets scale: conv2 of the demo, conv3 and conv5 at 224×224, conv3 of video
+GATES = ((32, 128, 16, 16), (8, 512, 28, 28), (8, 2048, 7, 7), (2, 512, 4, 28, 28))
 IN_PLACE = ('Activation', 'Reshape', 'reshape_like')  # they write where they read
 COMPARED = ('forward_ms', 'step_ms', 'step_mb')
 ALIKE = 3136  # positions of a batch: inputs smaller than this come several at once
@@ -340,6 +346,43 @@ def _curve(panel, own, block, key, predicted):
                marker=_marker(block), markersize=4, linestyle='none')
 
 
+# ---- the gate
+
+def gate_step(shape, training):
+    """A function that scales an input by a gate, forward and backward."""
+    from gluon_a2.backend import mx
+    from gluon_a2.nn.squeeze_excite import scaled
+
+    class Scale(mx.gluon.nn.HybridBlock):
+        def hybrid_forward(self, F, x, gate):
+            return scaled(F, x, gate, training)
+
+    net, arrays = Scale(), [mx.nd.random.normal(shape=size) for size in (
+        shape, shape[:2] + (1,) * (len(shape) - 2))]
+    net.hybridize(static_alloc=True, static_shape=True)
+    for array in arrays:
+        array.attach_grad()
+
+    def step():
+        with mx.autograd.record():
+            y = net(*arrays)
+        y.backward()
+        mx.nd.waitall()
+    return step
+
+
+def gate_row(shape, rounds):
+    """How long both ways take, and their median ratio."""
+    steps = {name: gate_step(shape, name == 'training') for name in ('training', 'broadcast_mul')}
+    taken = in_turn({name: functools.partial(lambda step, _: seconds(step), step)
+                     for name, step in steps.items()}, rounds, warm=2)
+    ratios = [slow / fast for slow, fast in zip(taken['broadcast_mul'], taken['training'])]
+    return {'shape': '×'.join(map(str, shape)), **{
+        f'{name}_ms': round(1000 * statistics.median(times), 3) for name, times in taken.items()},
+        'ratio': round(statistics.median(ratios), 2), 'ratio_lowest': round(min(ratios), 2),
+        'ratio_highest': round(max(ratios), 2)}
+
+
 @entry
 def main(argv=None):
     """Measure, print, keep, draw."""
@@ -351,7 +394,12 @@ def main(argv=None):
                        help='seconds of a step; longer ones are left out')
     flags.add_argument('--quick', action='store_true', help='few small sizes: does it run?')
     flags.add_argument('--out', type=Path, default=HERE, help='folder of the three files')
+    flags.add_argument('--gate', action='store_true', help='only the gate, both ways')
     args = flags.parse_args(argv)
+    if args.gate:
+        shapes = GATES[:1] if args.quick else GATES
+        keep([gate_row(shape, args.rounds) for shape in shapes], args.out / 'block_gate.csv')
+        return
     channels, sizes = ((16,), ((3, 3), (5, 5), (2, 5, 5))) if args.quick else (CHANNELS, SIZES)
     points = {point: counted(point) for point in
               (Point(block, c, size) for c in channels for size in sizes for block in BLOCKS)}

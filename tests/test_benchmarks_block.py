@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench import read_rows
 from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,3 +95,10 @@ def test_all_of_it_quickly(tmp_path):
         assert [(row['of'], row['predicted_positions']) for row in csv.DictReader(file)] == [
             ('forward_ms', '8'), ('step_ms', '8'), ('step_mb', '8')]
     assert (tmp_path / 'block.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_the_gate_both_ways(tmp_path, capsys):
+    BENCHMARK.main(['--gate', '--quick', '--rounds', '3', '--out', str(tmp_path)])
+    (row,) = read_rows(tmp_path / 'block_gate.csv')
+    assert row['shape'] == '32×128×16×16'
+    assert 0 < float(row['ratio_lowest']) <= float(row['ratio']) <= float(row['ratio_highest'])

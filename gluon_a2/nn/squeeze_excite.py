@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from ..backend import mx
 from .preact import SPACES, conv, inner_width
+from .workarounds import Tensor
 
 
 class SqueezeExcite(mx.gluon.nn.HybridBlock):
@@ -33,4 +34,15 @@ class SqueezeExcite(mx.gluon.nn.HybridBlock):
         gate = self.sigmoid(self.excite(hidden))               # N×c×1×1
         if self._scale != 1:
             gate = gate * self._scale
-        return F.broadcast_mul(x, gate, name='scale')          # N×c×h×w
+        return scaled(F, x, gate, mx.autograd.is_training())   # N×c×h×w
+
+
+def scaled(F, x: Tensor, gate: Tensor, training: bool) -> Tensor:
+    """x · gate of N×c×(d×)h×w and N×c×(1×)1×1, either way with the same bits.
+
+    On a CPU the backward pass of `broadcast_mul` takes several times as long. A network that is
+    traced for export has it nevertheless: `broadcast_like` is not in MXNet before 1.3.
+    """
+    if training:
+        return F.elemwise_mul(x, F.broadcast_like(gate, x, name='spread'), name='scale')
+    return F.broadcast_mul(x, gate, name='scale')

@@ -14,7 +14,8 @@ from ..deploy.precision import place_casts, quiet
 
 def in_bfloat16(net: mx.gluon.HybridBlock) -> mx.gluon.SymbolBlock:
     """`net` (float32, on the CPU) as a network that computes in bfloat16 on the same parameters."""
-    graph = Graph(net(_pixels()).tojson().encode())
+    with mx.autograd.train_mode():  # as it is traced where it is trained in float32
+        graph = Graph(net(_pixels()).tojson().encode())
     place_casts(graph)
     return _network(graph, net)
 
