@@ -43,7 +43,7 @@ DATA = {'samples': None, 'imagenette': 1.0, 'validation': 1.0}
 BLOCKS = (None, 'se', 'a2')
 TUNE = ('--recipe', 'imagenet_a2_resnet50', '--model', 'gluoncv:squeezenet1.0', '--classes', 10,
         '--crop-ratio', 1, '--min-area', 0.25, '--batch-size', 32, '--lr', 0.002, '--lr-mode',
-        'cosine', '--warmup-epochs', 0.5)
+        'cosine', '--warmup-epochs', 0.2, '--clip-gradient', 1)
 ENGINES = {'float32': 'mxnet', 'bfloat16': 'mxnet-bf16', 'INT8': 'mxnet-int8',
            'ONNX': 'onnxruntime'}
 

@@ -201,6 +201,8 @@ def test_another_number_of_classes_starts_a_new_classifier(tmp_path):
         values['resnetv1b_conv0_weight'])
     expand = net.collect_params()['resnetv1b_layer2_0_a2_expand_conv_weight'].data().asnumpy()
     assert not expand.any()
+    start = net.collect_params()['resnetv1b_dense0_weight'].data().asnumpy()
+    assert start.shape == (3, 512) and 0.009 < start.std() < 0.011  # small logits at first
 
 
 @pytest.mark.parametrize('given, zero', [({}, False), ({'identity': True}, True),
