@@ -15,6 +15,7 @@ from gluon_a2.backend import mx
 from gluon_a2.deploy.graph import Graph, Node
 from gluon_a2.deploy.precision import BFLOAT16, BFLOAT16_NUMBER
 from gluon_a2.errors import UserError
+from gluon_a2.machine import resources
 from gluon_a2.models import get_model
 from gluon_a2.run import network
 from gluon_a2.run.options import Options
@@ -238,6 +239,19 @@ def test_a_cpu_without_it_is_a_sentence(images, tmp_path, monkeypatch):
                                         'with `dtype` float32'):
         loop.train(HALF, options(images, tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('flags, emulated', [('avx512f avx512_bf16 sse', False),
+                                             ('avx512f avx512_bf16x', True), (None, False)])
+def test_a_cpu_that_emulates_it_is_told(flags, emulated, tmp_path, monkeypatch, caplog):
+    if flags is not None:
+        (tmp_path / 'cpuinfo').write_text(f'flags\t\t: {flags}\n')
+    found = resources.emulates_bfloat16(str(tmp_path / 'cpuinfo'))
+    assert found == emulated
+    monkeypatch.setattr(loop, 'emulates_bfloat16', lambda: found)
+    monkeypatch.setattr(bfloat16, 'is_computed', lambda: True)
+    loop.choose_device(HALF, Options())
+    assert ('is emulated, and slower than float32' in caplog.text) == emulated
 
 
 def test_the_processor_is_asked_without_a_word():

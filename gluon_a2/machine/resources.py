@@ -52,6 +52,14 @@ def free_memory(root: Path = CGROUPS, meminfo: str = '/proc/meminfo') -> int:
     return max(0, free)
 
 
+def emulates_bfloat16(cpuinfo: str = '/proc/cpuinfo') -> bool:
+    """Whether the CPU lacks the instructions of bfloat16, as far as the system tells."""
+    try:
+        return 'avx512_bf16' not in Path(cpuinfo).read_text(encoding='utf-8').split()
+    except OSError:
+        return False
+
+
 def threads_fault(environ: Mapping[str, str] = os.environ) -> str | None:
     """OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts on it."""
     asked = environ.get('OMP_NUM_THREADS')

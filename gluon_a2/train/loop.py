@@ -25,6 +25,7 @@ from ..deploy.mxnet_engine import NO_BFLOAT16
 from ..errors import UserError
 from ..launch.heart import Heart
 from ..machine.ranks import PREEMPTED, launch_id
+from ..machine.resources import emulates_bfloat16
 from ..run import checkpoint, network
 from ..run.checkpoint import Position
 from ..run.folder import Run, Spectator
@@ -111,6 +112,9 @@ def choose_device(recipe: Recipe, options: Options, local_rank: int = 0) -> Any:
             raise UserError('`dtype` bfloat16 is for CPUs: on a GPU, train with `dtype` float16')
         if not bfloat16.is_computed():
             raise UserError(f'{NO_BFLOAT16}: train with `dtype` float32')
+        if emulates_bfloat16():
+            log.warning('this CPU has no AVX512_BF16: `dtype` bfloat16 is emulated, and slower '
+                        'than float32')
     return device(options.num_gpus, local_rank)
 
 
