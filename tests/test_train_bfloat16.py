@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import tiny
 from test_train_loop import Cut, cut_at
 from tiny_bundle import AVX512, avx512
 
+from gluon_a2 import data
 from gluon_a2.backend import mx
 from gluon_a2.deploy.graph import Graph, Node
 from gluon_a2.deploy.precision import BFLOAT16, BFLOAT16_NUMBER
@@ -18,9 +20,14 @@ from gluon_a2.errors import UserError
 from gluon_a2.machine import resources
 from gluon_a2.models import get_model
 from gluon_a2.run import network
+from gluon_a2.run.checkpoint import Position
 from gluon_a2.run.options import Options
 from gluon_a2.train import bfloat16, loop
 from gluon_a2.train.bfloat16 import in_bfloat16
+from gluon_a2.train.distributed import Group
+from gluon_a2.train.step import Stepper
+from gluon_a2.train.timer import Timer
+from gluon_a2.train.tuning import tune
 
 pytestmark = pytest.mark.usefixtures('tiny_zoo')
 HALF = dataclasses.replace(tiny.RECIPE, dtype='bfloat16', ema=0.9, clip_gradient=1.0)
@@ -209,8 +216,25 @@ def test_a_run_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch, images, unc
 
 
 @avx512
+@pytest.mark.parametrize('model, frozen', [('a2_tiny', 'conv2_.*bn'),
+                                           ('gluoncv:cifar_resnet20_v1', '.*stage2.*batchnorm')])
+def test_what_is_frozen_stays_and_the_rest_learns(model, frozen):
+    pytest.importorskip('gluoncv' if ':' in model else 'mxnet')
+    recipe = dataclasses.replace(HALF, model=model, freeze=(frozen,), accumulate=1, dropout=0.0)
+    net, rng = network.build(recipe), np.random.default_rng(0)
+    tune(net, recipe)
+    stepper = Stepper(recipe, net, Group(), Timer())
+    pixels = rng.normal(size=(8, 3, *recipe.space)).astype(np.float32)
+    before = {name: p.data().asnumpy() for name, p in stepper.parameters.items()}
+    done = stepper.take([data.Batch(pixels, np.arange(8), np.arange(8), [])], Position(), 0.1)
+    assert done.sums.images == 8 and done.faulty == []
+    same = {name for name, p in stepper.parameters.items()
+            if np.array_equal(before[name], p.data().asnumpy())}
+    assert same == {name for name in before if re.match(frozen, name)} != set()
+
+
+@avx512
 def test_what_is_validated_and_exported_is_float32(uncut, images):
-    from gluon_a2 import data
     from gluon_a2.deploy import Classifier
     classifier, source = Classifier(uncut / 'export' / 'a2_tiny'), data.open_source(images, 'val')
     scores = classifier.logits([classifier.preprocess(source.read(i)) for i in range(len(source))])
