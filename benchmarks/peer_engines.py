@@ -84,8 +84,8 @@ def threads():
 # ---- engines: `logits` of images, and for each task what makes a function that takes one step
 
 class MXNet:
-    """Our network; `kind` is a form that was exported: fp32, bf16 or int8. fp32 is trained, too,
-    hybridized."""
+    """Our network; `kind` is a form that was exported: fp32, bf16 or int8. The first two are types
+    to train in, too, hybridized."""
 
     def __init__(self, folder, kind):
         self._folder, self._kind, self._images = folder, kind, read(folder)[1]
@@ -106,8 +106,11 @@ class MXNet:
 
         from gluon_a2.backend import mx
         from gluon_a2.models import get_model, load_weights
+        from gluon_a2.train.bfloat16 import in_bfloat16
         net = get_model(MODEL, classes=CLASSES)
         load_weights(net, read(self._folder)[0])
+        if self._kind == 'bf16':
+            net = in_bfloat16(net)
         step, x = mxnet_steps.training(net, fresh=False), mx.nd.array(self._images[:batch])
         return lambda: step(x)
 

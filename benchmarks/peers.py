@@ -53,7 +53,7 @@ class Engine(NamedTuple):
 OURS = 'MXNet float32'
 ENGINES = (
     Engine(OURS, 'mxnet-fp32', ALL),
-    Engine('MXNet bfloat16', 'mxnet-bf16', INFERENCE, exact=False),
+    Engine('MXNet bfloat16', 'mxnet-bf16', ALL, exact=False),
     Engine('MXNet int8', 'mxnet-int8', INFERENCE, exact=False),
     Engine('ONNX Runtime', 'onnxruntime-fp32', INFERENCE),
     Engine('PyTorch', 'torch-eager', ALL),
