@@ -50,8 +50,10 @@ LOCAL = {
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.parity'),
     # they bring converters, which a plain export does without
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx'),
+    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.onnx_int8'),
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.precision'),
     ('gluon_a2/deploy/onnx.py', 'onnx'),  # optional: the `onnx` extra
+    ('gluon_a2/deploy/onnx_int8.py', 'onnx'),
     ('gluon_a2/deploy/features.py', 'onnx'),
     ('gluon_a2/data/video.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/models/weights.py', 'torch'),  # optional: only for files of torch.save

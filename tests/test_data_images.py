@@ -75,7 +75,7 @@ def test_16_bit_gray_png():
 
 def test_alpha_is_dropped():
     image = noise(channels=4)
-    np.testing.assert_array_equal(decode(pillow(Image.fromarray(image, 'RGBA'), 'PNG')),
+    np.testing.assert_array_equal(decode(pillow(Image.fromarray(image), 'PNG')),
                                   image[:, :, :3])
 
 

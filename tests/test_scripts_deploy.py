@@ -168,7 +168,8 @@ def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
     assert len(re.findall(r'^ +[18]  +(?:16|23)  \d.\de-0\d$', out, re.MULTILINE)) == 4
     table = out[out.index('form  '):].splitlines()
     assert [line.split('  ')[0] for line in table[2:]] == [
-        'mxnet, not folded', 'mxnet, folded', *['mxnet-bf16'] * AVX512, 'mxnet-int8', 'onnxruntime']
+        'mxnet, not folded', 'mxnet, folded', 'onnxruntime', *['mxnet-bf16'] * AVX512, 'mxnet-int8',
+        'onnxruntime-int8']
     whole = (tmp_path / 'net-0000.params').stat().st_size
     if AVX512:
         assert (tmp_path / 'net-bf16-0000.params').stat().st_size < whole
@@ -176,11 +177,12 @@ def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
         _, err = call('export.py', trained, '--out', tmp_path / 'half', '--bf16', '--data-dir',
                       images, code=2)
         assert 'only on CPUs with AVX-512' in err and not list(tmp_path.glob('half*'))
-    for engine in ('mxnet', 'onnxruntime', 'mxnet-int8'):
-        words = ['--engine', engine] if engine == 'onnxruntime' else []
+    for engine in ('mxnet', 'onnxruntime', 'onnxruntime-int8', 'mxnet-int8'):
+        words = ['--engine', engine] if engine.startswith('onnx') else []
         name = prefix if engine != 'mxnet-int8' else f'{prefix}-int8'
         said, _ = call('score.py', name, '--data-dir', images, *words)
-        row = next(line for line in table if line.startswith(engine))
+        row = next(line for line in table if re.match(fr'{engine}[ ,]', line)
+                   and 'not folded' not in line)
         assert said.split()[0] == re.search(r'([\d.]+) %', row).group(1)
     _, err = call('export.py', f'{prefix}-int8', '--out', tmp_path / 'again', '--fold', code=2)
     assert 'is in int8 already: start from float32 files' in err and not (

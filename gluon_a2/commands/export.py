@@ -11,8 +11,9 @@ metadata, or a network of the zoo with weights of a file:
 
 The files are <prefix>-symbol.json, <prefix>-0000.params and <prefix>-meta.json. --onnx writes
 <prefix>.onnx beside them, --bf16 and --int8 the same three files with -bf16 and -int8 after the
-prefix. Each form is compared with MXNet in float32: --onnx and --fold by the logits of photographs,
---bf16 and --int8 by accuracy, agreement and speed on validation data.
+prefix; --onnx and --int8 together also write <prefix>-int8.onnx. Each form is compared with MXNet
+in float32: --onnx and --fold by the logits of photographs, --bf16 and --int8 by accuracy, agreement
+and speed on validation data.
 """
 import glob
 from dataclasses import dataclass

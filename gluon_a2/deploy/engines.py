@@ -1,11 +1,12 @@
 """What can run an exported network, from pixels, float32 N×3×(T×)H×W, to logits N×classes.
 
-| engine      | files it needs                       | form of the export |
-|-------------|--------------------------------------|--------------------|
-| mxnet       | `<prefix>-symbol.json` and so on     | float32            |
-| mxnet-bf16  | `<prefix>-bf16-symbol.json` …        | bf16               |
-| mxnet-int8  | `<prefix>-int8-symbol.json` …        | int8               |
-| onnxruntime | `<prefix>.onnx`, `<prefix>-meta.json`| onnx               |
+| engine           | files it needs                                  | form of the export |
+|------------------|-------------------------------------------------|--------------------|
+| mxnet            | `<prefix>-symbol.json` and so on                | float32            |
+| mxnet-bf16       | `<prefix>-bf16-symbol.json` …                   | bf16               |
+| mxnet-int8       | `<prefix>-int8-symbol.json` …                   | int8               |
+| onnxruntime      | `<prefix>.onnx`, `<prefix>-meta.json`           | onnx               |
+| onnxruntime-int8 | `<prefix>-int8.onnx`, `<prefix>-int8-meta.json` | onnx and int8      |
 
 ONNX Runtime needs no MXNet; nothing here imports a runtime before it is asked for.
 """
@@ -22,10 +23,19 @@ import numpy as np
 from ..data import Preprocessing
 from ..errors import UserError
 from ..machine.resources import choose_threads
-from .bundle import bundle_prefix, check_origin, is_bare, read_bundle, read_meta, read_verified
+from .bundle import (
+    ONNX,
+    bundle_prefix,
+    check_origin,
+    is_bare,
+    read_bundle,
+    read_meta,
+    read_verified,
+)
 from .features import onnx_with_features, pooled
 
-SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': ''}
+SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': '',
+            'onnxruntime-int8': '-int8'}
 ENGINES = tuple(SUFFIXES)
 
 
@@ -46,13 +56,14 @@ def find(path: str | Path, engine: str | None = None,
     UserError for files that are not there, damaged or not what they say.
     """
     if engine is None:
-        engine = 'onnxruntime' if str(path).endswith('.onnx') else 'mxnet'
+        engine = 'onnxruntime' if str(path).endswith(ONNX) else 'mxnet'
     if engine not in SUFFIXES:
         raise UserError(f'unknown engine {engine!r}: choose one of {", ".join(ENGINES)}')
     base = bundle_prefix(path)
     suffix = '' if base.name.endswith(SUFFIXES[engine]) else SUFFIXES[engine]
     prefix = base.with_name(base.name + suffix)
-    if is_bare(prefix) and engine != 'onnxruntime':
+    of_onnx = engine.startswith('onnxruntime')
+    if is_bare(prefix) and not of_onnx:
         if preprocessing is None:
             raise UserError(f'{prefix} has no metadata, so nothing says how its pixels are '
                             'prepared: give its `preprocessing`')
@@ -62,13 +73,13 @@ def find(path: str | Path, engine: str | None = None,
     if preprocessing is not None:
         raise UserError(f'{prefix} has metadata, which says how its pixels are prepared: leave out '
                         '`preprocessing`')
-    if engine == 'onnxruntime':
-        meta = read_meta(prefix)
-        return Found(engine, read_verified(prefix, '.onnx', meta), meta, f'{prefix}.onnx')
-    bundle = read_bundle(prefix)
+    content = None if of_onnx else read_bundle(prefix)
+    meta = read_meta(prefix) if content is None else content.meta
     if prefix != base:
-        check_origin(bundle.meta, base, prefix)
-    return Found(engine, bundle, bundle.meta, str(prefix))
+        check_origin(meta, base, prefix)
+    if content is None:
+        return Found(engine, read_verified(prefix, ONNX, meta), meta, f'{prefix}{ONNX}')
+    return Found(engine, content, meta, str(prefix))
 
 
 def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
@@ -82,7 +93,7 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
                         '`features`')
     if not isinstance(source, Found):
         source = Found('mxnet', source, source.meta, source.meta['network'])
-    if source.engine == 'onnxruntime':
+    if source.engine.startswith('onnxruntime'):
         if mean_max or ctx is not None:
             raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose '
                             'the `engine` mxnet')

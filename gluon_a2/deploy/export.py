@@ -76,32 +76,40 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
     yield f'{prefix}-symbol.json, {prefix.name}-0000.params, {prefix.name}-meta.json' + (
         f' and {prefix.name}.onnx' if wanted.onnx else '')
     origin = read_meta(prefix)['files'][prefix.name + PARAMS]['sha256']
-    for engine, form in converted.items():
-        path = prefix.with_name(prefix.name + SUFFIXES[engine])
-        sizes[engine] = write_bundle(form._replace(meta={**form.meta, 'made_from': origin}), path)
-        yield f'{path}-symbol.json and so on'
     if samples and onnx is not None:
         sizes.update(mxnet=sizes['mxnet'] - len(onnx), onnxruntime=len(onnx))
+    for engine, (form, as_onnx) in converted.items():
+        path = prefix.with_name(prefix.name + SUFFIXES[engine])
+        form = form._replace(meta={**form.meta, 'made_from': origin})
+        sizes[engine] = write_bundle(form, path, as_onnx)
+        if as_onnx is not None:
+            sizes[engine] -= len(as_onnx)
+            sizes['onnxruntime-int8'] = len(as_onnx)
+        yield f'{path}-symbol.json and so on'
     if samples:
         yield list(side_by_side.table(_compare(original, prefix, sizes, samples['val'], wanted)))
 
 
 def _converted(bundle: Bundle, wanted: Wanted,
-               samples: Dict[str, Any]) -> Iterator[Tuple[str, Bundle]]:
-    """Iterate over (engine, `Bundle`) in other precisions."""
+               samples: Dict[str, Any]) -> Iterator[Tuple[str, Tuple[Bundle, Optional[bytes]]]]:
+    """Iterate over (engine, (`Bundle`, the ONNX file beside it or None)) in other precisions."""
     from . import parity
     from .mxnet_engine import MXNetEngine
     from .precision import to_bf16, to_int8
     if wanted.bf16:
         form, side = to_bf16(bundle), bundle.meta['input_shape'][-1]
         MXNetEngine(form)(parity.photos(form.meta, 1, side))  # not every CPU can
-        yield 'mxnet-bf16', form
+        yield 'mxnet-bf16', (form, None)
     if wanted.int8:
         preprocessing = dataclasses.replace(Preprocessing.from_meta(bundle.meta),
                                             **_one_view(bundle.meta))
         images = calibration_batch(preprocessing, samples['train'],
                                    wanted.calibration_samples or SAMPLES)
-        yield 'mxnet-int8', to_int8(bundle, images, wanted.calibration or CALIBRATION)
+        given, as_onnx = (bundle, images, wanted.calibration or CALIBRATION), None
+        if wanted.onnx:
+            from .onnx_int8 import to_onnx_int8
+            as_onnx = to_onnx_int8(*given)
+        yield 'mxnet-int8', (to_int8(*given), as_onnx)
 
 
 def _compare(original: Bundle, prefix: Path, sizes: Dict[str, int], source: Any,

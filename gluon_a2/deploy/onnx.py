@@ -90,6 +90,7 @@ def _describe(model: Any, onnx: Any, meta: dict, axes: int) -> None:
     last = graph.output[0].name
     for node in graph.node:
         node.output[:] = ['logits' if name == last else name for name in node.output]
+        node.name = node.output[0]  # the converter names some alike, and some not at all
     graph.output[0].name = 'logits'
     batch, classes = graph.output[0].type.tensor_type.shape.dim
     batch.dim_param, classes.dim_value = 'batch', len(meta['classes'])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -136,14 +137,16 @@ def to_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') ->
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the converter's remarks, by the root logger and, from C++, on standard error."""
+    """Without a converter's remarks, printed, by the root logger and, from C++, on standard error.
+    """
     before, errors = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.WARNING)
     sys.stderr.flush()
     with open(os.devnull, 'w') as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         os.dup2(errors, 2)
         os.close(errors)
