@@ -234,6 +234,21 @@ def test_what_is_frozen_stays_and_the_rest_learns(model, frozen):
 
 
 @avx512
+def test_micro_batches_add_up_in_float32():
+    """MXNet adds gradients up itself, unless the sums are to be exact."""
+    rng, found = np.random.default_rng(0), []
+    batches = [data.Batch(rng.normal(size=(8, 3, 16, 16)).astype(np.float32), np.arange(8),
+                          np.arange(8), []) for _ in range(2)]
+    for exact in (True, False):
+        recipe = dataclasses.replace(HALF, exact_sums=exact, clip_gradient=0.0)
+        stepper = Stepper(recipe, network.build(recipe), Group(), Timer())
+        stepper.take(batches, Position(), 0.1)
+        found.append(flat({name: array for name, array in stepper.tensors().items()
+                           if name.startswith('state')}))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6 * np.abs(found[0]).max())
+
+
+@avx512
 def test_what_is_validated_and_exported_is_float32(uncut, images):
     from gluon_a2.deploy import Classifier
     classifier, source = Classifier(uncut / 'export' / 'a2_tiny'), data.open_source(images, 'val')

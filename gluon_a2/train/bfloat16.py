@@ -15,16 +15,23 @@ from ..deploy.precision import place_casts, quiet
 def in_bfloat16(net: mx.gluon.HybridBlock) -> mx.gluon.SymbolBlock:
     """`net` (float32, on the CPU) as a network that computes in bfloat16 on the same parameters."""
     with mx.autograd.train_mode():  # as it is traced where it is trained in float32
-        graph = Graph(net(_pixels()).tojson().encode())
+        graph = _on_copies(net)
     place_casts(graph)
     return _network(graph, net)
 
 
-def on_copies(net: mx.gluon.HybridBlock) -> mx.gluon.SymbolBlock:
-    """`net` as a network that reads copies of its weights, made each time.
+def in_float32(net: mx.gluon.HybridBlock) -> mx.gluon.SymbolBlock:
+    """`net` as a network to be tested while another in bfloat16 is trained."""
+    return _network(_on_copies(net), net)
 
-    A test rewrites weights that it reads into a layout of oneDNN's own. Training in float32 takes
-    that back, in bfloat16 it does not, and `nag_mom_update` has another formula there.
+
+def _on_copies(net: mx.gluon.HybridBlock) -> Graph:
+    """The graph of `net`, in which each weight is copied before it is read.
+
+    In training, because `amp_cast` loses the gradient of a parameter to which gradients are added.
+    In tests, because a test rewrites the weights that it reads into a layout of oneDNN's own:
+    training in float32 takes that back, in bfloat16 it does not, and `nag_mom_update` has another
+    formula there.
     """
     symbol = net(_pixels())
     weights, graph = set(symbol.list_arguments()) - {'data'}, Graph(symbol.tojson().encode())
@@ -32,7 +39,7 @@ def on_copies(net: mx.gluon.HybridBlock) -> mx.gluon.SymbolBlock:
               for node in graph.nodes() if node.name in weights}
     for reader in graph.nodes():
         reader.inputs = [(copies.get(node, node), output) for node, output in reader.inputs]
-    return _network(graph, net)
+    return graph
 
 
 def _pixels() -> mx.sym.Symbol:

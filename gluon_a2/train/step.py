@@ -52,7 +52,7 @@ class Stepper:
         self.recipe, self.net, self.group, self._timer = recipe, net, group, timer
         self.trained = self.tested = net
         if recipe.dtype == 'bfloat16':
-            self.trained, self.tested = bfloat16.in_bfloat16(net), bfloat16.on_copies(net)
+            self.trained, self.tested = bfloat16.in_bfloat16(net), bfloat16.in_float32(net)
         self.parameters = net.collect_params()
         self.ctx = next(iter(self.parameters.values())).list_ctx()[0]
         # MXNet's own accumulation is in float32
