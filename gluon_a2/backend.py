@@ -2,9 +2,11 @@
 mx`.
 
 Before the import, the CUDA 11 libraries are loaded for the GPU wheel, and the number of CPU threads
-is chosen (left alone, MXNet takes half the logical cores). OpenMP reads that number from
-OMP_NUM_THREADS once, when it is loaded, so the variable is set for the import alone: afterwards the
-environment of the host program is as it was. What stands in the way is raised as one sentence.
+is chosen (left alone, MXNet takes half the logical cores). Threads that wait for others sleep (left
+alone, they spin, and take the cores from whoever else computes: benchmarks/busy.py). OpenMP reads
+both from the environment once, when it is loaded, so variables are set for the import alone:
+afterwards the environment of the host program is as it was. What stands in the way is raised as one
+sentence.
 """
 from __future__ import annotations
 
@@ -38,16 +40,19 @@ def device(num_gpus: int, index: int = 0) -> Any:
 
 
 @contextlib.contextmanager
-def _openmp_threads(count: int) -> Iterator[None]:
-    before = os.environ.get('OMP_NUM_THREADS')
-    os.environ['OMP_NUM_THREADS'] = str(count)
+def _openmp(count: int) -> Iterator[None]:
+    given = {'OMP_NUM_THREADS': str(count)}
+    if not any(name in os.environ for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')):
+        given['OMP_WAIT_POLICY'] = 'PASSIVE'
+    before = {name: os.environ.pop(name, None) for name in given}
+    os.environ.update(given)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ['OMP_NUM_THREADS']
-        else:
-            os.environ['OMP_NUM_THREADS'] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def _start():
@@ -58,7 +63,7 @@ def _start():
     count, where_from = resources.choose_threads()
     try:
         from .legacy import lent
-        with _openmp_threads(count), lent():
+        with _openmp(count), lent():
             import mxnet
     except Exception as error:
         raise BackendError(installation.import_error_fault(error)) from error

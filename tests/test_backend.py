@@ -20,7 +20,7 @@ IMPORT = 'from gluon_a2.backend import mx, threads'
 def child(code, folder=None, site=True, **environ):
     """Run code in a fresh Python; `folder` comes first on its path, and without `site` nothing else
     is installed."""
-    unset = ('OMP_NUM_THREADS', *resources.LOCAL_RANKS)
+    unset = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', *resources.LOCAL_RANKS)
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     path = os.pathsep.join(str(part) for part in (folder, ROOT) if part)
     command = [sys.executable, *([] if site else ['-S']), '-c', code]
@@ -356,3 +356,16 @@ print(*threads(), mx.base._LIB.omp_get_max_threads(), sep='|')
 def test_the_import_prints_nothing_even_where_warnings_are_errors():
     done = child('import warnings\nwarnings.simplefilter("error")\n' + IMPORT)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@pytest.mark.parametrize('given, policy', [
+    ({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE'), ({'GOMP_SPINCOUNT': '7'}, '7')])
+def test_threads_wait_asleep_unless_told_otherwise(given, policy):
+    """By what OpenMP itself displays when MXNet loads it; the environment stays what it was."""
+    done = child('import os; before = dict(os.environ); import gluon_a2.backend; '
+                 'assert {k: v for k, v in os.environ.items() if "OMP" in k} == '
+                 '{k: v for k, v in before.items() if "OMP" in k}',
+                 OMP_DISPLAY_ENV='VERBOSE', OMP_NUM_THREADS='2', **given)
+    assert done.returncode == 0, done.stderr
+    name = 'GOMP_SPINCOUNT' if 'GOMP_SPINCOUNT' in given else 'OMP_WAIT_POLICY'
+    assert f"{name} = '{policy}'" in done.stderr

@@ -17,7 +17,7 @@ from ..errors import UserError
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
-    r'(HOROVOD|GLUON_A2|NCCL|MXNET)_\w+|OMP_NUM_THREADS|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
+    r'(HOROVOD|GLUON_A2|NCCL|MXNET|G?OMP)_\w+|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
 PR_SET_PDEATHSIG = 1
 
 
