@@ -55,8 +55,8 @@ matrix: $(READY) ## run the tests on every Python found here (PYTHONS='3.8 3.13'
 
 horovod: $(HOROVOD) ## build Horovod into the environment, for training on several processes
 
-bench: $(READY) ## measure beside PyTorch and ONNX Runtime
-	$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install 'torch>=2.4,<3'
+bench: $(READY) ## measure beside PyTorch, OpenVINO and ONNX Runtime
+	$(PY) -c 'import torch, openvino' 2>/dev/null || $(PY) -m pip install 'torch>=2.4,<3' 'openvino>=2024'
 	$(PY) benchmarks/peers.py $(ARGS)
 
 # For this processor and this Python: PYTHON=... names another.

@@ -55,11 +55,12 @@ def prepare(folder, size):
 
 def write_forms(net, size, images, folder):
     """The exported network in all its forms: float32, bfloat16, INT8 (calibrated on the images
-    themselves), ONNX."""
+    themselves), ONNX in float32 and INT8."""
     import dataclasses
 
     from gluon_a2.deploy import write_bundle
     from gluon_a2.deploy.onnx import to_onnx
+    from gluon_a2.deploy.onnx_int8 import to_onnx_int8
     from gluon_a2.deploy.precision import to_bf16, to_int8
     from gluon_a2.run.network import bundle
     from gluon_a2.run.recipes import RECIPES
@@ -67,7 +68,7 @@ def write_forms(net, size, images, folder):
     network = bundle(net, recipe, [str(label) for label in range(CLASSES)], {'data': 'nothing'})
     write_bundle(network, folder / 'fp32', to_onnx(network))
     write_bundle(to_bf16(network), folder / 'bf16')
-    write_bundle(to_int8(network, images), folder / 'int8')
+    write_bundle(to_int8(network, images), folder / 'int8', to_onnx_int8(network, images))
 
 
 def read(folder):
@@ -117,7 +118,9 @@ class MXNet:
     def _engine(self):
         from gluon_a2.deploy import read_bundle
         from gluon_a2.deploy.mxnet_engine import MXNetEngine
-        return MXNetEngine(read_bundle(self._folder / self._kind))
+        fused = self._kind == 'fused'
+        return MXNetEngine(read_bundle(self._folder / ('fp32' if fused else self._kind)),
+                           fused=fused)
 
 
 class OnnxRuntime:
@@ -128,7 +131,7 @@ class OnnxRuntime:
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads(), 3
-        self._session = onnxruntime.InferenceSession(str(folder / 'fp32.onnx'), options,
+        self._session = onnxruntime.InferenceSession(str(folder / f'{kind}.onnx'), options,
                                                      ['CPUExecutionProvider'])
         self._images = read(folder)[1]
 
@@ -140,6 +143,25 @@ class OnnxRuntime:
         """One run of the session."""
         x = self._images[:batch].copy()
         return lambda: self._session.run(None, {'data': x})
+
+
+class OpenVINO:
+    """The same files in OpenVINO, computed in the types they are in."""
+
+    def __init__(self, folder, kind):
+        import openvino
+        self._network = openvino.Core().compile_model(str(folder / f'{kind}.onnx'), 'CPU', {
+            'INFERENCE_NUM_THREADS': threads(), 'INFERENCE_PRECISION_HINT': 'f32'})
+        self._images = read(folder)[1]
+
+    def logits(self):
+        """Of all images."""
+        return self._network(self._images)[0]
+
+    def inference(self, batch):
+        """One run."""
+        x = self._images[:batch].copy()
+        return lambda: self._network(x)
 
 
 class PyTorch:
@@ -212,7 +234,8 @@ class Products:
         return lambda: torch.mm(a, b)
 
 
-KINDS = {'mxnet': MXNet, 'onnxruntime': OnnxRuntime, 'torch': PyTorch, 'product': Products}
+KINDS = {'mxnet': MXNet, 'onnxruntime': OnnxRuntime, 'openvino': OpenVINO, 'torch': PyTorch,
+         'product': Products}
 
 
 def ready(kind, folder):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The A²-ResNet-50 on images here, in ONNX Runtime and in PyTorch: images a second, beside what the
-cores can multiply.
+"""The A²-ResNet-50 on images here, in ONNX Runtime, OpenVINO and PyTorch: images a second, beside
+what the cores can multiply.
 
-    make bench                       # installs PyTorch beside MXNet, then runs the next line
+    make bench              # installs PyTorch and OpenVINO beside MXNet, then runs the next line
     python benchmarks/peers.py
 
 Every engine is a process of its own with the same weights, images and number of threads. First the
@@ -53,9 +53,13 @@ class Engine(NamedTuple):
 OURS = 'MXNet float32'
 ENGINES = (
     Engine(OURS, 'mxnet-fp32', ALL),
+    Engine('MXNet fused', 'mxnet-fused', INFERENCE),
     Engine('MXNet bfloat16', 'mxnet-bf16', ALL, exact=False),
     Engine('MXNet int8', 'mxnet-int8', INFERENCE, exact=False),
     Engine('ONNX Runtime', 'onnxruntime-fp32', INFERENCE),
+    Engine('ONNX Runtime int8', 'onnxruntime-int8', INFERENCE, exact=False),
+    Engine('OpenVINO', 'openvino-fp32', INFERENCE),
+    Engine('OpenVINO int8', 'openvino-int8', INFERENCE, exact=False),
     Engine('PyTorch', 'torch-eager', ALL),
     Engine('PyTorch, channels last', 'torch-channels_last', ALL),
     Engine('torch.compile', 'torch-compile', ALL),
@@ -169,10 +173,11 @@ def main(argv=None):
                        help='where the two files go')
     args = flags.parse_args(argv)
     engines = [engine for engine in ENGINES if engine.name not in args.without]
-    torch = any('torch' in engine.kind for engine in engines)
-    if torch and importlib.util.find_spec('torch') is None:
-        raise UserError('PyTorch is not installed: run make bench, or leave its engines out with '
-                        '--without')
+    for package, name in (('torch', 'PyTorch'), ('openvino', 'OpenVINO')):
+        if any(package in engine.kind for engine in engines) and (
+                importlib.util.find_spec(package) is None):
+            raise UserError(f'{name} is not installed: run make bench, or leave its engines out '
+                            'with --without')
     if not any(engine.jobs == SGEMM for engine in engines):
         raise UserError('one of the products must stay, for the peak')
     from gluon_a2.machine.resources import cores

@@ -44,8 +44,8 @@ def exported(tmp_path_factory):
     ('', 'onnxruntime', 'net.onnx'), ('-bf16', None, 'net-bf16'), ('', 'mxnet-bf16', 'net-bf16'),
     ('-bf16', 'mxnet-bf16', 'net-bf16'),
     ('', 'mxnet-int8', 'net-int8'), ('.onnx', 'mxnet', 'net'),
-    ('', 'onnxruntime-int8', 'net-int8.onnx'), ('-int8.onnx', None, 'net-int8.onnx'),
-    ('-int8', 'onnxruntime-int8', 'net-int8.onnx')])
+    ('', 'onnxruntime-int8', 'net-int8.onnx'), ('', 'mxnet-fused', 'net'),
+    ('-int8.onnx', None, 'net-int8.onnx'), ('-int8', 'onnxruntime-int8', 'net-int8.onnx')])
 def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
     found = engines.find(str(exported) + ending, engine)
     assert found.source == str(exported.with_name(file))
@@ -53,13 +53,14 @@ def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
 
 
 @pytest.mark.parametrize('engine', [
-    pytest.param(engine, marks=[avx512] * engine.startswith('mxnet')) for engine in ENGINES[1:]])
+    pytest.param(engine, marks=[avx512] * (engine in ('mxnet-bf16', 'mxnet-int8')))
+    for engine in ENGINES[1:]])
 def test_all_engines_say_the_same_of_photographs(exported, engine):
     """INT8 is stood for by bfloat16 here."""
     pixels = data.photo_batch(3, data.Preprocessing(32))
     expected, found = (Classifier(exported, engine=name).logits(pixels)
                        for name in ('mxnet', engine))
-    tolerance = 1e-4 if engine.startswith('onnx') else 0.1
+    tolerance = 0.1 if engine in ('mxnet-bf16', 'mxnet-int8') else 1e-5
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
 
 
@@ -72,7 +73,7 @@ def test_bfloat16_on_a_cpu_without_avx512_is_a_sentence(exported):
 
 def test_mistakes_are_sentences(exported, tmp_path):
     with pytest.raises(UserError, match='unknown engine .tensorrt.: choose one of mxnet, '
-                                        'mxnet-bf16, mxnet-int8, onnx'):
+                                        'mxnet-fused, mxnet-bf16, mxnet-int8, onnx'):
         engines.find(exported, 'tensorrt')
     with pytest.raises(UserError, match='mean-max pooling and GPUs are for MXNet'):
         Classifier(exported, mean_max=True, engine='onnxruntime')
@@ -249,3 +250,29 @@ def test_onnx_runtime_reports_to_nobody(exported, tmp_path):
                     'docs/digit.png'], cwd=str(ROOT), check=True, timeout=120,
                    env={**os.environ, 'HOME': str(tmp_path), 'XDG_CACHE_HOME': ''})
     assert list(tmp_path.rglob('*')) == []
+
+
+@pytest.mark.parametrize('model', ['a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d'])
+def test_fused_networks_differ_by_rounding(model, tmp_path):
+    recipe = tiny_bundle.VIDEO if model.endswith('3d') else tiny_bundle.IMAGE
+    bundle = tiny_bundle.make(model, recipe)
+    write_bundle(bundle, tmp_path / 'net')
+    pixels = np.random.default_rng(0).normal(size=(3, *bundle.meta['input_shape']))
+    pixels = pixels.astype(np.float32)
+    plain, fused = (engines.start(engines.find(tmp_path / 'net', engine), features=True)
+                    for engine in ('mxnet', 'mxnet-fused'))
+    for found, expected in ((fused(pixels), plain(pixels)), (fused.features, plain.features)):
+        assert not np.array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@avx512
+def test_only_float32_files_are_fused(exported):
+    with pytest.raises(UserError, match='is in bfloat16 already: start from float32 files'):
+        engines.start(engines.find(f'{exported}-bf16', 'mxnet-fused'))
+
+
+def test_no_gpu_is_fused(exported):
+    from gluon_a2.backend import mx
+    with pytest.raises(UserError, match='mxnet-fused is oneDNN.s, for CPUs: choose mxnet on a'):
+        engines.start(engines.find(exported, 'mxnet-fused'), mx.gpu(0))

@@ -24,8 +24,8 @@ class Options:
                         metavar='PREFIX')
     checkpoint: Optional[str] = option(None, "of a run: 'last' (by default), 'best' or a path")
     engine: Optional[str] = option(
-        None, 'mxnet, mxnet-bf16, mxnet-int8, onnxruntime or onnxruntime-int8; by default MXNet, '
-        'and ONNX Runtime for an .onnx file')
+        None, 'mxnet, mxnet-fused, mxnet-bf16, mxnet-int8, onnxruntime or onnxruntime-int8; by '
+        'default MXNet, and ONNX Runtime for an .onnx file')
     top: int = option(5, 'classes to print for each file', low=1)
     format: str = option('table', 'json is a list, an object a file', choices=('table', 'json'))
     views: Optional[int] = option(None, "clips of each video; by default the network's own number",

@@ -40,8 +40,8 @@ class Options:
     mean_max: bool = option(False, 'mean-max pooling, for crops larger than in training')
     batch_size: Optional[int] = option(None, 'samples at a time; by default 32 images or 8 views',
                                        low=1)
-    engine: Optional[str] = option(None, 'of exported files: mxnet, mxnet-bf16, mxnet-int8, '
-                                   'onnxruntime or onnxruntime-int8')
+    engine: Optional[str] = option(None, 'of exported files: mxnet, mxnet-fused, mxnet-bf16, '
+                                   'mxnet-int8, onnxruntime or onnxruntime-int8')
     num_gpus: int = option(0, '0 (CPU) or 1', choices=(0, 1))
     num_data_workers: int = option(2, 'processes that decode', low=0, short='-j')
     views: Optional[int] = option(None, "clips of each video; by default the network's own number",

@@ -3,6 +3,7 @@
 | engine           | files it needs                                  | form of the export |
 |------------------|-------------------------------------------------|--------------------|
 | mxnet            | `<prefix>-symbol.json` and so on                | float32            |
+| mxnet-fused      | the same, fused when they are opened            | float32            |
 | mxnet-bf16       | `<prefix>-bf16-symbol.json` …                   | bf16               |
 | mxnet-int8       | `<prefix>-int8-symbol.json` …                   | int8               |
 | onnxruntime      | `<prefix>.onnx`, `<prefix>-meta.json`           | onnx               |
@@ -34,8 +35,8 @@ from .bundle import (
 )
 from .features import onnx_with_features, pooled
 
-SUFFIXES = {'mxnet': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8', 'onnxruntime': '',
-            'onnxruntime-int8': '-int8'}
+SUFFIXES = {'mxnet': '', 'mxnet-fused': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8',
+            'onnxruntime': '', 'onnxruntime-int8': '-int8'}
 ENGINES = tuple(SUFFIXES)
 
 
@@ -100,7 +101,10 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
         return OnnxEngine(source.content, source.meta, features)
     from .mxnet_engine import MXNetEngine, mean_max_pooled
     bundle = mean_max_pooled(source.content) if mean_max else source.content
-    return MXNetEngine(bundle, ctx, source.source, features=features)
+    fused = source.engine == 'mxnet-fused'
+    if fused and ctx is not None and ctx.device_type != 'cpu':
+        raise UserError('the `engine` mxnet-fused is oneDNN\'s, for CPUs: choose mxnet on a GPU')
+    return MXNetEngine(bundle, ctx, source.source, features=features, fused=fused)
 
 
 class OnnxEngine:

@@ -12,8 +12,9 @@ from ..backend import mx
 from ..data import Preprocessing
 from ..errors import UserError
 from ..formats.symbol import check_values, infer_shapes, parse_symbol
-from .bundle import Bundle, describe, read_pair
+from .bundle import Bundle, describe, read_pair, require_float32
 from .features import pooled, with_features
+from .fold import fold
 from .graph import Graph
 
 NO_BFLOAT16 = 'MXNet computes bfloat16 only on CPUs with AVX-512, which this one lacks'
@@ -23,11 +24,16 @@ class MXNetEngine:
     """Pixels to logits by MXNet.
 
     `dtype` is what the network computes in where its files are float32: float64 is for checks.
-    `features` is as in `engines.start`.
+    `features` is as in `engines.start`. `fused`, for float32 on the CPU: BatchNorms are folded, and
+    oneDNN computes a convolution with the sum and the ReLU behind it at once; the logits differ by
+    rounding.
     """
 
     def __init__(self, bundle: Bundle, ctx: mx.Context | None = None, source: str | None = None,
-                 dtype: str = 'float32', features: bool = False):
+                 dtype: str = 'float32', features: bool = False, fused: bool = False):
+        if fused:
+            require_float32(bundle)
+            bundle = fold(bundle)[0]
         meta, self.ctx, self._dtype = bundle.meta, ctx or mx.cpu(), dtype
         source = source or meta['network']
         self._precision, self._input, self._symbol = meta['precision'], meta['input'], parse_symbol(
@@ -37,6 +43,8 @@ class MXNetEngine:
         symbol = self._symbol
         if features:
             symbol = parse_symbol(with_features(bundle.graph, source), source)
+        if fused:
+            symbol = symbol.get_backend_symbol('MKLDNN')
         self._network = mx.gluon.SymbolBlock(symbol, mx.sym.var(self._input, dtype=dtype))
         values = {name: mx.nd.array(value, dtype=dtype if value.dtype == np.float32 else
                                     value.dtype) for name, value in bundle.values.items()}
