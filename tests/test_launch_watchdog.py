@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 
 from gluon_a2.errors import UserError
 from gluon_a2.launch import heart as hearts
-from gluon_a2.launch import hub
 from gluon_a2.launch.heart import Heart
 
 TOY = Path(__file__).with_name('toy_rank.py')
@@ -132,17 +132,47 @@ def wait_for(folder, name):
 
 
 def test_strangers_do_nothing(tmp_path):
-    ranks = start(tmp_path, '--steps', 60)
-    wait_for(tmp_path, 'step-2')
-    address = json.loads(next(tmp_path.glob('meet-*/address')).read_text())
-    where = address['host'], address['port']
-    strangers = [socket.create_connection(where, 5) for _ in range(hub.STRANGERS + 6)]
-    for stranger, line in zip(
-            strangers, (b'{"token": "x", "rank": 1, "end": "dead"}\n', b'\0' * 70000, b'[]\n{}\n')):
+    """Neither while ranks join nor later: the port is closed then."""
+    heart = Heart(0, 2, 20)
+    where = heart.address['host'], heart.address['port']
+    strangers = [socket.create_connection(where, 5) for _ in range(40)]
+    for stranger, line in zip(strangers, (
+            b'{"token": "\\ud800", "rank": 1}\n', b'[' * 20000, b'\0' * 70000, b'[]\n{}\n')):
         stranger.sendall(line)
-    assert finish(tmp_path, ranks) == ([0, 0, 0], '')
+    heart.join(heart.address)
+    other = Heart(1, 2, 20)
+    other.join(heart.address)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(where, 5)
+    other.done()
+    heart.done()
+    assert heart._process.wait(5) == 0
     for stranger in strangers:
         stranger.close()
+
+
+def test_a_watchdog_that_is_hung_up_on_tries_again():
+    """A crowd of strangers at the door may push it out."""
+    heart = Heart(1, 2, 20)
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        address = {'host': '127.0.0.1', 'port': listener.getsockname()[1], 'token': 't' * 32}
+        joining = threading.Thread(target=heart.join, args=(address,))
+        joining.start()
+        listener.accept()[0].close()
+        second = listener.accept()[0]
+        assert second.recv(32) == b't' * 32
+        second.sendall(b'{"joined": true}\n')
+        joining.join(5)
+        assert not joining.is_alive()
+        heart.done()
+        second.settimeout(5)
+        while b'"done"' not in second.recv(1 << 16):
+            pass
+        second.sendall(b'{"bye": true}\n')
+        second.close()
+    assert heart._process.wait(5) == 0
 
 
 def test_an_unreachable_hub_is_told():

@@ -5,7 +5,6 @@ import atexit
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import UserError
-from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say
+from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
 BACKLOG = 4096  # bytes that a rank keeps for a watchdog that is behind
@@ -105,7 +104,7 @@ class Heart:
     def _pulse(self) -> None:
         interval, clock, heard = self.timeout / 20, Clock(self.timeout / 5), 0.0
         while not self._ended.is_set():
-            ready = select.select([self._line], [], [], interval)[0]
+            ready = wait([self._line], interval)
             clock.tick()
             for message in self._line.receive() if ready else ():
                 heard = clock.now
@@ -181,7 +180,7 @@ def _one_machine() -> bool:
 def _listen() -> socket.socket:
     listener = socket.socket()
     listener.bind(('127.0.0.1' if _one_machine() else '', 0))
-    listener.listen(128)
+    listener.listen(socket.SOMAXCONN)
     return listener
 
 

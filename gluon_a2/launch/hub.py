@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from ..files import write_whole
-from .protocol import ENDS, GRACE, JOIN_SLACK, LINGER, Channel, Clock, say
+from .door import Door
+from .protocol import ENDS, GRACE, JOIN_SLACK, LINGER, Channel, Clock, is_hello, is_report, say
 
-STALLED = 30    # timeouts without progress anywhere
-STRANGERS = 64  # connections that have not shown the token, at once
-HELLO = 5       # s a connection may take to show it
+STALLED = 30  # timeouts without progress anywhere
 
 
 class Peer:
@@ -70,11 +69,12 @@ class Hub:
 
     def __init__(self, given: dict, clock: Clock) -> None:
         self.size, self.timeout = given['size'], given['timeout']
-        self.folder, self.token = given['folder'], given['token']
-        self.listener, self.clock = socket.socket(fileno=given['listener']), clock
-        self.listener.setblocking(False)
+        self.folder, self.clock = given['folder'], clock
+        self.door = Door(socket.socket(fileno=given['listener']), given['token'], clock)
+        with contextlib.suppress(OSError, ValueError):  # one socket a rank
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.peers: dict[int, Peer] = {}
-        self.strangers: dict[Channel, float] = {}  # each until when it may show the token
         self.ended: dict[Peer, dict] = {}  # otherwise than in order: its last word
         self.begun: float | None = None
         self.ended_at = self.pulsed = 0.0
@@ -83,14 +83,13 @@ class Hub:
 
     def channels(self) -> list:
         """What to wait for."""
-        return [self.listener, *self.strangers, *(peer.channel for peer in self._connected())]
+        return [*self.door.channels(), *(peer.channel for peer in self._connected())]
 
     def _connected(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if not peer.channel.closed]
 
     def turn(self) -> None:
         """One round: listen, judge, give signs of life."""
-        self._accept()
         self._admit()
         self._listen()
         verdict = self._judge() if self.verdict_at is None else None
@@ -105,31 +104,18 @@ class Hub:
 
     # -- who is there
 
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            while True:
-                sock = self.listener.accept()[0]
-                if len(self.strangers) < STRANGERS:
-                    self.strangers[Channel(sock)] = self.clock.now + HELLO
-                else:
-                    sock.close()
-
     def _admit(self) -> None:
-        """Strangers who know the token become peers; the others are left outside."""
-        for channel, until in list(self.strangers.items()):
-            messages = channel.receive()
-            if not (messages or channel.closed or self.clock.now >= until):
-                continue
-            del self.strangers[channel]
-            hello, *reports = messages or [{}]
-            token = str(hello.get('token')).encode()
-            if not hmac.compare_digest(token, self.token.encode()) or hello['rank'] in self.peers:
+        """Who comes in as a rank that is not there yet becomes a peer."""
+        for channel, (hello, *reports) in self.door.look():
+            if not is_hello(hello, self.size) or hello['rank'] in self.peers:
                 channel.close()
                 continue
             peer = self.peers[hello['rank']] = Peer(channel, hello, self.clock)
             self.begun = self.clock.now if self.begun is None else self.begun
             channel.send({'joined': True})
             self._take(peer, reports)
+        if len(self.peers) == self.size and not self.door.closed:
+            self.door.close()
 
     def _listen(self) -> None:
         for peer in self._connected():
@@ -140,6 +126,10 @@ class Hub:
 
     def _take(self, peer: Peer, reports: list[dict]) -> None:
         for report in reports:
+            if not is_report(report):
+                peer.channel.close()
+                self._note(peer, {'end': 'garbled'})
+                return
             peer.take(report)
             if report.get('end') == 'done':
                 peer.left = True

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 from typing import Any
 
 from .hub import Hub
-from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say
+from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 DONE = {'end': 'done'}
 
@@ -28,7 +27,8 @@ class Watchdog:
         # report, and was heard
         self.heard = self.moved = self.pulsed = self.reported = self.link_heard = 0.0
         self.address: dict | None = None  # the hub's, until it is reached or given up
-        self.join_by = 0.0
+        self.joined = False
+        self.join_by = self.next_try = 0.0
         self.ended: dict | None = None  # the rank's last word
         self.kill_at: float | None = None
         self.finished = False
@@ -39,7 +39,7 @@ class Watchdog:
         while not (self.finished and (self.hub is None or self.hub.finished)):
             channels = [channel for channel in (self.line, self.link)
                         if channel and not channel.closed]
-            select.select(channels + (self.hub.channels() if self.hub else []), [], [], tick)
+            wait(channels + (self.hub.channels() if self.hub else []), tick)
             self.clock.tick()
             if not self.finished:
                 self.watch()
@@ -122,14 +122,21 @@ class Watchdog:
         now = self.clock.now
         for message in self.link.receive() if not self.link.closed else ():
             self.link_heard = now
-            if 'joined' in message and self.ended is None:
-                self.line.send(message)
+            if 'joined' in message:
+                self.joined = True
+                if self.ended is None:
+                    self.line.send(message)
             elif 'verdict' in message:  # a rank that ends by itself may finish that
                 self.kill_at = now + (GRACE if self.ended else 0)
             elif 'bye' in message:
                 self.finished = True
         if now - self.reported >= min(1, self.timeout / 10) and self.ended is None:
             self.report()
+        if self.link.closed and not self.joined and self.ended is None:
+            self.link.close()
+            self.link = None  # strangers may be crowding the door
+            self.refuse('it hangs up', 'install the same gluon_a2 on every host')
+            return
         lost = self.link.closed or now - self.link_heard > self.timeout
         if lost and self.kill_at is None and not self.finished:
             if self.ended != DONE:
@@ -138,20 +145,30 @@ class Watchdog:
 
     def connect(self, address: dict) -> None:
         """Try once to reach the hub; the rank hears when it is too late for another try."""
-        now, where = self.clock.now, (address['host'], address['port'])
+        now = self.clock.now
+        if now < self.next_try:
+            return
         try:
-            sock = socket.create_connection(where, min(1, self.timeout / 4))
+            sock = socket.create_connection((address['host'], address['port']),
+                                            min(1, self.timeout / 4))
         except OSError as error:
-            if now > self.join_by:
-                self.address = None
-                self.line.send({'refused': (
-                    f'{self.name} cannot reach rank 0 at {where[0]}:{where[1]} ({error}): open the '
-                    'network or the firewall, or name the network with `network_interface`')})
+            self.refuse(str(error), 'open the network or the firewall, or name the network with '
+                                    '`network_interface`')
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.link, self.link_heard = Channel(sock), now
         self.moved = now  # to have come here is progress
-        self.report(token=address['token'], rank=self.rank, host=self.host, name=self.name)
+        self.link.write(address['token'].encode())
+        self.report(rank=self.rank, host=self.host, name=self.name)
+
+    def refuse(self, why: str, way_out: str) -> None:
+        """Try again soon, or tell the rank that it is too late for that."""
+        now, address = self.clock.now, self.address
+        self.next_try = now + min(0.2, self.timeout / 20)
+        if address and now > self.join_by:
+            self.address = None
+            self.line.send({'refused': (f'{self.name} cannot reach rank 0 at {address["host"]}:'
+                                        f'{address["port"]} ({why}): {way_out}')})
 
     def leave(self) -> None:
         """After a verdict: kill the rank, and go once it is gone (or cannot even be killed)."""
@@ -171,7 +188,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     line = Channel(socket.socket(fileno=0))
     while not line.closed:
-        select.select([line], [], [])
+        wait([line], 60)
         given, *early = line.receive() or [{}]
         if given:
             watchdog = Watchdog(line, given)
