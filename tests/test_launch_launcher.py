@@ -17,6 +17,7 @@ from gluon_a2.errors import UserError
 from gluon_a2.flags import add_flags, from_args
 from gluon_a2.launch import launcher, process
 from gluon_a2.launch.options import Processes, is_local
+from gluon_a2.machine import network
 
 ROOT = TOY.parents[1]
 
@@ -252,6 +253,39 @@ def test_mistakes_end_in_a_sentence(tmp_path, horovod, given, reason):
     assert code == 2 and said.startswith('error: ' + reason) and len(said.splitlines()) == 1
 
 
+@pytest.fixture
+def resolver(monkeypatch):
+    """Names as a cluster's hosts know them; its third host has IPv6 only."""
+    known = {'node1': '127.0.1.1', 'node2': '10.77.0.2', 'node6': 'fd00::6'}
+
+    def getaddrinfo(host, *_, **__):
+        if host not in known:
+            raise socket.gaierror('Name or service not known')
+        family = socket.AF_INET6 if ':' in known[host] else socket.AF_INET
+        return [(family, 2, 17, '', (known[host], 0))]
+    monkeypatch.setattr(socket, 'getaddrinfo', getaddrinfo)
+    monkeypatch.setattr(network, 'facing', lambda host: {'10.77.0.2': '10.77.0.1'}.get(
+        host, '127.0.0.1'))
+    monkeypatch.setattr(network, 'own_address', lambda: '127.0.0.1')
+
+
+@pytest.mark.parametrize('given, elsewhere, address', [
+    ([], [], '127.0.0.1'), ([], ['node2'], '10.77.0.1'), ([], ['node1', 'node2'], '10.77.0.1'),
+    (['--remote-shell', 'docker exec {host} sh -c'], ['unknown'], '127.0.0.1')])
+def test_the_address_that_the_ranks_are_told(resolver, given, elsewhere, address):
+    assert process.own_address(flags('-np', 2, *given), elsewhere) == address
+
+
+@pytest.mark.parametrize('given, elsewhere, reason', [
+    (['--network-interface', 'lo'], ['node2'], '`network_interface` lo does not lead to node2'),
+    ([], ['node2', 'node6'], r'host node6 has only IPv6 addresses \(fd00::6\), and Horovod needs '
+                             'IPv4'),
+    ([], ['unknown'], 'unknown could reach this machine only at 127.0.0.1, which leads nowhere')])
+def test_addresses_that_lead_nowhere(resolver, horovod, given, elsewhere, reason):
+    with pytest.raises(UserError, match=reason):
+        process.own_address(flags('-np', 2, '-H', 'x:2', *given), elsewhere)
+
+
 ALLREDUCE = '''
     import os, sys
     sys.path.insert(0, {root!r})
@@ -267,6 +301,8 @@ ALLREDUCE = '''
         sys.exit(launch(given, sys.argv[0], [], {folder!r}))
     from gluon_a2.backend import mx
     import horovod.mxnet as hvd
+    from gluon_a2.train.distributed import _choose_interface
+    _choose_interface()
     hvd.init()
     array = mx.nd.array([1, 10 ** hvd.rank()])
     total = hvd.allreduce(array, average=False, name='x').asnumpy().tolist()
@@ -275,9 +311,11 @@ ALLREDUCE = '''
 '''
 
 
+STUB = ['-H', 'localhost:1,other:1', '--remote-shell', 'env X={host} sh -c']
+
+
 @pytest.mark.parametrize('where, locally', [
-    ([], 2), (['-H', 'localhost:1,other:1', '--remote-shell', 'env X={host} sh -c',
-               '--network-interface', 'lo'], 1)])
+    ([], 2), (STUB, 1), ([*STUB, '--network-interface', 'lo'], 1)])
 def test_horovod_meets(tmp_path, horovod, where, locally):
     script = tmp_path / 'allreduce.py'
     script.write_text(textwrap.dedent(ALLREDUCE.format(root=str(ROOT), folder=str(tmp_path))))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import UserError
+from ..machine.network import job_address
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
@@ -47,7 +48,8 @@ class Heart:
                          'listener': listener and listener.fileno()})
         self.address: dict | None = None  # of the hub, on rank 0, to be given to all ranks' `join`
         if listener:
-            self.address = {'host': _address(), 'port': listener.getsockname()[1], 'token': token}
+            host, port = listener.getsockname()
+            self.address = {'host': host, 'port': port, 'token': token}
             listener.close()
         self._thread = threading.Thread(target=self._pulse, name='heart', daemon=True)
         self._thread.start()
@@ -172,31 +174,9 @@ def _start_watchdog(rank: int, line: socket.socket,
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _one_machine() -> bool:
-    """Whether all ranks share this machine, as a launcher says; without one, they do."""
-    return os.environ.get('HOROVOD_SIZE') == os.environ.get('HOROVOD_LOCAL_SIZE')
-
-
 def _listen() -> socket.socket:
+    """Where the other ranks, and no other network, find the hub."""
     listener = socket.socket()
-    listener.bind(('127.0.0.1' if _one_machine() else '', 0))
+    listener.bind((job_address(), 0))
     listener.listen(socket.SOMAXCONN)
     return listener
-
-
-def _address() -> str:
-    """Where the other machines find this one."""
-    if _one_machine():
-        return '127.0.0.1'
-    named = os.environ.get('HOROVOD_HOSTNAME', '')
-    if named and named != 'localhost' and not named.startswith('127.'):
-        return named
-    with contextlib.suppress(OSError):
-        address = socket.gethostbyname(socket.gethostname())
-        if not address.startswith('127.'):
-            return address
-    # Debian maps the host's own name to a loopback address, so take the address that faces the
-    # launcher's machine.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:  # sends nothing
-        towards.connect((os.environ.get('HOROVOD_GLOO_RENDEZVOUS_ADDR', '127.0.0.1'), 9))
-        return towards.getsockname()[0]

@@ -26,7 +26,8 @@ from typing import Iterator, List, Sequence, Tuple
 from ..errors import Interrupted, UserError
 from ..machine.ranks import LAUNCH, MISTAKE, PREEMPTED, TERMINATED
 from .options import SSH, Processes, is_local
-from .process import Rank, meeting, remote_command, silence
+from .process import Rank, meeting, own_address, remote_command, silence
+from .rendezvous import serve
 
 PATIENCE = 5    # s for the other ranks after the first has ended badly; watchdogs are faster
 TELLING = 1.5   # s for the watchdogs to write fault.json after the last rank is gone
@@ -139,20 +140,19 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
         return [(0, command, common)]
     try:
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-        from horovod.runner.http.http_server import RendezvousServer
     except ImportError as error:
         raise UserError('several processes need Horovod, which is not installed: run make '
                         'horovod in the checkout') from error
     hosts = parse_hosts(','.join(f'{host}:{slots}' for host, slots in job.hosts))
     plan = get_host_assignments(hosts, given.num_proc, given.num_proc)
-    server, starts = RendezvousServer(), []  # where the ranks find each other
-    port = server.start()
-    stack.callback(server.stop)
-    server.init(plan)
-    all_local = all(is_local(slot.hostname) for slot in plan)
+    elsewhere = [host for host, _ in job.hosts if not is_local(host)]
+    address, starts = own_address(given, elsewhere), []
+    server = serve(plan, address)
+    stack.callback(server.close)
     for slot in plan:
         local, line = is_local(slot.hostname), command
-        variables = {**common, **meeting(slot, port, given.network_interface, all_local)}
+        variables = {**common, **meeting(slot, (address, server.server_port),
+                                         given.network_interface)}
         if not local:
             line = remote_command(given.remote_shell or SSH, slot.hostname, command, variables)
         starts.append((slot.rank, line, variables, local))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import UserError
+from ..machine import network
+from .options import Processes
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
@@ -21,32 +23,65 @@ EXPORTED = re.compile(
 PR_SET_PDEATHSIG = 1
 
 
-def meeting(slot: Any, port: int, interface: str | None, local: bool) -> dict[str, str]:
-    """The variables by which a rank, at Horovod's SlotInfo `slot`, finds the others: the `port` of
-    the rendezvous, the network between the hosts, and whether all ranks are here (`local`)."""
+def meeting(slot: Any, rendezvous: tuple[str, int], interface: str | None) -> dict[str, str]:
+    """The variables by which a rank, at Horovod's SlotInfo `slot`, finds the others: the address
+    and port of the `rendezvous`, and the network between the hosts."""
     from horovod.runner.gloo_run import create_slot_env_vars
+    address, port = rendezvous
     found = {
         # by default much, because the watchdog finds a lost rank sooner
         'HOROVOD_GLOO_TIMEOUT_SECONDS': os.environ.get('HOROVOD_GLOO_TIMEOUT_SECONDS', '300'),
         **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
         'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
-        'HOROVOD_GLOO_RENDEZVOUS_ADDR': '127.0.0.1' if local else _own_address(interface)}
+        network.RENDEZVOUS: address}
     if interface:
         found['NCCL_SOCKET_IFNAME'] = interface
-    if interface or local:
+    if interface or address == network.LOOPBACK:
         found['HOROVOD_GLOO_IFACE'] = interface or 'lo'
     return found
 
 
-def _own_address(interface: str | None) -> str:
-    """This machine's address on a network, or the one its name stands for."""
-    from horovod.runner.util.network import get_driver_ip
-    if not interface:
+def own_address(given: Processes, elsewhere: Sequence[str]) -> str:
+    """The one address of this machine that the ranks are told: the loopback one unless hosts are
+    `elsewhere`. UserError where these could not reach it."""
+    if not elsewhere:
+        return network.LOOPBACK
+    towards = _towards(elsewhere)
+    if given.network_interface:
+        address = _address_of(given.network_interface)
+        if towards and network.is_loopback(address):
+            raise UserError(f'`network_interface` {given.network_interface} does not lead to '
+                            f'{elsewhere[0]}: name the network between the hosts, or leave it out')
+        return address
+    address = towards or network.own_address()
+    if network.is_loopback(address) and not given.remote_shell:
+        raise UserError(f'{elsewhere[0]} could reach this machine only at {address}, which leads '
+                        'nowhere: name an address of the host, or the network between the hosts '
+                        'with `network_interface`; see /etc/hosts')
+    return address
+
+
+def _towards(hosts: Sequence[str]) -> str | None:
+    """This machine's address on the way to `hosts`; None where only the remote shell knows their
+    names. UserError where a name has no address that Horovod could use."""
+    own = None
+    for host in hosts:
         try:
-            return socket.gethostbyname(socket.gethostname())
-        except OSError as error:
-            raise UserError(f'the name of this machine, {socket.gethostname()}, has no address: '
-                            'name the network with `network_interface`') from error
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            break
+        four = [str(where[0]) for family, *_, where in found if family == socket.AF_INET]
+        if not four:
+            raise UserError(f'host {host} has only IPv6 addresses ({found[0][-1][0]}), and Horovod '
+                            'needs IPv4: name an IPv4 address of it')
+        with contextlib.suppress(OSError):
+            address = network.facing(four[0])
+            own = own or (None if network.is_loopback(address) else address)
+    return own
+
+
+def _address_of(interface: str) -> str:
+    from horovod.runner.util.network import get_driver_ip
     try:
         return get_driver_ip([interface])
     except (KeyError, RuntimeError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backend import BackendError, mx
 from ..errors import UserError
+from ..machine import network
 from ..machine.ranks import ranks
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def _start_horovod() -> Any:
     """Horovod for MXNet, initialized. Fusion of buffers is off, because it would change the order
     of sums from run to run."""
     os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
+    _choose_interface()
     try:
         import horovod.mxnet as hvd
         from horovod.common.exceptions import HorovodInternalError
@@ -200,3 +202,12 @@ def _start_horovod() -> Any:
     hvd.HorovodInternalError = HorovodInternalError
     hvd.init()
     return hvd
+
+
+def _choose_interface() -> None:
+    """Gloo would take the address that this machine's name stands for, which Debian's /etc/hosts
+    makes a loopback one; so it is told the network that leads to the others."""
+    if network.RENDEZVOUS in os.environ and 'HOROVOD_GLOO_IFACE' not in os.environ:
+        name = network.interface_of(network.job_address())
+        if name:
+            os.environ['HOROVOD_GLOO_IFACE'] = name
