@@ -13,6 +13,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS.parent / 'benchmarks'))
 
 from bench import read_rows  # noqa: E402
+from bfloat16 import summary  # noqa: E402
 from tables import figure, table  # noqa: E402
 
 CROSSED = {'forward_ms': 'time, forward', 'step_ms': 'time, forward and backward',
@@ -74,6 +75,10 @@ def page():
             ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
             ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]),
         forms=table(rows('forms'), [(name, name) for name in rows('forms')[0]]),
+        bfloat16=table(summary(rows('bfloat16')), [
+            ('task', 'task'), ('seeds', 'seeds'), ('float32, %', 'float32'),
+            ('bfloat16, %', 'bfloat16'), ('difference, points', 'difference'),
+            ('95 % interval', 'interval')]),
         peers=peers(), peak=peak(), fuzz=fuzz(),
         crossover=table(rows('block_crossover'), [
             ('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
