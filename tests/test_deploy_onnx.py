@@ -1,12 +1,13 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from gluon_a2 import data
 from gluon_a2.deploy import engines, parity
 from gluon_a2.deploy.mxnet_engine import MXNetEngine
-from gluon_a2.deploy.onnx import IR_VERSION, OPSET, to_onnx
+from gluon_a2.deploy.onnx import OPSET, to_onnx
 from gluon_a2.errors import UserError
 from gluon_a2.run import network
 
@@ -47,8 +48,8 @@ def test_what_the_file_says_of_itself():
     bundle, content = export('a2_resnet26_3d')
     model = onnx.load_from_string(content)
     assert [(opset.domain, opset.version)
-            for opset in model.opset_import] == [('', OPSET)] == [('', 13)]
-    assert model.ir_version == IR_VERSION
+            for opset in model.opset_import] == [('', OPSET)] == [('', 17)]
+    assert model.ir_version == 8
     (fed,), (said,) = model.graph.input, model.graph.output
     shapes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
               for value in (fed, said)]
@@ -59,6 +60,61 @@ def test_what_the_file_says_of_itself():
     read = {name for node in model.graph.node for name in node.input}
     assert {value.name for value in model.graph.initializer} <= read
     onnx.checker.check_model(model, full_check=True)
+
+
+def ranks(onnx, model):
+    """{output of a node: number of its axes}, as far as onnx infers them."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in inferred.graph.value_info
+            if value.type.tensor_type.HasField('shape')}
+
+
+@pytest.mark.parametrize('model, dynamic, opset', [
+    ('a2_resnet26', 'all', 13), ('a2_resnet26', 'all', 17), ('a2_resnet26', 'batch', 13),
+    ('a2_resnet26', 'batch', 20), ('nl_resnet26_3d', 'all', 17), ('nl_resnet26_3d', 'batch', 17),
+    ('se_resnet26', 'batch', 17)])
+def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
+    """In ONNX Runtime, and in onnx's own evaluator, which takes a BatchNorm of 13 for training's.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+    bundle = network.from_zoo(model, class_names=NAMES, input_size=32)
+    content = to_onnx(bundle, dynamic, opset)
+    loaded = onnx.load_from_string(content)
+    assert loaded.opset_import[0].version == opset
+    axes = len(bundle.meta['input_shape']) + 1
+    known = ranks(onnx, loaded)
+    for node in loaded.graph.node:
+        if node.op_type in ('Conv', 'BatchNormalization', 'MatMul'):
+            assert known[node.output[0]] == (3 if node.op_type == 'MatMul' else axes)
+    kinds = {node.op_type for node in loaded.graph.node}
+    assert kinds.isdisjoint(
+        {'Slice', 'Concat', *(['Shape'] if dynamic == 'batch' else [])})
+    pixels = data.photo_batch(2, data.Preprocessing.from_meta(bundle.meta))
+    expected = MXNetEngine(bundle)(pixels)
+    assert parity.relative_gap(engines.OnnxEngine(content, bundle.meta)(pixels),
+                               expected) < parity.ONNX_TOLERANCE
+    if opset > 13:
+        (said,) = ReferenceEvaluator(loaded).run(None, {'data': pixels})
+        assert parity.relative_gap(said, expected) < parity.ONNX_TOLERANCE
+
+
+def test_a_file_of_one_size_refuses_others():
+    bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
+    engine = engines.OnnxEngine(to_onnx(bundle, 'batch'), bundle.meta)
+    with pytest.raises(UserError, match='the ONNX file of a2_resnet26 takes inputs of 3×32×32 '
+                                        'only, not 3×48×48: export it again'):
+        engine(data.photo_batch(1, data.Preprocessing(48)))
+    import cv2
+    assert engine.fixed and not cv2.dnn.readNetFromONNX(
+        np.frombuffer(to_onnx(bundle, 'batch'), np.uint8)).empty()
+
+
+@pytest.mark.parametrize('opset', [12, 999])
+def test_unknown_operator_sets_are_refused(opset):
+    bundle = network.from_zoo('resnet26', class_names=NAMES, input_size=32)
+    with pytest.raises(UserError, match=f'`opset` must be from 13 to .*, not {opset}'):
+        to_onnx(bundle, opset=opset)
 
 
 def test_onnx_itself_is_left_as_it_was():

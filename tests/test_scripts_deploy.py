@@ -164,7 +164,7 @@ def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
                   '--data-dir', images, '--calibration-samples', '8', '-j', '0')
     assert re.search(r'14 of 29 BatchNorms folded: the logits differ by \d.\de-0\d of the largest',
                      out)
-    assert re.search(r'ONNX opset 13, input data, output logits, dynamic batch', out)
+    assert re.search(r'ONNX opset 17, input data, output logits, dynamic batch and size', out)
     assert len(re.findall(r'^ +[18]  +(?:16|23)  \d.\de-0\d$', out, re.MULTILINE)) == 4
     table = out[out.index('form  '):].splitlines()
     assert [line.split('  ')[0] for line in table[2:]] == [
@@ -184,6 +184,13 @@ def test_export_in_all_forms_measured_and_usable(trained, images, tmp_path):
         row = next(line for line in table if re.match(fr'{engine}[ ,]', line)
                    and 'not folded' not in line)
         assert said.split()[0] == re.search(r'([\d.]+) %', row).group(1)
+    out, _ = call('export.py', trained, '--out', tmp_path / 'old', '--onnx', '--opset', '13',
+                  '--onnx-dynamic', 'batch')
+    assert 'ONNX opset 13, input data, output logits, dynamic batch; ' in out
+    assert len(re.findall(r'^ +[18]  +16  \d.\de-0\d$', out, re.MULTILINE)) == 2
+    _, err = call('export.py', trained, '--out', tmp_path / 'new', '--onnx', '--opset', '99',
+                  code=2)
+    assert '--opset must be from 13 to' in err and not list(tmp_path.glob('new*'))
     _, err = call('export.py', f'{prefix}-int8', '--out', tmp_path / 'again', '--fold', code=2)
     assert 'is in int8 already: start from float32 files' in err and not (
         tmp_path / 'again-meta.json').exists()

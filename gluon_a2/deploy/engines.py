@@ -128,9 +128,17 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(content, options,
                                                      providers=['CPUExecutionProvider'])
         self._meta, self.classes = meta, len(meta['classes'])
+        sizes = self._session.get_inputs()[0].shape[2:]  # a free one is a name
+        self.fixed = all(isinstance(size, int) for size in sizes)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 N×classes of float32 N×3×(T×)H×W."""
+        """float32 N×classes of float32 N×3×(T×)H×W; UserError for another size than the file's,
+        where that is `fixed`."""
+        if self.fixed and list(pixels.shape[1:]) != self._meta['input_shape']:
+            raise UserError(f'the ONNX file of {self._meta["network"]} takes inputs of '
+                            f'{"×".join(map(str, self._meta["input_shape"]))} only, not '
+                            f'{"×".join(map(str, pixels.shape[1:]))}: export it again with all its '
+                            'axes free')
         logits, *inner = self._session.run(self._outputs, {self._meta['input']: pixels})
         self.features = pooled(inner[0]) if inner else None
         return logits

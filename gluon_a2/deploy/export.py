@@ -23,6 +23,11 @@ class Wanted:
     network was trained on."""
     fold: bool = option(False, 'fold BatchNorms into convolutions where that is exact', group=FORMS)
     onnx: bool = option(False, 'also as ONNX', group=FORMS)
+    onnx_dynamic: Optional[str] = option(None, 'its free axes, by default all; batch: the size is '
+                                         "the network's own, as small runtimes need it",
+                                         choices=('all', 'batch'), group=FORMS, needs=['onnx'])
+    opset: Optional[int] = option(None, 'its operator set, by default 17', low=13, group=FORMS,
+                                  needs=['onnx'])
     bf16: bool = option(False, 'also in bfloat16, for CPUs that compute in it', group=FORMS)
     int8: bool = option(False, 'also in INT8, for CPUs', group=FORMS)
     calibration: Optional[str] = option(None, f'of the ranges of int8, by default {CALIBRATION}',
@@ -63,9 +68,11 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
     onnx = None
     if wanted.onnx:
         from .onnx import OPSET, to_onnx
-        onnx = to_onnx(bundle)
+        opset, dynamic = wanted.opset or OPSET, wanted.onnx_dynamic or 'all'
+        onnx = to_onnx(bundle, dynamic, opset)
         gaps = parity.onnx_gaps(bundle, onnx)
-        yield (f'ONNX opset {OPSET}, input data, output logits, dynamic batch; largest difference '
+        free = 'batch' if dynamic == 'batch' or bundle.meta.get('fixed') else 'batch and size'
+        yield (f'ONNX opset {opset}, input data, output logits, dynamic {free}; largest difference '
                'from MXNet:')
         yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}']
                                                   for gap in gaps)]

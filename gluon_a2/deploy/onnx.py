@@ -1,8 +1,8 @@
 """An exported network as an ONNX file: one file that runs without MXNet.
 
 Input `data`, float32 N×3×H×W or N×3×T×H×W, preprocessed as the metadata says; output `logits`,
-N×classes. The batch and the sizes are dynamic, as far as the network takes others. The file carries
-the metadata under the key `gluon_a2`.
+N×classes. The batch is dynamic, and so are the sizes where they are wanted and the network takes
+others. The file carries the metadata under the key `gluon_a2`.
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,30 @@ from ..formats.symbol import parse_symbol
 from ..legacy import onnx_mapping
 from .bundle import Bundle, require_float32
 from .fold import without_workaround
+from .onnx_graph import keep, shorten, state_shapes
 
-OPSET = 13  # the newest that MXNet's converter knows
-IR_VERSION = 7  # the oldest that goes with it, for the sake of older runtimes
+WRITTEN = 13  # the newest operator set that MXNet's converter knows
+OPSET = 17  # by default: onnx's own evaluator and onnx2torch take BatchNorms of 13 for training's
+DYNAMIC = 'all', 'batch'  # axes that are free
 AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
 
-def to_onnx(bundle: Bundle) -> bytes:
-    """The ONNX file of a float32 `Bundle`; UserError without onnx, or for what ONNX lacks."""
+def to_onnx(bundle: Bundle, dynamic: str = 'all', opset: int = OPSET) -> bytes:
+    """The ONNX file of a float32 `Bundle` in the operator set `opset`, 13 or later.
+
+    With `dynamic` 'batch', inputs are of the network's own size, all shapes are constants, and no
+    operator computes one, as old or small runtimes need it. UserError without onnx, for what ONNX
+    lacks, and for a set that the installed onnx does not know.
+    """
     try:
         import onnx
     except ImportError as error:
         raise UserError(f'writing ONNX files needs onnx: {install_extra("onnx")}') from error
     require_float32(bundle)
+    newest = onnx.defs.onnx_opset_version()
+    if not WRITTEN <= opset <= newest:
+        raise UserError(f'`opset` must be from {WRITTEN} to {newest}, the newest that onnx '
+                        f'{onnx.__version__} knows, not {opset}')
     bundle = without_workaround(bundle)  # their reshape has no counterpart
     shape = (1, *bundle.meta['input_shape'])
     values = {name: mx.nd.array(value) for name, value in bundle.values.items()}
@@ -49,9 +60,26 @@ def to_onnx(bundle: Bundle) -> bytes:
             raise UserError(f'{bundle.meta["network"]} cannot be written as ONNX, which lacks one '
                             f'of its operators: {" ".join(map(str, error.args))}') from error
         model = onnx.load(path)
-    _describe(model, onnx, bundle.meta, len(shape))
-    onnx.checker.check_model(model)
+    shorten(model.graph)
+    fixed = dynamic == 'batch' or bool(bundle.meta.get('fixed'))
+    _describe(model, onnx, bundle.meta, fixed)
+    state_shapes(onnx, model, bundle.meta['input_shape'], fixed)
+    if opset != WRITTEN:
+        model = _converted(onnx, model, opset)
+    onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _converted(onnx: Any, model: Any, opset: int) -> Any:
+    """The model in another operator set."""
+    try:
+        model = onnx.version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f'onnx cannot convert {model.doc_string} to operator set {opset} '
+                        f'({next(iter(str(error).splitlines()), "")}): give `opset` {WRITTEN}'
+                        ) from error
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+    return model
 
 
 @contextlib.contextmanager
@@ -59,27 +87,26 @@ def _opset(onnx: Any) -> Iterator[None]:
     """Let MXNet's converter check what it writes by the set it writes, not by onnx's newest."""
     context, version = onnx.checker.DEFAULT_CONTEXT, onnx.defs.onnx_opset_version
     imports = context.opset_imports
-    context.opset_imports, onnx.defs.onnx_opset_version = {'': OPSET}, lambda: OPSET
+    context.opset_imports, onnx.defs.onnx_opset_version = {'': WRITTEN}, lambda: WRITTEN
     try:
         yield
     finally:
         context.opset_imports, onnx.defs.onnx_opset_version = imports, version
 
 
-def _describe(model: Any, onnx: Any, meta: dict, axes: int) -> None:
+def _describe(model: Any, onnx: Any, meta: dict, fixed: bool) -> None:
     """State the operator set, the names of input, output and axes, and the metadata."""
-    model.ir_version = IR_VERSION
     del model.opset_import[:]
-    model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
+    model.opset_import.append(onnx.helper.make_opsetid('', WRITTEN))
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # for old runtimes
     model.producer_name = 'gluon_a2'
     model.doc_string = f'{meta["network"]}: logits of preprocessed pixels'
     model.metadata_props.add(key='gluon_a2', value=json.dumps(meta, ensure_ascii=False))
     graph = model.graph
     known = {value.name for value in graph.initializer}
-    read = {name for node in graph.node for name in node.input}
-    _keep(graph.input, lambda value: value.name not in known)  # the converter lists the weights too
-    _keep(graph.initializer, lambda value: value.name in read)  # and numbers that nothing needs
-    names = dict(zip(range(2, axes), AXES[axes])) if not meta.get('fixed') else {}
+    keep(graph.input, lambda value: value.name not in known)  # the converter lists the weights too
+    axes = len(meta['input_shape']) + 1
+    names = {} if fixed else dict(zip(range(2, axes), AXES[axes]))
     for axis, dim in enumerate(graph.input[0].type.tensor_type.shape.dim):
         if axis == 0:
             dim.dim_param = 'batch'
@@ -94,10 +121,4 @@ def _describe(model: Any, onnx: Any, meta: dict, axes: int) -> None:
     graph.output[0].name = 'logits'
     batch, classes = graph.output[0].type.tensor_type.shape.dim
     batch.dim_param, classes.dim_value = 'batch', len(meta['classes'])
-
-
-def _keep(repeated: Any, condition: Callable[[Any], bool]) -> None:
-    kept = [value for value in repeated if condition(value)]
-    del repeated[:]
-    repeated.extend(kept)
 

@@ -35,8 +35,8 @@ def onnx_gaps(bundle: Bundle, content: bytes) -> list[Gap]:
     far off by itself.
     """
     own, clips = bundle.meta['input_shape'][-1], len(bundle.meta['input_shape']) == 4
-    sizes = [own] if bundle.meta.get('fixed') else [own, round(own * 320 / 224)]
     mxnet, other, gaps = MXNetEngine(bundle), OnnxEngine(content, bundle.meta), []
+    sizes = [own] if other.fixed else [own, round(own * 320 / 224)]
     cases = [(batch, size) for size in sizes for batch in (1, 2 if clips else 8)]
     for batch, size in tqdm(cases, desc='comparing with MXNet', unit='batch', leave=False,
                             disable=None):

@@ -1,0 +1,96 @@
+"""What MXNet's converter writes in many nodes, in few: so that every tool finds the ranks and sizes
+of what lies between, and old ones meet no operator that computes a shape."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+BATCH = 3  # of an input by which shapes are inferred
+
+def shorten(graph: Any) -> None:
+    """Make one Transpose of the eleven nodes that stand for a transposed factor of a batch_dot.
+
+    Its factors have three axes, always. The converter allows for more, and flattens what comes
+    before the last two by shapes that it computes.
+    """
+    made = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type != 'MatMul':
+            continue
+        for i, name in enumerate(node.input):
+            last, transpose, first = (made.get(f'{name}{part}')
+                                      for part in ('', '_3d_transpose', '_3d'))
+            if last is None or transpose is None or first is None:
+                continue
+            transpose.input[0] = first.input[0]
+            node.input[i] = transpose.output[0]
+    drop_unread(graph)
+
+
+def state_shapes(onnx: Any, model: Any, shape: Sequence[int], fixed: bool) -> None:
+    """Write down the shapes that Reshapes lead to; `shape` is of one input.
+
+    `fixed` says that the batch alone is free. The shapes are then constants, in which the batch is
+    what is left (-1). Else those that are computed are stated by their number of axes, the batch,
+    and the channels, without which some tools find no rank behind them.
+    """
+    shapes = _infer(onnx, model, (BATCH, *shape))
+    computed = {name for node in model.graph.node if node.op_type == 'Shape'
+                for name in node.output}
+    for node in model.graph.node:
+        name, found = node.output[0], shapes.get(node.output[0], [])
+        if node.op_type != 'Reshape' or not all(found) or found[:1] != [BATCH]:
+            continue
+        if fixed:
+            node.input[1] = f'{name}_shape'
+            model.graph.initializer.append(onnx.helper.make_tensor(
+                node.input[1], onnx.TensorProto.INT64, [len(found)], [-1, *found[1:]]))
+        elif node.input[1] in computed:
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, ['batch', found[1], *[None] * len(found[2:])]))
+    drop_unread(model.graph)
+
+
+def _infer(onnx: Any, model: Any, shape: Sequence[int]) -> dict[str, list[int]]:
+    """{output of a node: its shape} for an input of `shape`; 0 where an axis is not known."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    graph = sized.graph
+    for dim, size in zip(graph.input[0].type.tensor_type.shape.dim, shape):
+        dim.dim_value = size
+    # the weights by their shapes: they would be copied each time
+    graph.input.extend(onnx.helper.make_tensor_value_info(value.name, value.data_type, value.dims)
+                       for value in graph.initializer
+                       if value.data_type == onnx.TensorProto.FLOAT)
+    keep(graph.initializer, lambda value: value.data_type != onnx.TensorProto.FLOAT)
+    like = {node.output[0]: node.input[0] for node in graph.node if node.op_type == 'Shape'}
+    while True:  # onnx does not follow a shape that was computed: one after the other is stated
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
+        shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+                  for value in (*inferred.graph.value_info, *inferred.graph.output)}
+        stated = [node for node in graph.node if node.op_type == 'Reshape'
+                  and node.input[1] in like and all(shapes.get(like[node.input[1]]) or [0])]
+        if not stated:
+            return shapes
+        for node in stated:
+            found = shapes[like[node.input[1]]]
+            node.input[1] = f'{node.output[0]}_stated'
+            graph.initializer.append(onnx.helper.make_tensor(
+                node.input[1], onnx.TensorProto.INT64, [len(found)], found))
+
+
+def drop_unread(graph: Any) -> None:
+    """Take out the nodes and initializers that nothing reads."""
+    read = {value.name for value in graph.output}
+    for node in reversed(graph.node):  # they stand in the order in which they are computed
+        if not read.isdisjoint(node.output):
+            read.update(node.input)
+    keep(graph.node, lambda node: not read.isdisjoint(node.output))
+    keep(graph.initializer, lambda value: value.name in read)
+
+
+def keep(repeated: Any, condition: Any) -> None:
+    """Leave those of a list of protobuf's that meet a condition."""
+    kept = [value for value in repeated if condition(value)]
+    del repeated[:]
+    repeated.extend(kept)
