@@ -15,7 +15,7 @@ from test_launch_watchdog import TOY, assert_all_gone, of_job, wait_for
 
 from gluon_a2.errors import UserError
 from gluon_a2.flags import add_flags, from_args
-from gluon_a2.launch import launcher, process
+from gluon_a2.launch import launcher, process, start
 from gluon_a2.launch.options import Processes, is_local
 from gluon_a2.machine import network
 
@@ -219,8 +219,9 @@ def test_a_launcher_that_is_killed_leaves_nothing(tmp_path, ranks):
         wait_for(tmp_path, 'step-2')
         assert len(of_job(tmp_path)) == 1 + 2 * ranks
         process.kill()
-        process.communicate(timeout=30)
+        said = process.communicate(timeout=30)[0]
     assert_all_gone(tmp_path)
+    assert 'the launcher is gone' in said and 'crashed' not in said
 
 
 def test_the_watchdog_sees_that_the_launcher_is_gone(tmp_path):
@@ -241,6 +242,78 @@ def test_ranks_on_another_host(tmp_path, horovod):
     assert (code, said) == (0, '')
     assert {start['rank']: start['hostname']
             for start in starts(tmp_path)} == {0: None, 1: None, 2: 'otherhost'}
+
+
+def popen_remote(folder, shell, *given):
+    return popen(folder, '-np', 2, '-H', 'localhost:1,other:1', '--remote-shell', shell, *given)
+
+
+@pytest.mark.parametrize('shell, how', [
+    ('sh -c "echo Permission denied; exit 255" {host}', 'ended with exit code 255 before it '
+     'started: see above what its remote shell says'),
+    ('sleep 60 {host}', 'has not started within 2 s (--start-timeout): the remote shell hangs, or '
+                        'the host does not answer')])
+def test_what_never_started_is_not_started_again(tmp_path, horovod, shell, how):
+    """A login that is refused, and one that hangs."""
+    shell = {'sleep 60 {host}': 'sh -c "sleep 60" {host}'}.get(shell, shell)
+    with popen_remote(tmp_path, shell, '--max-restarts', 3, '--start-timeout', 2) as job:
+        said = job.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert job.returncode == 1 and f'rank 1 on other {how}\n' in said and 'restart' not in said
+
+
+def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
+    """It waits for rank 0, as inside Horovod, in a session that no kill of the launcher's
+    reaches."""
+    shell = tmp_path / 'shell'
+    shell.write_text('#!/bin/sh\nsetsid sh -c "$2" &\nwait\n')
+    shell.chmod(0o755)
+    with popen_remote(tmp_path, f'{shell} {{host}}', '--fault', 'alone') as job:
+        wait_for(tmp_path, 'ready')
+        job.kill()
+        said = job.communicate(timeout=30)[0]
+    assert_all_gone(tmp_path)
+    assert 'rank 1 on' in said and 'was ended at its start: the launcher is gone' in said
+
+
+def test_a_rank_that_waits_too_long_for_the_others(tmp_path, horovod):
+    with popen(tmp_path, '-np', 2, '--fault', 'alone', '--start-timeout', 2) as job:
+        said = job.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert job.returncode == 1
+    assert 'was ended at its start: it has not met the others within 2 s, see --start' in said
+
+
+def test_the_pause_between_restarts_grows(tmp_path, monkeypatch):
+    pauses, codes = [], iter([1, 1, 1, 1, 1, 0])
+    (tmp_path / 'checkpoints').mkdir()
+
+    def attempt(*_):
+        if len(pauses) == 3:
+            (tmp_path / 'checkpoints' / 'step-00000007').mkdir()
+        return next(codes)
+    monkeypatch.setattr(launcher, '_attempt', attempt)
+    monkeypatch.setattr(launcher, '_interrupted', lambda pause, _: pauses.append(pause))
+    assert launcher.launch(flags('--max-restarts', 9), 's', [], tmp_path) == 0
+    assert pauses == [0, 1, 2, 0, 1]
+
+
+def test_a_pause_ends_at_a_signal(capfd):
+    begun = time.monotonic()
+    assert launcher._interrupted(30, [(signal.SIGTERM, begun)])
+    assert not launcher._interrupted(0, [])
+    assert time.monotonic() - begun < 5
+    assert capfd.readouterr().err == 'the next restart is in 30 s\n'
+
+
+def test_a_launcher_out_of_reach_is_named(monkeypatch):
+    monkeypatch.setattr(start, 'REACH', 0)
+    for name, value in ((start.LIMIT, '60'), ('GLUON_A2_LAUNCH', 'x'), ('HOROVOD_RANK', '1'),
+                        (network.RENDEZVOUS, '127.0.0.1'), ('HOROVOD_GLOO_RENDEZVOUS_PORT', '9')):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match='rank 1 on .* cannot reach the launcher at 127.0.0.1:9 '):
+        start.show()
+    start.watched()
 
 
 @pytest.mark.parametrize('given, reason', [

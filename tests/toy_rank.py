@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.flags import REQUIRED, add_flags, from_args, option, to_args
+from gluon_a2.launch import start
 from gluon_a2.launch.heart import Heart
 from gluon_a2.launch.launcher import launch
 from gluon_a2.launch.options import Processes
@@ -75,6 +76,8 @@ class Toy:
         if self.rank == 0 and not self.given.resume:
             made_by = 'somebody' if self.given.foreign else ranks.launch_id()
             (self.folder / 'run.json').write_text(json.dumps({'launch': made_by}))
+        if self.given.fault == 'alone' and self.faulty():
+            time.sleep(600)
         self.gather('ready')
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
@@ -139,6 +142,7 @@ def main(argv=None):
                         given.overwrite))
     if given.fault == 'lockstep':
         given = dataclasses.replace(given, at_rank=ranks.rank())
+    start.show()
     toy = Toy(given)
     if given.no_heart:
         sys.exit(int(given.fault) if toy.faulty() else 0)

@@ -15,6 +15,8 @@ from types import TracebackType
 
 from ..errors import UserError
 from ..machine.network import job_address
+from ..machine.ranks import LAUNCHER
+from . import start
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
@@ -38,6 +40,8 @@ class Heart:
         self._beats, self._refused = 0, None
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._answered = threading.Event()
+        start.watched()
+        launcher = os.environ.get(LAUNCHER)
         listener, token = _listen() if rank == 0 else None, os.urandom(16).hex()
         ours, theirs = socket.socketpair()
         self._process = _start_watchdog(rank, theirs, listener)
@@ -45,7 +49,8 @@ class Heart:
         self._line = Channel(ours)
         self._line.send({'rank': rank, 'size': size, 'timeout': timeout, 'pid': self._pid,
                          'token': token, 'folder': folder and str(Path(folder).resolve()),
-                         'listener': listener and listener.fileno()})
+                         'listener': listener and listener.fileno(),
+                         'launcher': self._parent if launcher == str(self._parent) else None})
         self.address: dict | None = None  # of the hub, on rank 0, to be given to all ranks' `join`
         if listener:
             host, port = listener.getsockname()

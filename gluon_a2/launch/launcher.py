@@ -21,18 +21,20 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 from ..errors import Interrupted, UserError
-from ..machine.ranks import LAUNCH, MISTAKE, PREEMPTED, TERMINATED
+from ..machine.ranks import LAUNCH, LAUNCHER, MISTAKE, PREEMPTED, TERMINATED
 from .options import SSH, Processes, is_local
 from .process import Rank, meeting, own_address, remote_command, silence
 from .rendezvous import serve
+from .start import LIMIT
 
 PATIENCE = 5    # s for the other ranks after the first has ended badly; watchdogs are faster
 TELLING = 1.5   # s for the watchdogs to write fault.json after the last rank is gone
 TOGETHER = 0.5  # s in which a signal may come twice: timeout signals a process and then its group
 POLL = 0.05     # s
+LONGEST = 60    # s between two starts; the first restart follows at once, then 1, 2, 4 …
 
 
 class Job:
@@ -44,6 +46,8 @@ class Job:
         self.resume, self.overwrite = resume, overwrite
         self.hosts, self.id = processes.read_hosts(), uuid.uuid4().hex
         self._script, self._arguments = script, arguments
+        self.server: Any = None  # the rendezvous of an attempt of several ranks
+        self.lasting = False     # what went wrong would do so again
 
     def command(self, again: bool = False) -> list[str]:
         """The command line of a rank, in the first attempt or `again`."""
@@ -51,6 +55,17 @@ class Job:
         mode = ['--resume'] if resume else ['--overwrite'] if self.overwrite else []
         return [sys.executable, self._script, *self._arguments, *mode,
                 '--save-dir', str(self.save_dir)]
+
+    def saved(self) -> list[str]:
+        """The names of all checkpoints."""
+        return sorted(path.name for path in self.save_dir.glob('checkpoints/step-*'))
+
+    def late(self, ranks: list[Rank]) -> Rank | None:
+        """A rank that should have shown itself by now, and has not."""
+        limit = self.processes.start_timeout
+        if self.server is None or time.monotonic() < self.server.begun + limit:
+            return None
+        return next((rank for rank in ranks if not self.server.shown(rank.number)), None)
 
     def resumable(self) -> bool:
         """Whether the run folder holds a run that `--resume` continues."""
@@ -95,22 +110,38 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
     and saved. 143: terminated. 1: a fault, and no restarts left. Raises Interrupted after Ctrl-C.
     """
     job = Job(processes, script, arguments, save_dir, resume, overwrite)
-    restarts, code = processes.max_restarts, 1
+    restarts, code, pause, saved = processes.max_restarts, 1, 0.0, job.saved()
     with _noted(signal.SIGTERM, signal.SIGINT) as signals:
         for attempt in range(restarts + 1):
             if attempt:
-                saved = job.resumable() and any(job.save_dir.glob('checkpoints/step-*'))
+                # without a new checkpoint, the same may well happen again
+                before, saved = saved, job.saved()
+                pause = min(LONGEST, 2 * pause or 1) if attempt > 1 and saved == before else 0.0
+                if _interrupted(pause, signals):
+                    code = TERMINATED
+                    break
+                goes_on = job.resumable() and saved
                 _say(f'restart {attempt} of {restarts}: '
-                     f'{"going on from the last checkpoint" if saved else "from the beginning"}')
+                     f'{"going on from the last checkpoint" if goes_on else "from the beginning"}')
             with contextlib.suppress(FileNotFoundError):
                 (job.save_dir / 'fault.json').unlink()
             code = _attempt(job, job.command(attempt > 0), signals)
-            if code != 1 or signals:
+            if code != 1 or signals or job.lasting and not attempt:
                 break
     if code in (PREEMPTED, TERMINATED) and any(number == signal.SIGINT for number, _ in signals):
         raise Interrupted(f'interrupted: `resume` with `save_dir` {job.save_dir} goes on'
                           if job.resumable() else 'interrupted')
     return code
+
+
+def _interrupted(pause: float, signals: Signals) -> bool:
+    """Wait; whether a signal came."""
+    if pause > 2:
+        _say(f'the next restart is in {pause:g} s')
+    until = time.monotonic() + pause
+    while time.monotonic() < until and not signals:
+        time.sleep(POLL)
+    return bool(signals)
 
 
 def _say(sentence: str) -> None:
@@ -124,7 +155,7 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
         try:
             for start in _starts(job, command, stack):
                 ranks.append(Rank(*start))
-            first = _wait(ranks, signals)
+            first = _wait(job, ranks, signals)
         finally:
             if _at_once(signals):
                 silence(ranks)
@@ -136,8 +167,9 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
     given, common = job.processes, {**os.environ, LAUNCH: job.id}
+    here = {LAUNCHER: str(os.getpid())}
     if given.num_proc == 1:
-        return [(0, command, common)]
+        return [(0, command, {**common, **here})]
     try:
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
     except ImportError as error:
@@ -147,12 +179,13 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
     plan = get_host_assignments(hosts, given.num_proc, given.num_proc)
     elsewhere = [host for host, _ in job.hosts if not is_local(host)]
     address, starts = own_address(given, elsewhere), []
-    server = serve(plan, address)
+    server = job.server = serve(plan, address)
     stack.callback(server.close)
+    common[LIMIT] = str(given.start_timeout)
     for slot in plan:
         local, line = is_local(slot.hostname), command
         variables = {**common, **meeting(slot, (address, server.server_port),
-                                         given.network_interface)}
+                                         given.network_interface), **(here if local else {})}
         if not local:
             line = remote_command(given.remote_shell or SSH, slot.hostname, command, variables)
         starts.append((slot.rank, line, variables, local))
@@ -164,7 +197,7 @@ def _first_bad(ranks: list[Rank]) -> Rank | None:
     return next((rank for rank in ranks if rank.poll() not in fine), None)
 
 
-def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
+def _wait(job: Job, ranks: list[Rank], signals: Signals) -> Rank | None:
     """Wait until all have ended, or a while after one ended badly; the first that did, or None."""
     first = deadline = None
     asked = False
@@ -176,6 +209,10 @@ def _wait(ranks: list[Rank], signals: Signals) -> Rank | None:
             for rank in [rank for rank in ranks if rank.local] or ranks:
                 rank.terminate()
         first = first or _first_bad(ranks)
+        late = None if first else job.late(ranks)
+        if late:
+            late.late = job.processes.start_timeout
+            return late
         if first:
             deadline = deadline or time.monotonic() + PATIENCE
             if time.monotonic() > deadline:
@@ -195,8 +232,18 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
         return MISTAKE
     if signals and first.returncode == -signal.SIGTERM:
         return TERMINATED  # asked to stop before the ranks were ready for it
-    _say(_culprit(job, ranks, first).ending())
+    culprit = first if first.late else _culprit(job, ranks, first)
+    job.lasting = bool(first.late) or _shell_failed(job, culprit)
+    _say(culprit.ending() + (
+        ' before it started: see above what its remote shell says' if _shell_failed(job, culprit)
+        else ''))
     return 1
+
+
+def _shell_failed(job: Job, rank: Rank) -> bool:
+    """Whether the remote shell ended, and the rank had not even started: no way to the host, no
+    permission, no Python there."""
+    return not rank.local and rank.returncode > 0 and not job.server.shown(rank.number)
 
 
 def _culprit(job: Job, ranks: list[Rank], first: Rank) -> Rank:

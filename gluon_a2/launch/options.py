@@ -28,6 +28,8 @@ class Processes:
     remote_shell: Optional[str] = option(
         None, 'runs its last argument, a line of shell, on {host}; default: ssh; inside a Slurm '
         'job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
+    start_timeout: float = option(120, 'seconds that the ranks may take to start and to meet',
+                                  low=1, group=GROUP)
     max_restarts: int = option(0, 'restarts after a fault, at most, from the last checkpoint',
                                low=0, group=GROUP)
 

@@ -120,7 +120,8 @@ class Rank(subprocess.Popen):
 
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
                  local: bool = True) -> None:
-        self.number, self.local = number, local
+        self.number, self.local, self.late = number, local, 0.0  # `late`: s without its start
+        self.name = f'rank {number}' + ('' if local else f' on {variables["HOROVOD_HOSTNAME"]}')
         try:
             super().__init__(command, env=variables, stdin=subprocess.DEVNULL,
                              start_new_session=True, preexec_fn=_die_with_parent())
@@ -143,13 +144,16 @@ class Rank(subprocess.Popen):
 
     def ending(self) -> str:
         """How it has ended, as a sentence."""
+        if self.late:
+            where = ('' if self.local else ': the remote shell hangs, or the host does not answer')
+            return f'{self.name} has not started within {self.late:g} s (--start-timeout){where}'
         if self.returncode >= 0:
-            return f'rank {self.number} ended with exit code {self.returncode}'
+            return f'{self.name} ended with exit code {self.returncode}'
         try:
             name = signal.Signals(-self.returncode).name
         except ValueError:
             name = f'signal {-self.returncode}'
-        return f'rank {self.number} was killed by {name}'
+        return f'{self.name} was killed by {name}'
 
 
 def silence(ranks: Sequence[Rank]) -> None:

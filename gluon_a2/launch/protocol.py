@@ -5,7 +5,7 @@ a small process in a session of its own, which no signal to the rank reaches. Th
 is also the hub, a TCP server to which all watchdogs connect. JSON objects, one a line, go both
 ways:
 
-    rank → watchdog    {rank, size, timeout, pid, token, folder, listener}, once
+    rank → watchdog    {rank, size, timeout, pid, token, folder, listener, launcher}, once
                        {step, phase, waiting, beats, orphan}, at each change and every timeout/20
                        {join: address}, once
                        {end: 'done' or 'failed', sentence, secondary}, the last word

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import time
 from typing import Any
 
 from ..errors import UserError
+from .start import SCOPE
 
 LARGEST = 1 << 20  # bytes of a value: a rank's addresses for all others
 MOST = 1 << 28     # bytes of all values
@@ -47,6 +49,7 @@ def serve(plan: list, address: str) -> Any:
         request_queue_size = 1024
 
         def __init__(self) -> None:
+            self.begun = time.monotonic()
             self.stored, self._free = 0, threading.BoundedSemaphore(THREADS)
             super().__init__((address, 0), Handler, 0)
             self.init(plan)
@@ -73,6 +76,10 @@ def serve(plan: list, address: str) -> Any:
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Nothing: Python's would print a traceback."""
+
+        def shown(self, number: int) -> bool:
+            """Whether a rank has started."""
+            return str(number) in self.cache.get(SCOPE, {})
 
         def close(self) -> None:
             """End it."""

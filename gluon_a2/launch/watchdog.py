@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 from .hub import Hub
@@ -12,11 +13,23 @@ from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, sa
 DONE = {'end': 'done'}
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one whose parent has not asked for its end has, too."""
+    try:
+        os.kill(pid, 0)
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] in 'ZX'
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's, or there is no /proc
+        return False
+
+
 class Watchdog:
     """The watch over one rank: `line` leads to it, and `given` is its first message."""
 
     def __init__(self, line: Channel, given: dict) -> None:
         self.rank, self.timeout, self.pid = given['rank'], given['timeout'], given['pid']
+        self.launcher = given['launcher']  # its process, where it runs here
         self.host, self.line = socket.gethostname(), line
         self.name = f'rank {self.rank} on {self.host}'
         self.clock = Clock(self.timeout / 5)
@@ -69,7 +82,9 @@ class Watchdog:
             if not messages:
                 break
         if self.ended is None and (gone or self.line.closed):
-            self.end({'end': 'dead'})
+            # the kernel kills the ranks of a launcher that is killed
+            orphan = self.launcher is not None and is_gone(self.launcher)
+            self.end({'end': 'orphan' if orphan else 'dead'})
         if self.ended is None and now - self.pulsed >= self.timeout / 20:
             self.pulsed = now
             self.line.send()

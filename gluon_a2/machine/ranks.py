@@ -7,6 +7,7 @@ from typing import Mapping
 from ..errors import UserError
 
 LAUNCH = 'GLUON_A2_LAUNCH'  # the number of the launch, set by our own launcher
+LAUNCHER = 'GLUON_A2_LAUNCHER'  # its process number, set for the ranks on its machine
 # where launchers say how many ranks there are, and which of them this process is
 SIZE = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')
 RANK = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')

@@ -9,6 +9,7 @@ from typing import Callable, NamedTuple, Sequence
 
 from .. import cli, flags
 from ..errors import UserError
+from ..launch import start
 from ..launch.launcher import launch
 from ..launch.options import Processes
 from ..machine import ranks
@@ -70,6 +71,7 @@ def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
         script, *words = cli.program()
         sys.exit(launch(processes, script, [*words, *arguments], save_dir, options.resume,
                         options.overwrite))
+    start.show()
     os.environ.update(recipes.environment(recipe))
     # what all ranks find in the data is said once
     logging.basicConfig(format='%(message)s', level='ERROR' if ranks.rank() else 'WARNING')
@@ -81,6 +83,7 @@ def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
 def _read(recipe: Recipe, options: Options) -> str:
     """Read without training, and say how fast that is."""
     from .reading import measure
+    start.met()
     count, damaged, seconds = measure(recipe, options)
     what = 'clips' if recipe.frames else 'images'
     return (f'{count} {what} read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} '

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backend import BackendError, mx
 from ..errors import UserError
+from ..launch import start
 from ..machine import network
 from ..machine.ranks import ranks
 
@@ -201,6 +202,7 @@ def _start_horovod() -> Any:
                            f'({error}): run make horovod in the checkout') from error
     hvd.HorovodInternalError = HorovodInternalError
     hvd.init()
+    start.met()
     return hvd
 
 
