@@ -16,7 +16,7 @@ from test_launch_watchdog import TOY, assert_all_gone, of_job, wait_for
 from gluon_a2.errors import UserError
 from gluon_a2.flags import add_flags, from_args
 from gluon_a2.launch import launcher, process, start
-from gluon_a2.launch.options import Processes, is_local
+from gluon_a2.launch.options import SSH, Processes, is_local
 from gluon_a2.machine import network
 
 ROOT = TOY.parents[1]
@@ -115,6 +115,12 @@ def test_the_command_of_a_rank(tmp_path):
                                        str(tmp_path)]
     assert job.command() == first
     assert '--resume' in launcher.Job(flags(), 's.py', rest, tmp_path, resume=True).command()
+
+
+def test_a_host_whose_key_has_changed_is_refused():
+    line = process.remote_command(SSH, 'node2', ['python'], {})
+    assert line[:6] == ['ssh', '-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=accept-new',
+                        'node2']
 
 
 def test_a_remote_line_survives_the_shell(tmp_path):

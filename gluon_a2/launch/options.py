@@ -11,7 +11,8 @@ from ..flags import check, option
 from ..machine import ranks
 
 GROUP = 'several processes'
-SSH = 'ssh -o BatchMode=yes -o StrictHostKeyChecking=no {host}'
+# a host that ssh has not met is trusted, and one whose key has changed is refused
+SSH = 'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new {host}'
 
 
 @dataclass(frozen=True)

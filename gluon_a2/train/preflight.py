@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from .distributed import Group, name_ranks
 
 CHECKPOINTS = 4  # two are kept, the best one, and the one being written
 WAYS_OUT = {
-    'code': 'gluon_a2 is another version there: install the same one everywhere',
+    'code': 'gluon_a2 or the training script is another version there: install the same one '
+            'everywhere',
     'recipe': 'it was started with other flags: start every rank with the same command',
     'training images': 'its training data is other data: give every host the same files',
     'validation images': 'its validation data is other data: give every host the same files'}
@@ -54,9 +56,13 @@ def check(group: Group, recipe: Recipe, options: Options, sources: list, net: An
 
 @functools.lru_cache(maxsize=None)
 def code() -> str:
-    """SHA-256 of this package's sources."""
-    folder = Path(gluon_a2.__file__).parent
-    return sha256(b'\0'.join(path.read_bytes() for path in sorted(folder.rglob('*.py'))))
+    """SHA-256 of the sources of this package and of the script that was started. An installed
+    command is left out: its first line names the Python of its host."""
+    sources = sorted(Path(gluon_a2.__file__).parent.rglob('*.py'))
+    script = getattr(sys.modules['__main__'], '__file__', None) or ''
+    if script.endswith('.py'):
+        sources.append(Path(script))
+    return sha256(b'\0'.join(path.read_bytes() for path in sources))
 
 
 def contents(source: Any) -> list:
