@@ -274,7 +274,7 @@ def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
     shell = tmp_path / 'shell'
     shell.write_text('#!/bin/sh\nsetsid sh -c "$2" &\nwait\n')
     shell.chmod(0o755)
-    with popen_remote(tmp_path, f'{shell} {{host}}', '--fault', 'alone') as job:
+    with popen_remote(tmp_path, f'{shell} {{host}}', '--fault', 'absent') as job:
         wait_for(tmp_path, 'ready')
         job.kill()
         said = job.communicate(timeout=30)[0]
@@ -283,7 +283,7 @@ def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
 
 
 def test_a_rank_that_waits_too_long_for_the_others(tmp_path, horovod):
-    with popen(tmp_path, '-np', 2, '--fault', 'alone', '--start-timeout', 2) as job:
+    with popen(tmp_path, '-np', 2, '--fault', 'absent', '--start-timeout', 2) as job:
         said = job.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
     assert job.returncode == 1

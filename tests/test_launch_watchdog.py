@@ -106,13 +106,29 @@ def test_a_rank_without_its_watchdog_ends(tmp_path, at_rank):
     assert lost in said
 
 
-@pytest.mark.parametrize('fault', ['none', 'lockstep', 'leave'])
+@pytest.mark.parametrize('fault', ['none', 'lockstep', 'leave', 'alone'])
 def test_what_is_no_fault(tmp_path, fault):
     """A run in order; all busy for three timeouts, and none waits; one that is done before the
-    others."""
+    others; one that draws for two timeouts while the others wait."""
     codes, said = finish(tmp_path, start(tmp_path, '--fault', fault, '--at-rank', 1, '--steps', 30))
     assert (codes, said) == ([0, 0, 0], '')
     assert not (tmp_path / 'fault.json').exists()
+
+
+def test_drawing_for_ever_is_a_fault(monkeypatch):
+    """To be alive is no progress any more, after some timeouts."""
+    monkeypatch.setattr(hearts, 'ALONE', 2)
+    with Heart(0, 1, 0.5) as heart:
+        counts = []
+        with heart.during(3, 'report'):
+            for _ in range(3):
+                counts.append(heart._beats)
+                time.sleep(0.7)
+            settled = heart._beats
+            time.sleep(0.2)
+            assert heart._beats == settled
+        assert counts[0] < counts[1] < settled
+    heart._process.wait(5)
 
 
 def test_the_last_of_all_to_die_may_be_any(tmp_path):

@@ -76,7 +76,7 @@ class Toy:
         if self.rank == 0 and not self.given.resume:
             made_by = 'somebody' if self.given.foreign else ranks.launch_id()
             (self.folder / 'run.json').write_text(json.dumps({'launch': made_by}))
-        if self.given.fault == 'alone' and self.faulty():
+        if self.given.fault == 'absent' and self.faulty():
             time.sleep(600)
         self.gather('ready')
         stop = []
@@ -118,6 +118,9 @@ class Toy:
             time.sleep(600)
         elif fault == 'lockstep':  # busy for long, and nobody waits: all ranks come here
             time.sleep(3 * self.given.timeout)
+        elif fault == 'alone':
+            with heart.during(step, 'report'):
+                time.sleep(2 * self.given.timeout)
         elif fault == 'leave':
             heart.done()
             for rest in range(step, self.given.steps):

@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
+from typing import Iterator
 
 from ..errors import UserError
 from ..machine.network import job_address
@@ -20,6 +22,7 @@ from . import start
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
+ALONE = 10      # timeouts that work without steps may take
 BACKLOG = 4096  # bytes that a rank keeps for a watchdog that is behind
 
 
@@ -37,7 +40,7 @@ class Heart:
         self.rank, self.size, self.timeout = rank, size, timeout
         self._pid, self._parent = os.getpid(), os.getppid()
         self._at: tuple[int | None, str | None, bool] = None, None, False
-        self._beats, self._refused = 0, None
+        self._beats, self._alone_until, self._refused = 0, 0.0, None
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._answered = threading.Event()
         start.watched()
@@ -76,6 +79,18 @@ class Heart:
         if changed:
             self._send()
 
+    @contextlib.contextmanager
+    def during(self, step: int, phase: str) -> Iterator[None]:
+        """Work of this rank alone with nothing to count inside, such as a drawing: for ALONE
+        timeouts to be alive is progress."""
+        self.beat(step, phase)
+        self._alone_until = time.monotonic() + ALONE * self.timeout
+        try:
+            yield
+        finally:
+            self._alone_until = 0.0
+            self.beat(step, phase)
+
     def waiting(self, step: int) -> None:
         """From now until the next `beat` this rank waits for all others."""
         self.beat(step, WAITING, True)
@@ -113,6 +128,7 @@ class Heart:
         while not self._ended.is_set():
             ready = wait([self._line], interval)
             clock.tick()
+            self._beats += time.monotonic() < self._alone_until
             for message in self._line.receive() if ready else ():
                 heard = clock.now
                 if 'joined' in message or 'refused' in message:

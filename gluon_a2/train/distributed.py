@@ -62,6 +62,12 @@ class Group:
             self.heart.beat(step, phase)
 
     @contextlib.contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Around work of this rank alone, for which the others may have to wait."""
+        with self.heart.during(self._at[0], phase) if self.heart else contextlib.nullcontext():
+            yield
+
+    @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
         """Around a collective operation: waiting is no fault, and failure is another rank's."""
         if self.heart:

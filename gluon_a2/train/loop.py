@@ -79,7 +79,8 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
         loop = stack.enter_context(Loop(recipe, options, run, net, train_source, val_source, group))
         validation = loop.run_epochs()
         if group.first:
-            export(run, recipe)
+            with group.during('export'):
+                export(run, recipe)
         group.barrier('exported')  # nobody leaves before the files are there
     return run.folder, validation
 
@@ -231,7 +232,8 @@ class Loop:
         """Validate, report, feed the plateau rule, save; the position is the next epoch's start."""
         at, recipe = self.at, self.recipe
         validation = self.validate()
-        self.reporter.epoch(validation)
+        with self.group.during('report'):
+            self.reporter.epoch(validation)
         self.plateau.observe(self.sums.accuracy, recipe.plateau_gain, recipe.plateau_patience)
         better = validation.accuracy > at.best
         at.best = max(at.best, validation.accuracy)
@@ -281,6 +283,7 @@ class Loop:
         damaged: list = []
         batches = data.batches(np.arange(len(source)), self.recipe.batch_size)
         batches = batches[group.rank::group.size]
+        group.beat(self.at.step, 'validation')
         with self.stepper.averaged():
             sums = evaluate(self._scores, self._val_loader.load(batches, 0),
                             sum(map(len, batches)), damaged=damaged)
@@ -295,4 +298,6 @@ class Loop:
     def _scores(self, images: np.ndarray) -> np.ndarray:
         self.group.beat(self.at.step, 'validation')
         pixels = mx.nd.array(images, self.stepper.ctx, dtype=self.recipe.weights_dtype)
-        return self.stepper.tested(pixels).astype('float32').asnumpy()
+        scores = self.stepper.tested(pixels).astype('float32').asnumpy()
+        self.group.beat(self.at.step, 'validation')
+        return scores
