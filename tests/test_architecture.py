@@ -70,7 +70,6 @@ LOCAL = {
     # optional: the `distributed` extra; one rank does without
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/launch/rendezvous.py', 'horovod.runner.http.http_server'),
-    ('gluon_a2/machine/network.py', 'psutil'),
     ('gluon_a2/launch/process.py', 'horovod.runner.gloo_run'),
     ('gluon_a2/launch/process.py', 'horovod.runner.util.network'),
     ('gluon_a2/visualization/page.py', 'matplotlib'),

@@ -355,6 +355,13 @@ def test_the_address_that_the_ranks_are_told(resolver, given, elsewhere, address
     assert process.own_address(flags('-np', 2, *given), elsewhere) == address
 
 
+def test_the_own_name_may_lead_nowhere(resolver, monkeypatch):
+    monkeypatch.setattr(socket, 'gethostbyname', lambda name: '127.0.1.1')
+    with pytest.raises(UserError, match='stands for 127.0.1.1, .* in /etc/hosts'):
+        process.own_address(flags('-np', 2, '-H', 'localhost:1,node2:1'), ['node2'])
+    assert process.own_address(flags('-np', 2, '-H', 'node2:2'), ['node2']) == '10.77.0.1'
+
+
 @pytest.mark.parametrize('given, elsewhere, reason', [
     (['--network-interface', 'lo'], ['node2'], '`network_interface` lo does not lead to node2'),
     ([], ['node2', 'node6'], r'host node6 has only IPv6 addresses \(fd00::6\), and Horovod needs '
@@ -380,8 +387,6 @@ ALLREDUCE = '''
         sys.exit(launch(given, sys.argv[0], [], {folder!r}))
     from gluon_a2.backend import mx
     import horovod.mxnet as hvd
-    from gluon_a2.train.distributed import _choose_interface
-    _choose_interface()
     hvd.init()
     array = mx.nd.array([1, 10 ** hvd.rank()])
     total = hvd.allreduce(array, average=False, name='x').asnumpy().tolist()

@@ -3,6 +3,7 @@ import socket
 
 import pytest
 
+from gluon_a2.errors import UserError
 from gluon_a2.machine import network
 
 SEVERAL = {'HOROVOD_SIZE': '4', 'HOROVOD_LOCAL_SIZE': '2'}
@@ -44,8 +45,10 @@ def test_without_any_network(monkeypatch):
     assert network.own_address() == '127.0.0.1'
 
 
-def test_interfaces():
-    pytest.importorskip('psutil')
-    assert network.facing('127.0.0.1') == '127.0.0.1'
-    assert network.interface_of('127.0.0.1') == 'lo'
-    assert network.interface_of('203.0.113.77') is None
+def test_a_name_that_leads_nowhere_is_named(away, monkeypatch):
+    monkeypatch.setattr(socket, 'gethostname', lambda: 'node1')
+    with pytest.raises(UserError, match='node1, stands for 127.0.1.1, .* in /etc/hosts, give node1 '
+                                        'the address 10.77.0.1'):
+        network.check_own_name('10.77.0.1')
+    monkeypatch.setattr(socket, 'gethostbyname', lambda name: '10.77.0.1')
+    network.check_own_name('10.77.0.1')

@@ -47,6 +47,8 @@ def own_address(given: Processes, elsewhere: Sequence[str]) -> str:
     if not elsewhere:
         return network.LOOPBACK
     towards = _towards(elsewhere)
+    if towards and len(given.read_hosts()) > len(elsewhere):  # ranks here, and others far away
+        network.check_own_name(towards)
     if given.network_interface:
         address = _address_of(given.network_interface)
         if towards and network.is_loopback(address):

@@ -6,6 +6,8 @@ import os
 import socket
 from typing import Mapping
 
+from ..errors import UserError
+
 RENDEZVOUS = 'HOROVOD_GLOO_RENDEZVOUS_ADDR'  # where the ranks of a job find each other
 LOOPBACK = '127.0.0.1'
 FAR = '198.51.100.1'  # reserved for documentation: packets to it would take the default route
@@ -49,8 +51,13 @@ def job_address(environ: Mapping[str, str] = os.environ) -> str:
     return own_address()
 
 
-def interface_of(address: str) -> str | None:
-    """The name of the network interface with this IPv4 address; None where it is not found."""
-    import psutil  # which Horovod needs, too
-    return next((name for name, addresses in sorted(psutil.net_if_addrs().items())
-                 if any(each.address == address for each in addresses)), None)
+def check_own_name(address: str) -> None:
+    """UserError where this machine's name stands for a loopback address, as in Debian's /etc/hosts:
+    Gloo would tell it to the other hosts, whatever interface it is given, and not `address`."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        found = socket.gethostbyname(name)
+        if is_loopback(found):
+            raise UserError(f'the name of this machine, {name}, stands for {found}, where other '
+                            f'hosts cannot reach it: in /etc/hosts, give {name} the address '
+                            f'{address}')

@@ -199,7 +199,7 @@ def _start_horovod() -> Any:
     """Horovod for MXNet, initialized. Fusion of buffers is off, because it would change the order
     of sums from run to run."""
     os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
-    _choose_interface()
+    _check_own_name()
     try:
         import horovod.mxnet as hvd
         from horovod.common.exceptions import HorovodInternalError
@@ -212,10 +212,11 @@ def _start_horovod() -> Any:
     return hvd
 
 
-def _choose_interface() -> None:
-    """Gloo would take the address that this machine's name stands for, which Debian's /etc/hosts
-    makes a loopback one; so it is told the network that leads to the others."""
-    if network.RENDEZVOUS in os.environ and 'HOROVOD_GLOO_IFACE' not in os.environ:
-        name = network.interface_of(network.job_address())
-        if name:
-            os.environ['HOROVOD_GLOO_IFACE'] = name
+def _check_own_name() -> None:
+    """UserError where the others could not reach this machine, which is not the launcher's; the
+    launcher checks its own."""
+    launcher = os.environ.get(network.RENDEZVOUS)
+    if launcher and not network.one_machine():
+        address = network.job_address()
+        if address != launcher:
+            network.check_own_name(address)
