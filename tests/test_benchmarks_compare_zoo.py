@@ -1,4 +1,5 @@
 """benchmarks/compare_zoo.py: once as a process, with tiny networks; then its mistakes."""
+import importlib.util
 import re
 import subprocess
 import sys
@@ -26,8 +27,8 @@ def here(capsys):
     return call
 
 
+@pytest.mark.skipif(importlib.util.find_spec('gluoncv') is None, reason='it is not installed')
 def test_two_tiny_networks(tmp_path):
-    pytest.importorskip('gluoncv')
     words = ['--networks', 'resnet26,mobilenetv2_0.25', '--input-size', 64, '--rounds', 1,
              '--batch-size', 3, '--train-batch-size', 2, '--out', tmp_path / 'out']
     done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=tmp_path,
