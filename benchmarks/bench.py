@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import csv
 import json
+import math
 import os
 import platform
 import re
@@ -169,6 +170,16 @@ def rates(samples, taken, digits=3):
     """(median, lowest, highest) samples a second, of the seconds that `samples` took in rounds."""
     return tuple(round(samples / value, digits)
                  for value in (statistics.median(taken), max(taken), min(taken)))
+
+
+def interval(differences):
+    """(mean, half the width of its 95 % interval, by Student's t)."""
+    from scipy.stats import t
+    count = len(differences)
+    if count < 2:
+        return differences[0], math.nan
+    half = t.ppf(0.975, count - 1) * statistics.stdev(differences) / math.sqrt(count)
+    return statistics.mean(differences), float(half)
 
 
 def memory(field):

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
-from bench import ROOT, at_least, in_turn, keep, keeping, rates, script, seconds
+from bench import ROOT, at_least, in_turn, interval, keep, keeping, rates, script, seconds
 
 from gluon_a2.cli import entry, parser, show_table
 from gluon_a2.errors import UserError
@@ -65,16 +65,6 @@ def train(name, seed, dtype, digits):
     return {'task': name, 'seed': seed, 'dtype': dtype, 'steps': last['step'],
             'loss': round(last['train_loss'], 5), 'top1': round(last['val_top1'], 6),
             'seconds': round(taken, 1)}
-
-
-def interval(differences):
-    """(mean, half the width of its 95 % interval, by Student's t)."""
-    from scipy.stats import t
-    count = len(differences)
-    if count < 2:
-        return differences[0], math.nan
-    half = t.ppf(0.975, count - 1) * statistics.stdev(differences) / math.sqrt(count)
-    return statistics.mean(differences), float(half)
 
 
 def summary(rows):

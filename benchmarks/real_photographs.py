@@ -45,7 +45,7 @@ TUNE = ('--recipe', 'imagenet_a2_resnet50', '--model', 'gluoncv:squeezenet1.0', 
         '--crop-ratio', 1, '--min-area', 0.25, '--batch-size', 32, '--lr', 0.002, '--lr-mode',
         'cosine', '--warmup-epochs', 0.2, '--clip-gradient', 1)
 ENGINES = {'float32': 'mxnet', 'bfloat16': 'mxnet-bf16', 'INT8': 'mxnet-int8',
-           'ONNX': 'onnxruntime'}
+           'ONNX': 'onnxruntime', 'ONNX INT8': 'onnxruntime-int8'}
 
 
 # ---- the data, as folders of links

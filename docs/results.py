@@ -12,12 +12,16 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.append(str(DOCS.parent / 'benchmarks'))
 
-from bench import read_rows  # noqa: E402
+from bench import interval, read_rows  # noqa: E402
 from bfloat16 import summary  # noqa: E402
 from tables import figure, table  # noqa: E402
 
 CROSSED = {'forward_ms': 'time, forward', 'step_ms': 'time, forward and backward',
            'step_mb': 'memory, forward and backward'}
+
+
+PHOTOGRAPHS = {'samples': '{} of 1000 classes', 'imagenette': '{} of Imagenette',
+               'validation': '{} of ImageNet’s validation set'}
 
 
 def rows(name):
@@ -67,6 +71,47 @@ def fuzz():
                                            for title, name in counts.items())])
 
 
+def per_cent(row, name='top1'):
+    """A share as per cent."""
+    return f'{100 * float(row[name]):.1f} %' if row[name] else ''
+
+
+def photographs(*steps):
+    """What was scored, a row each, with its 95 % interval."""
+    found = [row for row in rows('real_photographs') if row['step'] in steps]
+    return table(found, [
+        ('network', 'network'), ('form', 'form'), ('photographs', lambda row: PHOTOGRAPHS[
+            row['data']].format(row['images'])),
+        ('top-1 (95 % interval)', lambda row: f'{per_cent(row)} ({per_cent(row, "low")} to '
+                                              f'{per_cent(row, "high")})'),
+        ('top-5', lambda row: per_cent(row, 'top5')),
+        ('among its ten', lambda row: per_cent(row, 'among')),
+        *([('same logits', lambda row: {'True': 'to the bit', 'False': 'no'}[row['same_logits']])]
+          if 'plug' in steps else [])])
+
+
+def tuned():
+    """A row for each network that was fine-tuned: its seeds, and how far it is from the plain one.
+    """
+    found = {}
+    for row in rows('real_photographs'):
+        if row['step'] == 'tune':
+            found.setdefault(row['network'], []).append(100 * float(row['top1']))
+    plain = found['squeezenet1.0']
+
+    def difference(name):
+        if found[name] is plain:
+            return ''
+        mean, half = interval([one - other for one, other in zip(found[name], plain)])
+        return f'{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})'
+
+    return table(found, [
+        ('network', str), ('top-1 of each seed, %', lambda name: ', '.join(
+            f'{value:.2f}' for value in found[name])),
+        ('mean', lambda name: f'{sum(found[name]) / len(found[name]):.2f}'),
+        ('less the plain one (95 %, paired)', difference)])
+
+
 def page():
     """The whole page."""
     return (DOCS / 'results.md.in').read_text(encoding='utf-8').format(
@@ -79,7 +124,8 @@ def page():
             ('task', 'task'), ('seeds', 'seeds'), ('float32, %', 'float32'),
             ('bfloat16, %', 'bfloat16'), ('difference, points', 'difference'),
             ('95 % interval', 'interval')]),
-        peers=peers(), peak=peak(), fuzz=fuzz(),
+        scored=photographs('score'), plugged=photographs('plug'), tuned=tuned(),
+        forms_of_photographs=photographs('forms'), peers=peers(), peak=peak(), fuzz=fuzz(),
         crossover=table(rows('block_crossover'), [
             ('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
             ('predicted', 'predicted_positions'),
