@@ -1,5 +1,6 @@
 """The README tells the truth: its code runs, its table is what is counted. What it names is held to
 the code by test_docs.py."""
+import csv
 import re
 import subprocess
 import sys
@@ -21,6 +22,12 @@ def test_the_code_runs():
                           cwd=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == '(1, 10)'
+
+
+def test_the_table_of_pythons_is_what_make_matrix_kept():
+    with open(ROOT / 'proofs' / 'matrix.csv', newline='', encoding='utf-8') as file:
+        lines = [f'| {" | ".join(row)} |' for row in csv.reader(file)]
+    assert '\n'.join([lines[0], '|' + ' --- |' * 6, *lines[1:]]) in README
 
 
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it
