@@ -102,7 +102,7 @@ class Recipe:
     lr_mult: Tuple[str, ...] = optimize((), None, metavar='PATTERN=FACTOR,…')
     clip_gradient: float = optimize(0.0, 'largest gradient norm; decay of averaged weights', low=0)
     ema: float = optimize(0.0, None, low=0, below=1)
-    dtype: str = optimize('float32', 'float16 is for GPUs, bfloat16 for CPUs',
+    dtype: str = optimize('float32', 'bfloat16 on CPUs only',
                           choices=('float32', 'float16', 'bfloat16'))
     compression: str = optimize('none', 'compress gradients of ranks', choices=('none', 'fp16'))
     exact_sums: bool = optimize(False, 'same bits on any number of ranks; on every run')
