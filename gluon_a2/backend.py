@@ -2,11 +2,11 @@
 mx`.
 
 Before the import, the CUDA 11 libraries are loaded for the GPU wheel, and the number of CPU threads
-is chosen (left alone, MXNet takes half the logical cores). Threads that wait for others sleep (left
-alone, they spin, and take the cores from whoever else computes: benchmarks/busy.py). OpenMP reads
-both from the environment once, when it is loaded, so variables are set for the import alone:
-afterwards the environment of the host program is as it was. What stands in the way is raised as one
-sentence.
+is chosen (left alone, MXNet takes half the logical cores). Threads that wait for others spin for a
+short while, then sleep; left alone they spin for long, and take the cores from whoever else
+computes (benchmarks/busy.py). OpenMP reads both from the environment once, when it is loaded, so
+variables are set for the import alone: afterwards the environment of the host program is as it was.
+What stands in the way is raised as one sentence.
 """
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from .errors import UserError
 from .machine import gpus, installation, resources
 
 __all__ = ['BackendError', 'device', 'mx', 'threads']
+
+SPINS = '10000'  # of libgomp, whose own are 300000
 
 
 class BackendError(UserError, ImportError):
@@ -43,7 +45,7 @@ def device(num_gpus: int, index: int = 0) -> Any:
 def _openmp(count: int) -> Iterator[None]:
     given = {'OMP_NUM_THREADS': str(count)}
     if not any(name in os.environ for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')):
-        given['OMP_WAIT_POLICY'] = 'PASSIVE'
+        given['GOMP_SPINCOUNT'] = SPINS
     before = {name: os.environ.pop(name, None) for name in given}
     os.environ.update(given)
     try:
