@@ -120,6 +120,10 @@ def page():
             ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
             ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]),
         forms=table(rows('forms'), [(name, name) for name in rows('forms')[0]]),
+        bfloat16_speed=rows('bfloat16_speed')[1]['ratio'], busy=table(rows('busy'), [
+            ('task', 'task'), ('machine', 'machine'), ('way', 'way'),
+            ('ms', lambda row: f'{row["ms"]} ({row["lowest"]}–{row["highest"]})'),
+            ('times ours', 'times_ours')]),
         bfloat16=table(summary(rows('bfloat16')), [
             ('task', 'task'), ('seeds', 'seeds'), ('float32, %', 'float32'),
             ('bfloat16, %', 'bfloat16'), ('difference, points', 'difference'),
