@@ -110,6 +110,12 @@ def test_a_file_of_one_size_refuses_others():
         np.frombuffer(to_onnx(bundle, 'batch'), np.uint8)).empty()
 
 
+def test_unknown_axes_are_refused():
+    bundle = network.from_zoo('resnet26', class_names=NAMES, input_size=32)
+    with pytest.raises(UserError, match='`dynamic` must be one of all, batch, not .height.'):
+        to_onnx(bundle, 'height')
+
+
 @pytest.mark.parametrize('opset', [12, 999])
 def test_unknown_operator_sets_are_refused(opset):
     bundle = network.from_zoo('resnet26', class_names=NAMES, input_size=32)

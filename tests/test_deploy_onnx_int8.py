@@ -52,8 +52,16 @@ def test_convolutions_are_in_bytes_and_products_are_not(made):
             assert all(made_by[name].op_type != 'DequantizeLinear' or node.op_type == 'MatMul'
                        for name in node.input)
     assert len(quantized) < 0.5 * len(plain)  # so small a network has much graph for its weights
-    assert json.loads({prop.key: prop.value for prop in onnx.load_from_string(
-        quantized).metadata_props}['gluon_a2'])['network']
+    said = {prop.key: prop.value for prop in onnx.load_from_string(quantized).metadata_props}
+    assert json.loads(said['gluon_a2'])['precision'] == 'int8'
+
+
+def test_its_form_is_the_one_asked_for():
+    bundle = tiny_bundle.make('a2_resnet26')
+    pixels = np.zeros((2, *bundle.meta['input_shape']), 'float32')
+    content = to_onnx_int8(bundle, pixels, dynamic='batch', opset=13)
+    assert onnx.load_from_string(content).opset_import[0].version == 13
+    assert OnnxEngine(content, bundle.meta).fixed
 
 
 def test_the_classifier_is_stored_in_bytes_with_a_scale_a_class():

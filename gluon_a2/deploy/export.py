@@ -12,6 +12,7 @@ from .bundle import PARAMS, Bundle, read_meta, require_float32, write_bundle
 from .classify import Classifier
 from .engines import SUFFIXES
 from .fold import fold
+from .onnx_graph import DYNAMIC, OPSET, WRITTEN
 
 CALIBRATION, SAMPLES = 'min-max', 256  # of INT8, by default
 FORMS, MEASURED = 'forms', 'what int8 is calibrated and the forms are compared on'
@@ -23,11 +24,11 @@ class Wanted:
     network was trained on."""
     fold: bool = option(False, 'fold BatchNorms into convolutions where that is exact', group=FORMS)
     onnx: bool = option(False, 'also as ONNX', group=FORMS)
-    onnx_dynamic: Optional[str] = option(None, 'its free axes, by default all; batch: the size is '
-                                         "the network's own, as small runtimes need it",
-                                         choices=('all', 'batch'), group=FORMS, needs=['onnx'])
-    opset: Optional[int] = option(None, 'its operator set, by default 17', low=13, group=FORMS,
-                                  needs=['onnx'])
+    onnx_dynamic: Optional[str] = option(
+        None, f"its free axes, by default {DYNAMIC[0]}; batch: the size is the network's own, as "
+        'small runtimes need it', choices=DYNAMIC, group=FORMS, needs=['onnx'])
+    opset: Optional[int] = option(None, f'its operator set, by default {OPSET}', low=WRITTEN,
+                                  group=FORMS, needs=['onnx'])
     bf16: bool = option(False, 'also in bfloat16, for CPUs that compute in it', group=FORMS)
     int8: bool = option(False, 'also in INT8, for CPUs', group=FORMS)
     calibration: Optional[str] = option(None, f'of the ranges of int8, by default {CALIBRATION}',
@@ -44,6 +45,11 @@ class Wanted:
         check(self)
         if self.data_dir is not None and not self.measured:
             raise UserError('`data_dir` is for `int8` and `bf16`: add one, or leave it out')
+
+    @property
+    def onnx_form(self) -> Tuple[str, int]:
+        """The last two arguments of `onnx.to_onnx`."""
+        return self.onnx_dynamic or DYNAMIC[0], self.opset or OPSET
 
     @property
     def measured(self) -> bool:
@@ -67,8 +73,8 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
                f'largest, computed in float64 ({narrow:.1e} in float32)')
     onnx = None
     if wanted.onnx:
-        from .onnx import OPSET, to_onnx
-        opset, dynamic = wanted.opset or OPSET, wanted.onnx_dynamic or 'all'
+        from .onnx import to_onnx
+        dynamic, opset = wanted.onnx_form
         onnx = to_onnx(bundle, dynamic, opset)
         gaps = parity.onnx_gaps(bundle, onnx)
         free = 'batch' if dynamic == 'batch' or bundle.meta.get('fixed') else 'batch and size'
@@ -115,7 +121,7 @@ def _converted(bundle: Bundle, wanted: Wanted,
         given, as_onnx = (bundle, images, wanted.calibration or CALIBRATION), None
         if wanted.onnx:
             from .onnx_int8 import to_onnx_int8
-            as_onnx = to_onnx_int8(*given)
+            as_onnx = to_onnx_int8(*given, *wanted.onnx_form)
         yield 'mxnet-int8', (to_int8(*given), as_onnx)
 
 

@@ -21,15 +21,12 @@ from ..formats.symbol import parse_symbol
 from ..legacy import onnx_mapping
 from .bundle import Bundle, require_float32
 from .fold import without_workaround
-from .onnx_graph import keep, shorten, state_shapes
+from .onnx_graph import DYNAMIC, OPSET, WRITTEN, keep, shorten, state_shapes
 
-WRITTEN = 13  # the newest operator set that MXNet's converter knows
-OPSET = 17  # by default: onnx's own evaluator and onnx2torch take BatchNorms of 13 for training's
-DYNAMIC = 'all', 'batch'  # axes that are free
 AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
 
-def to_onnx(bundle: Bundle, dynamic: str = 'all', opset: int = OPSET) -> bytes:
+def to_onnx(bundle: Bundle, dynamic: str = DYNAMIC[0], opset: int = OPSET) -> bytes:
     """The ONNX file of a float32 `Bundle` in the operator set `opset`, 13 or later.
 
     With `dynamic` 'batch', inputs are of the network's own size, all shapes are constants, and no
@@ -41,6 +38,8 @@ def to_onnx(bundle: Bundle, dynamic: str = 'all', opset: int = OPSET) -> bytes:
     except ImportError as error:
         raise UserError(f'writing ONNX files needs onnx: {install_extra("onnx")}') from error
     require_float32(bundle)
+    if dynamic not in DYNAMIC:
+        raise UserError(f'`dynamic` must be one of {", ".join(DYNAMIC)}, not {dynamic!r}')
     newest = onnx.defs.onnx_opset_version()
     if not WRITTEN <= opset <= newest:
         raise UserError(f'`opset` must be from {WRITTEN} to {newest}, the newest that onnx '

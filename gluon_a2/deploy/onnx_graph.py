@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+WRITTEN = 13  # the newest operator set that MXNet's converter knows
+OPSET = 17  # by default: onnx's own evaluator and onnx2torch take BatchNorms of 13 for training's
+DYNAMIC = 'all', 'batch'  # axes that are free, the first by default
 BATCH = 3  # of an input by which shapes are inferred
+
 
 def shorten(graph: Any) -> None:
     """Make one Transpose of the eleven nodes that stand for a transposed factor of a batch_dot.

@@ -1,6 +1,7 @@
 """A float32 network as an ONNX file in INT8, by ONNX Runtime's converter: needs no MXNet to run."""
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from onnxruntime import quantization
 from .bundle import Bundle
 from .fold import fold
 from .onnx import to_onnx
+from .onnx_graph import DYNAMIC, OPSET
 from .precision import quiet
 
 # What is computed in INT8. The block's products and softmaxes are not among them.
@@ -23,9 +25,11 @@ CALIBRATIONS = {'min-max': (quantization.CalibrationMethod.MinMax, {}),
 BATCH = 8  # images at a time
 
 
-def to_onnx_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max') -> bytes:
-    """The ONNX file of the `Bundle` in INT8; `images` and `calibration` are those of
-    `precision.to_int8`, where 'entropy' leaves out one value in 10,000 here.
+def to_onnx_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max',
+                 dynamic: str = DYNAMIC[0], opset: int = OPSET) -> bytes:
+    """The ONNX file of the `Bundle` in INT8. `images` and `calibration` are those of
+    `precision.to_int8`, where 'entropy' leaves out one value in 10,000 here; `dynamic` and `opset`
+    are those of `to_onnx`.
 
     BatchNorms are folded first. Weights are stored in 8 bits, with a scale a channel. Operators
     stand in float32 between nodes that quantize and dequantize (QDQ), and a runtime fuses these.
@@ -33,7 +37,8 @@ def to_onnx_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max
     tell a thousand logits apart; its weights are stored in 8 bits, too.
     """
     import onnx
-    content = to_onnx(fold(bundle)[0])
+    folded = fold(bundle)[0]
+    content = to_onnx(folded, dynamic, opset)
     last = _from_classifier(onnx.load_from_string(content))
     with tempfile.TemporaryDirectory() as folder, quiet():
         before, after = (Path(folder, name) for name in ('float32.onnx', 'int8.onnx'))
@@ -48,6 +53,8 @@ def to_onnx_int8(bundle: Bundle, images: np.ndarray, calibration: str = 'min-max
             extra_options=more)
         model = onnx.load(str(after))
     _store_in_bytes(onnx, model.graph, last[0])
+    onnx.helper.set_model_props(model, {'gluon_a2': json.dumps(
+        {**folded.meta, 'precision': 'int8'}, ensure_ascii=False)})
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
