@@ -1,6 +1,8 @@
 """Which files stand behind a name, files without metadata, and processes that have the deploy part
 alone."""
+import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import tiny_bundle
 from tiny_bundle import AVX512, avx512
 
 from gluon_a2 import data
+from gluon_a2.commands import predict, score
 from gluon_a2.deploy import ENGINES, BundleError, Classifier, engines, write_bundle
 from gluon_a2.deploy.bundle import read_meta
 from gluon_a2.deploy.onnx import to_onnx
@@ -276,3 +279,10 @@ def test_no_gpu_is_fused(exported):
     from gluon_a2.backend import mx
     with pytest.raises(UserError, match='mxnet-fused is oneDNN.s, for CPUs: choose mxnet on a'):
         engines.start(engines.find(exported, 'mxnet-fused'), mx.gpu(0))
+
+
+@pytest.mark.parametrize('command', [predict, score])
+def test_the_help_names_every_engine(command):
+    (engine,) = (field for field in dataclasses.fields(command.Options) if field.name == 'engine')
+    said = re.findall(r'(?:mxnet|onnxruntime)(?:-\w+)?', engine.metadata['help'])
+    assert said == list(ENGINES)
