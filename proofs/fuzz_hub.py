@@ -28,6 +28,7 @@ from pathlib import Path
 
 import job  # noqa: F401 (it makes bench importable)
 from bench import at_least, keep
+from change_bytes import flip_bits
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.launch import hub, protocol
@@ -70,10 +71,7 @@ def cut(rng, sound):
 
 def flip(rng, sound):
     """A sound message with some bits changed."""
-    content = bytearray(sound)
-    for _ in range(rng.randint(1, 8)):
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    return bytes(content)
+    return flip_bits(sound, rng)
 
 
 def replace(rng, sound):
