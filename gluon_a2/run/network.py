@@ -54,10 +54,10 @@ def build(recipe: Recipe, ctx: mx.Context | None = None,
 
 
 def _quieten(net, left, ctx):
-    """Let a classifier that starts anew begin with small logits, as torchvision's do.
+    """Let a classifier that starts anew begin with small logits, as torchvision's SqueezeNet does.
 
-    By its fan-in it would give SqueezeNet's features a loss of 15 for ten classes, and the first
-    steps would spoil what the weights know.
+    By its fan-in it would give SqueezeNet's features a loss of about 15 for ten classes, and the
+    first steps would spoil what the weights know.
     """
     for name in left:
         if name.startswith(net.row.classifier) and name.endswith('weight'):
