@@ -35,6 +35,8 @@ def bundle_of(model, **options):
 # a BatchNorm.
 @pytest.mark.parametrize('model, options, folded, total', [
     ('a2_resnet26', {}, 1 + 16 + 4, 42), ('a2_resnet26', {'association': 'right'}, 1 + 16 + 4, 42),
+    *(('a2_resnet26', {'softmax': softmax, 'association': association}, 1 + 16, 42)
+      for softmax in ('gather', 'distribute', 'none') for association in ('left', 'right')),
     ('nl_resnet26', {}, 1 + 16 + 4, 42), ('se_resnet26', {}, 1 + 16, 26),
     ('resnet26_3d', {}, 1 + 16, 26), ('a2_resnet26_3d', {}, 1 + 16 + 4, 42),
     ('nl_resnet26_3d', {'blocks': {'conv4': (2,)}}, 1 + 16 + 1, 30)])

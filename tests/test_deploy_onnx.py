@@ -3,6 +3,7 @@ import logging
 
 import numpy as np
 import pytest
+import tiny_bundle
 
 from gluon_a2 import data
 from gluon_a2.deploy import engines, parity
@@ -72,13 +73,16 @@ def ranks(onnx, model):
 @pytest.mark.parametrize('model, dynamic, opset', [
     ('a2_resnet26', 'all', 13), ('a2_resnet26', 'all', 17), ('a2_resnet26', 'batch', 13),
     ('a2_resnet26', 'batch', 20), ('nl_resnet26_3d', 'all', 17), ('nl_resnet26_3d', 'batch', 17),
-    ('se_resnet26', 'batch', 17)])
+    ('se_resnet26', 'batch', 17), ('a2_resnet26 none', 'batch', 17),
+    ('a2_resnet26 gather', 'all', 17), ('a2_resnet26 distribute', 'all', 13)])
 def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
     """In ONNX Runtime, and in onnx's own evaluator, which takes a BatchNorm of 13 for training's.
     """
     import onnx
     from onnx.reference import ReferenceEvaluator
-    bundle = network.from_zoo(model, class_names=NAMES, input_size=32)
+    name, _, softmax = model.partition(' ')
+    bundle = (tiny_bundle.make(name, tiny_bundle.IMAGE, softmax=softmax) if softmax
+              else network.from_zoo(name, class_names=NAMES, input_size=32))
     content = to_onnx(bundle, dynamic, opset)
     loaded = onnx.load_from_string(content)
     assert loaded.opset_import[0].version == opset

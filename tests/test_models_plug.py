@@ -215,6 +215,7 @@ def test_one_place_as_a_string_is_understood_or_named():
 
 
 @pytest.mark.parametrize('kind,option,value,whose', [
+    ('nl', 'softmax', 'none', 'a2 blocks'),
     ('nl', 'association', 'right', 'a2 blocks'), ('se', 'association', 'auto', 'a2 blocks'),
     ('se', 'ratio', 4, 'a2 and nl blocks')])
 def test_an_option_without_effect_is_refused(plain, kind, option, value, whose):

@@ -94,6 +94,7 @@ def test_a_mistake_is_one_sentence(name, options, sentence):
     ('a2_resnet26', {'ratio': 0}, 'ratio'), ('a2_resnet26', {'ratio': -1}, 'ratio'),
     ('a2_resnet26', {'ratio': 1000}, 'ratio'),  # no channel would be left inside
     ('a2_resnet26', {'association': 'middle'}, 'association'),
+    ('a2_resnet26', {'softmax': 'all'}, 'softmax'),
     ('a2_resnet26', {'blocks': {'conv4': 2}}, 'conv4'),
     ('a2_resnet26', {'blocks': ['conv4']}, 'blocks'),
     ('a2_resnet26', {'blocks': {'conv4': (1.5,)}}, 'conv4'),
@@ -128,12 +129,12 @@ def test_auto_association_follows_the_input_size():
 
 
 PLAIN = ['last_gamma', 'dropout']
-TAKEN = {'': PLAIN, 'a2_': [*PLAIN, 'blocks', 'ratio', 'association', 'identity'],
+TAKEN = {'': PLAIN, 'a2_': [*PLAIN, 'blocks', 'ratio', 'association', 'softmax', 'identity'],
          'nl_': [*PLAIN, 'blocks', 'ratio', 'identity'], 'se_': [*PLAIN, 'blocks', 'identity']}
-VALUES = {'blocks': {'conv4': (1,)}, 'ratio': 2, 'association': 'right', 'identity': True,
-          'last_gamma': True, 'dropout': 0.5}
+VALUES = {'blocks': {'conv4': (1,)}, 'ratio': 2, 'association': 'right', 'softmax': 'none',
+          'identity': True, 'last_gamma': True, 'dropout': 0.5}
 WHOSE = {'blocks': 'a2 and nl and se blocks', 'ratio': 'a2 and nl blocks',
-         'association': 'a2 blocks', 'identity': 'a2 and nl and se blocks',
+         'association': 'a2 blocks', 'softmax': 'a2 blocks', 'identity': 'a2 and nl and se blocks',
          'last_gamma': "the paper's networks", 'dropout': "the paper's networks"}
 
 

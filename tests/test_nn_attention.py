@@ -20,6 +20,8 @@ from gluon_a2.cost import count
 from gluon_a2.errors import UserError
 from gluon_a2.nn import DoubleAttention, cheaper_association, product_memory
 from gluon_a2.nn import double_attention as attention_function
+from gluon_a2.nn.attention import SOFTMAXES
+from gluon_a2.nn.workarounds import Mean, Softmax
 
 SHAPES = {2: (2, 7, 5, 3), 3: (2, 7, 3, 5, 11)}
 
@@ -35,12 +37,13 @@ def array(shape, seed=5):
     return mx.nd.array(np.random.RandomState(seed).normal(size=shape), dtype='float64')
 
 
+@pytest.mark.parametrize('softmax', SOFTMAXES)
 @pytest.mark.parametrize('dims', [2, 3])
 @pytest.mark.parametrize('training', [False, True])
-def test_right_association_equals_left_and_the_oracle(dims, training):
+def test_right_association_equals_left_and_the_oracle(dims, training, softmax):
     x, outputs = array(SHAPES[dims]), []
     for association in ('left', 'right'):
-        net, p = ready(dims, association=association)
+        net, p = ready(dims, association=association, softmax=softmax)
         x.attach_grad()
         with mx.autograd.record(train_mode=training):
             y = net(x)
@@ -48,7 +51,7 @@ def test_right_association_equals_left_and_the_oracle(dims, training):
         loss.backward()
         grads = [v.grad().asnumpy() for v in net.collect_params().values() if v.grad_req != 'null']
         outputs.append([y.asnumpy(), x.grad.asnumpy(), *grads])
-        expected = double_attention(x.asnumpy(), p, training=training)
+        expected = double_attention(x.asnumpy(), p, training=training, softmaxes=softmax)
         np.testing.assert_allclose(outputs[-1][0], expected, rtol=0, atol=1e-10)
     for left, right in zip(*outputs):
         np.testing.assert_allclose(right, left, rtol=1e-8, atol=1e-10 * np.abs(left).max())
@@ -67,15 +70,18 @@ def test_the_function_is_the_equation(association):
 
 @given(st.sampled_from([2, 3]), st.integers(1, 3), *[st.integers(1, 9)] * 3,
        st.lists(st.integers(1, 5), min_size=3, max_size=3),
-       st.sampled_from(['left', 'right', 'auto']), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
-def test_any_shape_and_association_equals_the_oracle(dims, batch, channels, m, n, space,
-                                                     association, seed):
+       st.sampled_from(['left', 'right', 'auto']), st.sampled_from(list(SOFTMAXES)),
+       st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_any_shape_association_and_softmax_equals_the_oracle(dims, batch, channels, m, n, space,
+                                                             association, softmax, seed):
     space = tuple(space[:dims])
-    net, p = ready(dims, channels, m, n, seed, association=association, input_size=space)
+    net, p = ready(dims, channels, m, n, seed, association=association, softmax=softmax,
+                   input_size=space)
     x = array((batch, channels, *space), seed)
-    np.testing.assert_allclose(
-        net(x).asnumpy(), double_attention(x.asnumpy(), p), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(net(x).asnumpy(), double_attention(x.asnumpy(), p,
+                                                                  softmaxes=softmax),
+                               rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('dims', [2, 3])
@@ -118,6 +124,47 @@ def test_attention_sums_to_one_in_float32_whatever_the_layout(dims):
                 n: values[n] for n in attention.list_auxiliary_states()})
         sums = executor.forward(is_train=False)[0].asnumpy().sum(2)
         np.testing.assert_allclose(sums, np.ones((2, rows)), rtol=1e-5, err_msg=name)
+
+
+def gathered(x, softmax):
+    """G of a block with identity embeddings, so that A = B = relu(x), and that without softmax."""
+    net = DoubleAttention(x.shape[1], x.shape[1], x.shape[1], prefix='', softmax=softmax)
+    net.initialize()
+    net.cast('float64')
+    for name in ('phi', 'theta'):
+        net.collect_params()[f'{name}_conv_weight'].set_data(np.eye(x.shape[1])[..., None, None])
+    g = net(mx.sym.var('data')).get_internals()['gather_output']
+    values = {name: parameter.data() for name, parameter in net.collect_params().items()}
+    return g.bind(mx.cpu(), {name: {**values, 'data': x}[name] for name in g.list_arguments()},
+                  aux_states={name: values[name] for name in g.list_auxiliary_states()}
+                  ).forward()[0].asnumpy()
+
+
+@pytest.mark.parametrize('softmax', ['none', 'distribute'])
+@pytest.mark.parametrize('space', [(5, 3), (41, 43)])
+def test_without_a_softmax_on_b_the_descriptors_are_bilinear_pooling(softmax, space):
+    """Eq. 2's Σ a_i b_iᵀ over the number of positions: it does not grow with them."""
+    x = array((2, 7, *space))
+    a = np.maximum(flat(x.asnumpy()), 0) / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(gathered(x, softmax), a @ a.transpose(0, 2, 1) / math.prod(space),
+                               rtol=1e-12)
+    assert np.abs(gathered(x, softmax) - gathered(x, 'both')).max() > 0.1
+
+
+def test_a_map_of_ones_is_a_flat_softmax():
+    """θ = ρ = 1 everywhere gives one Z, with each softmax or without."""
+    ones, a = mx.nd.ones((2, 5, 3)), mx.nd.random.normal(shape=(2, 7, 3))
+    b, v = [kind(prefix='')(ones) for kind in (Softmax, Mean)], ones.transpose((0, 2, 1))
+    np.testing.assert_array_equal(b[0].asnumpy(), b[1].asnumpy())
+    v = [kind(prefix='')(v) for kind in (Softmax, Mean)]
+    np.testing.assert_array_equal(*(attention_function(mx.nd, a, *each).asnumpy()
+                                    for each in zip(b, v)))
+
+
+def test_an_unknown_softmax_is_named():
+    with pytest.raises(UserError, match="^`softmax` must be one of both, gather, distribute, none, "
+                                        "not 'all'$"):
+        DoubleAttention(8, softmax='all')
 
 
 def test_one_even_attention_is_the_mean():

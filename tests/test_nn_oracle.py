@@ -67,19 +67,21 @@ def flat(x):
     return x.reshape(*x.shape[:2], -1)
 
 
-def double_attention_z(phi, theta, rho):
+def double_attention_z(phi, theta, rho, softmaxes='both'):
     """Eq. 6, with the indices of Eq. 4 and 5: g_j = Σ_k a_k softmax(θ)_jk, z_i = Σ_j g_j
-    softmax(ρ)_ji."""
+    softmax(ρ)_ji; without a softmax, θ over the number of positions, ρ over that of descriptors."""
     # each row of softmax(θ) sums to 1 over positions
-    g = np.einsum('nmk,njk->nmj', phi, softmax(theta, 2))
+    b = softmax(theta, 2) if softmaxes in ('both', 'gather') else theta / theta.shape[2]
+    g = np.einsum('nmk,njk->nmj', phi, b)
     # each column of softmax(ρ) sums to 1 over the descriptors
-    return np.einsum('nmj,nji->nmi', g, softmax(rho, 1))
+    v = softmax(rho, 1) if softmaxes in ('both', 'distribute') else rho / rho.shape[1]
+    return np.einsum('nmj,nji->nmi', g, v)
 
 
-def double_attention(x, p, at='', training=False):
+def double_attention(x, p, at='', training=False, softmaxes='both'):
     """X + expand(Z), Figure 2."""
     phi, theta, rho = (piece(x, p, f'{at}{name}_', training) for name in ('phi', 'theta', 'rho'))
-    z = double_attention_z(flat(phi), flat(theta), flat(rho)).reshape(phi.shape)
+    z = double_attention_z(flat(phi), flat(theta), flat(rho), softmaxes).reshape(phi.shape)
     return x + piece(z, p, at + 'expand_', training)
 
 
@@ -154,6 +156,14 @@ def test_double_attention_by_hand():
     rho = np.log(np.array([[[4.0, 1e-30], [1, 1]]]))
     # g₁ = ¾·8 + ¼·16 = 10, g₂ = 12; z₁ = ⅘·10 + ⅕·12 = 10.4, z₂ = 12
     np.testing.assert_allclose(double_attention_z(phi, theta, rho), [[[10.4, 12]]], rtol=1e-12)
+
+
+def test_double_attention_without_softmaxes_by_hand():
+    """G is Eq. 2's sum of outer products over the two positions, halved; z_i its mean under ρ_i."""
+    phi, theta, rho = (np.array(rows, float)[None] for rows in (
+        [[8, 16]], [[3, 1], [5, 5]], [[4, 0], [1, 1]]))
+    # g₁ = (8·3 + 16·1) / 2 = 20, g₂ = (8·5 + 16·5) / 2 = 60; z₁ = (4·20 + 60) / 2, z₂ = 60 / 2
+    np.testing.assert_array_equal(double_attention_z(phi, theta, rho, 'none'), [[[70, 30]]])
 
 
 def test_batch_norm_by_hand():

@@ -33,6 +33,7 @@ def train(tmp_path, images, changes=(), **options):
 
 @pytest.mark.parametrize('changes', [
     {'optimizer': 'sgd'}, {'association': 'right'}, {'association': 'auto'}, {'last_gamma': True},
+    {'softmax': 'gather'}, {'softmax': 'distribute'}, {'softmax': 'none'}, {'m': 2}, {'n': 2},
     {'no_wd': True}, {'label_smoothing': 0.0}, {'mixup': True, 'mixup_alpha': 1.0},
     {'dropout': 0.5}, {'wd': 0.1}, {'momentum': 0.0}, {'seed': 7},
     {'min_area': 0.1}, {'max_area': 0.7}, {'mirror': False}, {'min_aspect': 0.5},

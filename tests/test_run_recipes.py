@@ -218,8 +218,8 @@ def test_the_papers_recipe_is_written_out_in_full():
     row = source[source.index('IMAGENET = '):source.index('\n# What the video recipes share')]
     said = set(re.findall(r'(\w+)=', row))
     assert {field.name for field in dataclasses.fields(Recipe)} - said == {
-        'association', 'blocks', 'plug', 'ratio', 'm', 'n', 'identity', 'last_gamma', 'pretrained',
-        'starts_from', 'mean', 'std', 'pixels', 'interpolation', 'frames',
+        'association', 'softmax', 'blocks', 'plug', 'ratio', 'm', 'n', 'identity', 'last_gamma',
+        'pretrained', 'starts_from', 'mean', 'std', 'pixels', 'interpolation', 'frames',
         'frame_stride', 'train_strides', 'stretch', 'views', 'crops', 'max_scale', 'accumulate',
         'ranks', 'no_wd', 'dtype',
         'compression', 'exact_sums', 'deterministic', 'num_steps', 'lr_decay_epoch',

@@ -77,6 +77,13 @@ def test_a_non_local_block_reads_positions_directly():
     np.testing.assert_array_equal(block.reads(5), block.v[5])
 
 
+@pytest.mark.parametrize('softmax', ['gather', 'distribute', 'none'])
+def test_weights_that_are_no_shares_are_not_drawn(softmax):
+    bundle = tiny_bundle.make('a2_resnet26', softmax=softmax)
+    with pytest.raises(UserError, match='^conv4_unit2 of a2_resnet26 was made without a softmax'):
+        attention_maps(bundle, pixels(3, 48, 48), ['conv4_unit2'])
+
+
 def test_blocks_are_chosen_by_name_in_the_order_given(image_bundle):
     _, found = attention_maps(image_bundle, pixels(3, 48, 48), ['conv4_unit2', 'conv3_unit1'])
     assert [block.name for block in found] == ['conv4_unit2', 'conv3_unit1']

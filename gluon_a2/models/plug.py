@@ -22,15 +22,15 @@ class After(mx.gluon.nn.HybridSequential):
 def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | None = None,
          identity: bool = True, association: str = 'left',
          input_size: tuple[int, ...] = (224, 224), *, m: int | None = None,
-         n: int | None = None) -> dict:
+         n: int | None = None, softmax: str = 'both') -> dict:
     """Put a block `kind`, a key of `nn.BLOCKS`, behind each of `places` in `net`; returns {place:
     the new block}.
 
     A place is the path of a child block, as `print(net)` shows it. `net` must hold its weights
     already: its parameters keep their names, while the names of Gluon's `save_parameters`, which
     follow the structure, change. With `identity` the outputs stay what they were. The new blocks
-    are initialized, and `ratio` (by default 4), `m`, `n`, `identity` and `association` are as in
-    `get_model`.
+    are initialized, and `ratio` (by default 4), `m`, `n`, `identity`, `association` and `softmax`
+    are as in `get_model`.
     `input_size`, (h, w) or (d, h, w), is one the network can take: it is fed one blank input of
     it, to learn the channels at each place, and association='auto' is decided for it.
 
@@ -40,9 +40,10 @@ def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | N
     """
     if kind not in BLOCKS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCKS)}')
-    options = {'ratio': ratio, 'm': m, 'n': n, 'association': association}
+    options = {'ratio': ratio, 'm': m, 'n': n, 'association': association,
+               'softmax': softmax}
     refuse_options(f'a block {kind}', BLOCKS[kind].options,
-                   [name for name in options if options[name] not in (None, 'left')])
+                   [name for name in options if options[name] not in (None, 'left', 'both')])
     if isinstance(places, str):
         raise UserError(f'`places` must be a list of paths, such as [{places!r}], not a string')
     if len(set(places)) != len(places):

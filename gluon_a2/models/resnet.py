@@ -52,13 +52,14 @@ class ResNet(mx.gluon.nn.HybridBlock):
 
     def __init__(self, row: Row, classes: int = 1000, size: tuple[int, ...] | None = None,
                  blocks: dict | None = None, ratio: int | None = None, m: int | None = None,
-                 n: int | None = None, association: str = 'left', identity: bool = False,
-                 last_gamma: bool = False, dropout: float = 0.0):
+                 n: int | None = None, association: str = 'left', softmax: str = 'both',
+                 identity: bool = False, last_gamma: bool = False, dropout: float = 0.0):
         super().__init__(prefix='')
         self.row, self.classes = row, classes
         self.blocks = row.blocks if blocks is None else blocks
         self._block_options = {'ratio': row.table.ratio if ratio is None else ratio, 'm': m, 'n': n,
-                               'association': association, 'identity': identity}
+                               'association': association, 'softmax': softmax,
+                               'identity': identity}
         self._last_gamma = last_gamma
         with self.name_scope():
             self.features = mx.gluon.nn.HybridSequential(prefix='')

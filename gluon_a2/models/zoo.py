@@ -21,7 +21,7 @@ BUILDERS = {'resnet': ResNet, 'res3d': Res3D, 'convnet_lstm': ConvNetLSTM, 'gluo
 def get_model(name: str, pretrained: bool | str | Path = False, classes: int | None = None,
               ctx: mx.Context | None = None, *, plug: str | None = None,
               blocks: dict | None = None, ratio: int | None = None, m: int | None = None,
-              n: int | None = None, association: str = 'left',
+              n: int | None = None, association: str = 'left', softmax: str = 'both',
               input_size: int | tuple[int, ...] | None = None,
               identity: bool = False, last_gamma: bool = False,
               dropout: float = 0.0) -> mx.gluon.Block:
@@ -54,6 +54,8 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
         Inner widths of A² blocks, of features and of descriptors, instead of the ratio's.
     association : 'left', 'right' or 'auto'
         Of A² blocks; 'auto' decides for each block at `input_size` (Section 2.3).
+    softmax : 'both', 'gather', 'distribute' or 'none'
+        The softmaxes that A² blocks have (`nn.attention`).
     input_size : int or tuple, optional
         Side, or (height, width), or for video (frames, height, width); by default the paper's.
     identity : bool
@@ -76,7 +78,8 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise UserError(f'`dropout` must be 0 or more and below 1, not {dropout}')
     options = {'blocks': blocks, 'ratio': ratio, 'm': m, 'n': n, 'association': association,
-               'identity': identity, 'last_gamma': last_gamma, 'dropout': dropout}
+               'softmax': softmax, 'identity': identity, 'last_gamma': last_gamma,
+               'dropout': dropout}
     usual = get_model.__kwdefaults__
     refuse_options(row.name, row.options, [n for n in options if options[n] != usual[n]])
     if blocks is not None:

@@ -11,6 +11,10 @@
 | V = softmax(ρ) | v = Vᵀ, each row sums to 1 (Eq. 5)  | N×dhw×n       |
 | G = A Bᵀ       | g, the n descriptors                | N×m×n         |
 | Z = G V        | z                                   | N×m×(d×)h×w   |
+
+Without its softmax, B is θ(X)/(dhw), or V is ρ(X)/n, for ablations. G is then Eq. 2's bilinear
+pooling as a mean over the positions, and Z a mean over the descriptors: both are finite at any
+size, and a map of ones gives what a flat softmax gives.
 """
 from __future__ import annotations
 
@@ -19,9 +23,11 @@ import math
 from ..backend import mx
 from ..errors import UserError
 from .preact import inner_width, pointwise
-from .workarounds import Softmax, Tensor, flatten, positions_first, positions_last
+from .workarounds import Mean, Softmax, Tensor, flatten, positions_first, positions_last
 
 ASSOCIATIONS = ('left', 'right', 'auto')
+SOFTMAXES = {'both': (Softmax, Softmax), 'gather': (Softmax, Mean), 'distribute': (Mean, Softmax),
+             'none': (Mean, Mean)}  # on B, and on V
 
 
 def double_attention(F, a: Tensor, b: Tensor, v: Tensor, association: str = 'left') -> Tensor:
@@ -54,23 +60,29 @@ class DoubleAttention(mx.gluon.nn.HybridBlock):
         Space axes of the input.
     identity : bool
         Start as an exact identity (the expansion's weight is zero), to plug into a trained network.
+    softmax : 'both', 'gather', 'distribute' or 'none'
+        Where there is one: on B, by which descriptors are gathered, and on V, by which they are
+        distributed.
     """
 
     def __init__(self, channels: int, m: int | None = None, n: int | None = None,
                  association: str = 'left', input_size: tuple[int, ...] | None = None,
-                 dims: int = 2, identity: bool = False, ratio: int | None = None, prefix=None,
-                 params=None):
+                 dims: int = 2, identity: bool = False, ratio: int | None = None,
+                 softmax: str = 'both', prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         m, n = (inner_width(channels, width, ratio) for width in (m, n))
         positions = math.prod(input_size) if input_size else None
         self.n, self.dims = n, dims
         self.association = resolve_association(association, m, n, positions)
+        if softmax not in SOFTMAXES:
+            raise UserError(f'`softmax` must be one of {", ".join(SOFTMAXES)}, not {softmax!r}')
+        gather, distribute = SOFTMAXES[softmax]
         with self.name_scope():
             self.phi = pointwise(channels, m, dims, 'phi_')
             self.theta = pointwise(channels, n, dims, 'theta_')
             self.rho = pointwise(channels, n, dims, 'rho_')
-            self.softmax_theta = Softmax(prefix='gather_')
-            self.softmax_rho = Softmax(prefix='distribute_')
+            self.softmax_theta = gather(prefix='gather_')
+            self.softmax_rho = distribute(prefix='distribute_')
             self.expand = pointwise(m, channels, dims, 'expand_', zero=identity)
 
     def hybrid_forward(self, F, x):

@@ -44,7 +44,7 @@ class BlockRow(NamedTuple):
 
 BLOCKS = {
     'a2': BlockRow(DoubleAttention, 'double attention',
-                   ('ratio', 'm', 'n', 'association', 'identity', 'input_size'),
+                   ('ratio', 'm', 'n', 'association', 'softmax', 'identity', 'input_size'),
                    maps=Maps('distribute_attention', 'gather_attention')),
     'nl': BlockRow(NonLocal, 'non-local', ('ratio', 'identity'), maps=Maps('relate_attention')),
     'se': BlockRow(SqueezeExcite, 'squeeze-and-excitation', ('identity',), on_branch=True,

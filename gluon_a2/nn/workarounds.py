@@ -47,8 +47,23 @@ class Softmax(mx.gluon.nn.HybridBlock):
 
     def hybrid_forward(self, F, x):
         if self._half:
-            return F.cast(F.softmax(F.cast(x, 'float32'), axis=-1, name='attention'), 'float16')
+            return F.cast(self.weights(F, F.cast(x, 'float32')), 'float16')
+        return self.weights(F, x)
+
+    def weights(self, F, x: Tensor) -> Tensor:
+        """Of each row, the weights, which sum to 1."""
         return F.softmax(x, axis=-1, name='attention')
+
+
+class Mean(Softmax):
+    """x over the length of its last axis, so that a product with it is a mean, as with a softmax.
+
+    A softmax of zeros is 1 over that length. Operators that divide by a length are not in every
+    MXNet, and ONNX has none.
+    """
+
+    def weights(self, F, x: Tensor) -> Tensor:
+        return F.elemwise_mul(x, F.softmax(x * 0, axis=-1, name='even'), name='attention')
 
 
 def flatten(F, x: Tensor) -> Tensor:

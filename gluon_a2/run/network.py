@@ -122,8 +122,8 @@ def create(recipe: Recipe) -> mx.gluon.HybridBlock:
         refuse_options(recipe.model, row.options, ['identity'])
     return get_model(recipe.model, classes=recipe.classes, plug=recipe.plug,
                      blocks=recipe.placement, ratio=recipe.ratio, m=recipe.m, n=recipe.n,
-                     identity=identity, association=recipe.association, input_size=recipe.space,
-                     last_gamma=recipe.last_gamma, dropout=recipe.dropout)
+                     identity=identity, association=recipe.association, softmax=recipe.softmax,
+                     input_size=recipe.space, last_gamma=recipe.last_gamma, dropout=recipe.dropout)
 
 
 def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str] | None = None,

@@ -42,6 +42,8 @@ class Recipe:
     classes: int = network(1000, None, low=2)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
                                choices=('left', 'right', 'auto'))
+    softmax: str = network('both', "A²'s softmaxes",
+                           choices=('both', 'gather', 'distribute', 'none'))
     blocks: Optional[str] = network(None, "positions of blocks, instead of the network's own",
                                     metavar='conv3:1,2;conv4:2')
     plug: Optional[str] = network(None, 'puts blocks (a2, nl, se) into a network without',
@@ -53,7 +55,7 @@ class Recipe:
     identity: Optional[bool] = network(None, 'blocks start as identities, as with weights')
     last_gamma: bool = network(False, 'zero the last gamma of every branch at the start')
     pretrained: Optional[str] = network(
-        None, 'initial weights; of video also an image net; gluoncv: its own', metavar='FILE')
+        None, "initial weights; an image net's; gluoncv: its own", metavar='FILE')
     starts_from: str = network('random', 'weights it starts from', dims=3,
                                choices=('random', 'image', 'video'))
 

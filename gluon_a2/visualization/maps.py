@@ -22,6 +22,7 @@ import numpy as np
 from ..backend import mx
 from ..data.imagenet import shown
 from ..deploy import Bundle, Classifier
+from ..deploy.graph import Graph
 from ..errors import UserError
 from ..formats.symbol import parse_symbol
 from ..nn.blocks import BLOCKS
@@ -145,6 +146,11 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
         if name not in found:
             raise UserError(f'{network} has no block {name!r}: its blocks are {", ".join(found)}')
     chosen = {name: found[name] for name in names or found}
+    operators = {f'{node.name}_output': node.op for node in Graph(bundle.graph).nodes()}
+    for name, (_, softmaxes, _) in chosen.items():
+        if any(operators[node] != 'softmax' for node in softmaxes):
+            raise UserError(f'{name} of {network} was made without a softmax (`softmax`): its '
+                            'weights are no shares, which maps show; choose another network')
     outputs = [internals[node] for _, softmaxes, _ in chosen.values() for node in softmaxes]
     net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'],
                                                               dtype='float32'))
