@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..nn import BLOCKS
 from .baselines import gluoncv_network, uninitialized
 from .plug import plug
-from .table import STAGES, BaselineRow, Row, find_row
+from .table import STAGES, BaselineRow, Row, find_row, usual_blocks
 
 
 def with_blocks(name: str, text: str | None) -> tuple[Row | BaselineRow, dict | None]:
@@ -46,7 +46,7 @@ def with_blocks(name: str, text: str | None) -> tuple[Row | BaselineRow, dict | 
     if row.kind:
         raise UserError(f'`plug` and {row.name}: it has blocks already; choose {row.backbone}'
                         f'{"_3d" if row.dims == 3 else ""}, or place them by `blocks`')
-    row = find_row(f'{kind}_{row.name}')
+    row = row._replace(name=f'{kind}_{row.name}', kind=kind, blocks=usual_blocks(kind, row.table))
     return row, _stages(row, places) if places else None
 
 

@@ -1,11 +1,13 @@
-"""The pre-activation ResNet of the paper, built from a row of `table`."""
+"""The pre-activation ResNet of the paper, or a multi-fiber network, built from a row of `table`."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..backend import mx
 from ..nn import BLOCKS, BNReLU, BNReLUConv, make_block
 from ..nn.preact import SPACES, conv
+from .multi_fiber import MultiFiber
 from .table import STAGES, Row, Stage, Stem, pool_stride
 
 
@@ -17,12 +19,13 @@ class Bottleneck(mx.gluon.nn.HybridBlock):
     convolution: a zero γ in front of a ReLU, the post-activation habit, would never receive a
     gradient here.
     """
+    expansion = 4  # channels it puts out, over its width
 
     def __init__(self, in_channels: int, width: int, kernel: tuple[int, ...],
                  stride: tuple[int, ...], branch_block: mx.gluon.Block | None = None,
                  zero: bool = False, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        channels, point = 4 * width, (1,) * len(kernel)
+        channels, point = self.expansion * width, (1,) * len(kernel)
         with self.name_scope():
             self.preact = BNReLU(in_channels, len(kernel), prefix='')
             self.conv1 = conv(in_channels, width, point, prefix='conv1_conv_')
@@ -40,6 +43,9 @@ class Bottleneck(mx.gluon.nn.HybridBlock):
         if self.branch_block is not None:
             y = self.branch_block(y)
         return y + shortcut
+
+
+UNITS: dict[str, Any] = {'bottleneck': Bottleneck, 'multi-fiber': MultiFiber}
 
 
 class ResNet(mx.gluon.nn.HybridBlock):
@@ -90,15 +96,16 @@ class ResNet(mx.gluon.nn.HybridBlock):
         return stem.channels, size
 
     def _add_stage(self, name: str, stage: Stage, channels: int, size):
-        kind, stride, out = self.row.kind, self._space(stage.stride), 4 * stage.width
-        size = shrink(size, stride)
+        kind, unit_type = self.row.kind, UNITS[self.row.table.unit]
+        stride = self._space(stage.stride)
+        size, out = shrink(size, stride), unit_type.expansion * stage.width
         for unit in range(1, stage.units + 1):
             prefix, on_sum, on_branch = f'{name}_unit{unit}_', None, None
             if kind and unit in self.blocks.get(name, ()):
                 block = make_block(kind, out, size, prefix, **self._block_options)
                 on_branch, on_sum = (block, None) if BLOCKS[kind].on_branch else (None, block)
             kernel = self._space((stage.k[(unit - 1) % len(stage.k)], 3, 3))
-            self.features.add(Bottleneck(
+            self.features.add(unit_type(
                 channels, stage.width, kernel, stride if unit == 1 else (1,) * len(stride),
                 on_branch, self._last_gamma, prefix=prefix))
             if on_sum is not None:

@@ -18,7 +18,8 @@ class Stem(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Bottlenecks width → width → 4·width; unit u's middle kernel is k[u mod len(k)]×3×3."""
+    """Units: bottlenecks width → width → 4·width, or others; the middle kernel of unit u is k[u mod
+    len(k)]×3×3."""
     width: int
     units: int
     k: tuple[int, ...]
@@ -26,7 +27,7 @@ class Stage(NamedTuple):
 
 
 class Backbone(NamedTuple):
-    """One column of Table 1."""
+    """One column of Table 1, or a network like it."""
     stem: Stem
     conv2: Stage
     conv3: Stage
@@ -39,6 +40,8 @@ class Backbone(NamedTuple):
     ratio: int  # their inner widths are the stage's channels over this
     dims: tuple[int, ...] = (2, 3)  # which of image (2) and video (3) are in the zoo
     video_recipe: str = 'kinetics_a2_resnet50'  # whose preprocessing a video network takes
+    unit: str = 'bottleneck'  # a key of `resnet.UNITS`
+    kinds: tuple[str | None, ...] = (None, *BLOCKS)  # of blocks in the zoo; `plug` takes all
 
 
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
@@ -77,6 +80,16 @@ BACKBONES = {
         Stage(256, 36, (3, 1), (1, 2, 2)),
         Stage(512, 3, (1, 3), (1, 2, 2)),
         frames=8, size=224, blocks={'conv3': (1, 3), 'conv4': (1, 3, 5)}, ratio=2, dims=(2,)),
+    # MF-Net (ref. [4]), of the paper's future work, as cypw/PyTorch-MFNet has it for video; blocks
+    # where ResNet-50 of as many units has them, a quarter as wide, as in the ablations
+    'mfnet': Backbone(
+        Stem((3, 5, 5), 16, (1, 2, 2), pool=(1, 3, 3)),
+        Stage(96, 3, (3,), (2, 1, 1)),
+        Stage(192, 4, (3,), (1, 2, 2)),
+        Stage(384, 6, (3,), (1, 2, 2)),
+        Stage(768, 3, (3,), (1, 2, 2)),
+        frames=16, size=224, blocks={'conv3': (1, 3), 'conv4': (1, 3, 5)}, ratio=4,
+        video_recipe='kinetics_ablation', unit='multi-fiber', kinds=(None,)),
 }
 
 class Row(NamedTuple):
@@ -143,7 +156,7 @@ def usual_blocks(kind: str | None, table: Backbone) -> dict[str, tuple[int, ...]
 def _zoo():
     for name, table in BACKBONES.items():
         for dims in table.dims:
-            for kind in (None, *BLOCKS):
+            for kind in table.kinds:
                 full = (f'{kind}_' if kind else '') + name + ('_3d' if dims == 3 else '')
                 yield Row(full, name, dims, kind, usual_blocks(kind, table))
 

@@ -31,14 +31,14 @@ SPACES = {
 
 def conv(in_channels: int, channels: int, kernel: tuple[int, ...],
          stride: tuple[int, ...] | None = None, bias: bool = False, zero: bool = False,
-         prefix: str = 'conv_') -> mx.gluon.nn.HybridBlock:
+         groups: int = 1, prefix: str = 'conv_') -> mx.gluon.nn.HybridBlock:
     """A convolution with as many space axes as `kernel` has numbers, of the same size at stride 1.
 
     `zero` starts its weight at zero, so that the branch it ends adds nothing at first.
     """
     padding = tuple(k // 2 for k in kernel)
     return SPACES[len(kernel)].conv(
-        channels, kernel, stride or (1,) * len(kernel), padding, use_bias=bias,
+        channels, kernel, stride or (1,) * len(kernel), padding, groups=groups, use_bias=bias,
         in_channels=in_channels, weight_initializer='zeros' if zero else None, prefix=prefix)
 
 
@@ -60,12 +60,12 @@ class BNReLUConv(mx.gluon.nn.HybridBlock):
     """BatchNorm, ReLU, convolution without bias: in_channels → channels."""
 
     def __init__(self, in_channels: int, channels: int, kernel: tuple[int, ...],
-                 stride: tuple[int, ...] | None = None, zero: bool = False, prefix=None,
-                 params=None):
+                 stride: tuple[int, ...] | None = None, zero: bool = False, groups: int = 1,
+                 prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         with self.name_scope():
             self.bn_relu = BNReLU(in_channels, len(kernel), prefix='')
-            self.conv = conv(in_channels, channels, kernel, stride, zero=zero)
+            self.conv = conv(in_channels, channels, kernel, stride, zero=zero, groups=groups)
 
     def hybrid_forward(self, F, x):
         return self.conv(self.bn_relu(x))
