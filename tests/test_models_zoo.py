@@ -18,7 +18,8 @@ from gluon_a2.models.table import BASELINE_ROWS, Row, usual_blocks
 from gluon_a2.nn import BLOCKS, DoubleAttention, NonLocal, block_of
 from gluon_a2.nn.blocks import BlockRow
 
-BACKBONE_NAMES = ('resnet26', 'resnet26_3d', 'resnet29_3d', 'resnet50', 'resnet50_3d', 'resnet152')
+BACKBONE_NAMES = ('resnet26', 'resnet26_3d', 'resnet29', 'resnet29_3d', 'resnet50', 'resnet50_3d',
+                  'resnet152')
 NAMES = sorted(['mfnet', 'mfnet_3d', *(kind + base for kind in ('', 'a2_', 'nl_', 'se_')
                                        for base in BACKBONE_NAMES)])
 
@@ -37,7 +38,7 @@ def test_every_name_builds_in_any_case(name):
     size = ZOO[name].input_size
     assert size == {'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112),
                     'resnet29_3d': (16, 112, 112), 'resnet50': (224, 224), 'resnet152': (224, 224),
-                    'resnet26': (112, 112), 'mfnet': (224, 224),
+                    'resnet26': (112, 112), 'resnet29': (112, 112), 'mfnet': (224, 224),
                     'mfnet_3d': (16, 224, 224)}[name.split('_', 1)[-1] if name[2] == '_' else name]
     _, outputs, _ = net(mx.sym.var('data')).infer_shape(data=(5, 3, *size))
     assert outputs == [(5, 3)]

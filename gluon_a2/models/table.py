@@ -64,7 +64,7 @@ BACKBONES = {
         Stage(64, 2, (3,), (1, 2, 2)),
         Stage(128, 3, (3,), (1, 2, 2)),
         Stage(256, 2, (3,), (1, 2, 2)),
-        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4, dims=(3,),
+        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4,
         video_recipe='kinetics_ablation'),
     'resnet50': Backbone(
         Stem((3, 5, 5), 32, (1, 2, 2), pool=(1, 3, 3)),
