@@ -1,9 +1,7 @@
-"""What is timed of a Gluon network: a forward pass, and a step of training; and its row of Table 1
-for the same network in PyTorch."""
+"""What is timed of a Gluon network: a forward pass, and a step of training."""
 import bench  # noqa: F401 (it makes gluon_a2 importable)
 
 from gluon_a2.backend import mx
-from gluon_a2.models.table import STAGES
 
 RATE, MOMENTUM = 0.001, 0.9  # of Nesterov's SGD
 
@@ -37,9 +35,3 @@ def training(net, fresh=True):
         trainer.step(len(inputs))
         mx.nd.waitall()
     return step
-
-
-def row_of(table, blocks):
-    """A row of `gluon_a2.models.table` with its blocks or others, as JSON takes it."""
-    return {'stem': table.stem, 'stages': {stage: getattr(table, stage) for stage in STAGES},
-            'blocks': blocks, 'ratio': table.ratio}

@@ -7,7 +7,6 @@ up. 'logits' writes those of all images into FOLDER. PyTorch's interpreter need 
 ours PyTorch.
 """
 import copy
-import json
 import os
 import sys
 from pathlib import Path
@@ -22,10 +21,7 @@ RATE, MOMENTUM = 0.001, 0.9  # of Nesterov's SGD
 # ---- what all engines are given
 
 def prepare(folder, size):
-    """Write the network's weights, the images, the row of Table 1 and the exported forms; return
-    its multiply-adds."""
-    from mxnet_steps import row_of
-
+    """Write the network's weights, the images and the exported forms; return its multiply-adds."""
     from gluon_a2.backend import mx
     from gluon_a2.cost import count_network
     from gluon_a2.models import get_model
@@ -43,8 +39,6 @@ def prepare(folder, size):
             if name.endswith(('conv3_conv_weight', 'expand_conv_weight')):
                 spread /= 4  # else 21 branches add up, and rounding with them
             parameter.set_data(rng.normal(0, spread, parameter.shape))
-    table = net.row.table
-    (folder / 'table.json').write_text(json.dumps(row_of(table, table.blocks)))
     np.savez(folder / 'weights.npz', **{name: value.data().asnumpy()
                                         for name, value in net.collect_params().items()})
     images = rng.normal(size=(IMAGES, 3, size, size)).astype('float32')
@@ -55,18 +49,20 @@ def prepare(folder, size):
 
 def write_forms(net, size, images, folder):
     """The exported network in all its forms: float32, bfloat16, INT8 (calibrated on the images
-    themselves), ONNX in float32 and INT8."""
+    themselves), ONNX in float32 and INT8, PyTorch."""
     import dataclasses
 
     from gluon_a2.deploy import write_bundle
     from gluon_a2.deploy.onnx import to_onnx
     from gluon_a2.deploy.onnx_int8 import to_onnx_int8
     from gluon_a2.deploy.precision import to_bf16, to_int8
+    from gluon_a2.deploy.pytorch import to_torch
     from gluon_a2.run.network import bundle
     from gluon_a2.run.recipes import RECIPES
     recipe = dataclasses.replace(RECIPES['imagenet_a2_resnet50'], input_size=size)
     network = bundle(net, recipe, [str(label) for label in range(CLASSES)], {'data': 'nothing'})
     write_bundle(network, folder / 'fp32', to_onnx(network))
+    (folder / 'fp32.safetensors').write_bytes(to_torch(network))
     write_bundle(to_bf16(network), folder / 'bf16')
     write_bundle(to_int8(network, images), folder / 'int8', to_onnx_int8(network, images))
 
@@ -173,14 +169,12 @@ class PyTorch:
 
     def __init__(self, folder, kind):
         import torch
-        import torch_net
+        import torch_steps
         torch.set_num_threads(threads())
-        values, images = read(folder)
-        net = torch_net.build(json.loads((folder / 'table.json').read_text()), CLASSES)
-        torch_net.set_weights(net, values)
+        net, _ = torch_steps.a2_torch.load(folder / 'fp32.safetensors')
         layout = torch.contiguous_format if kind == 'eager' else torch.channels_last
         self._torch, self._kind, self._net = torch, kind, net.to(memory_format=layout)
-        self._images = torch.from_numpy(images).to(memory_format=layout)
+        self._images = torch.from_numpy(read(folder)[1]).to(memory_format=layout)
 
     def logits(self):
         """Of all images."""
@@ -200,9 +194,10 @@ class PyTorch:
 
     def training(self, batch):
         """Forward, backward, update."""
-        import torch_net
+        import torch_steps
         net = self._compiled(copy.deepcopy(self._net).train())
-        return torch_net.training(net, self._images[:batch], RATE, MOMENTUM, self._kind == 'bf16')
+        return torch_steps.training(net, self._images[:batch], RATE, MOMENTUM,
+                                    self._kind == 'bf16')
 
     def _inferring(self):
         dtype = self._torch.bfloat16 if self._kind == 'bf16' else self._torch.float32

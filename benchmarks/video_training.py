@@ -5,11 +5,10 @@
     python benchmarks/video_training.py --torch ~/torch-env/bin/python  # one that has PyTorch
 
 All take a step (forward, backward, update with Nesterov momentum) in turn, round by round, each in
-a process of its own and on as many threads. The PyTorch network is built from the same row of Table
-1 and must have as many trained values, or nothing is timed. Keeps `video_training.csv`.
+a process of its own and on as many threads. The PyTorch network must have as many trained values,
+or nothing is timed. Keeps `video_training.csv`.
 """
 import contextlib
-import json
 import os
 import statistics
 import sys
@@ -20,7 +19,7 @@ from bench import Child, at_least, in_turn, keep, rates, seconds, serve
 from gluon_a2.cli import entry, parser
 from gluon_a2.errors import UserError
 
-SIZE, CLASSES = (16, 112, 112), 400
+MODEL, SIZE, CLASSES = 'resnet26_3d', (16, 112, 112), 400
 RATE, MOMENTUM = 0.001, 0.9
 
 
@@ -31,38 +30,35 @@ def ours(batch):
     from gluon_a2.backend import mx
     from gluon_a2.cost import count_network
     from gluon_a2.models import get_model
-    net = get_model('resnet26_3d', classes=CLASSES, input_size=SIZE)
+    net = get_model(MODEL, classes=CLASSES, input_size=SIZE)
     step, clips = training(net), mx.nd.random.normal(shape=(batch, 3, *SIZE))
     return count_network(net, SIZE).trained, lambda: step(clips)
 
 
-def theirs(batch, row, channels_last):
-    """The same of PyTorch's, from a row of Table 1."""
+def theirs(batch, channels_last):
+    """The same of PyTorch's."""
     import torch
-    import torch_net
+    import torch_steps
     torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    net = torch_net.build(row, CLASSES, dims=3).to(memory_format=layout)
+    net = torch_steps.a2_torch.network(MODEL, CLASSES).to(memory_format=layout)
     clips = torch.randn(batch, 3, *SIZE).to(memory_format=layout)
     return (sum(p.numel() for p in net.parameters()),
-            torch_net.training(net, clips, RATE, MOMENTUM))
+            torch_steps.training(net, clips, RATE, MOMENTUM))
 
 
-def ready(kind, batch, row):
+def ready(kind, batch):
     """A function that answers 'values' by the number of trained values, and null by the seconds of
     a step."""
     values, step = (ours(int(batch)) if kind == 'ours'
-                    else theirs(int(batch), json.loads(row), kind == 'channels last'))
+                    else theirs(int(batch), kind == 'channels last'))
     return lambda order: values if order else seconds(step)
 
 
 @entry
 def main(argv=None):
     """Measure in turn, print and keep the medians."""
-    from mxnet_steps import row_of
-
     from gluon_a2.machine.resources import cores
-    from gluon_a2.models.table import BACKBONES
     flags = parser(__doc__)
     flags.add_argument('--batch-size', type=at_least(1), default=2, help='clips of a step')
     flags.add_argument('--rounds', type=at_least(1), default=9,
@@ -71,11 +67,10 @@ def main(argv=None):
     flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'))
     args = flags.parse_args(argv)
     threads = os.environ.setdefault('OMP_NUM_THREADS', str(cores()))
-    row = json.dumps(row_of(BACKBONES['resnet26'], {}))
     names = ['ours', *(['PyTorch', 'PyTorch, channels last'] if args.torch else [])]
     with contextlib.ExitStack() as stack:
         children = {name: stack.enter_context(Child(
-            name, __file__, '--child', name.split(', ')[-1], args.batch_size, row,
+            name, __file__, '--child', name.split(', ')[-1], args.batch_size,
             python=sys.executable if name == 'ours' else args.torch)) for name in names}
         values = {name: process.ask('values') for name, process in children.items()}
         if len(set(values.values())) > 1:

@@ -55,6 +55,13 @@ LOCAL = {
     ('gluon_a2/deploy/onnx.py', 'onnx'),  # optional: the `onnx` extra
     ('gluon_a2/deploy/onnx_int8.py', 'onnx'),
     ('gluon_a2/deploy/features.py', 'onnx'),
+    # optional, and what exporting for it takes
+    ('gluon_a2/deploy/pytorch.py', 'torch'),
+    ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.pytorch'),
+    ('gluon_a2/deploy/parity.py', 'gluon_a2.deploy.pytorch'),
+    # the form itself, which nothing here imports
+    ('gluon_a2/pytorch/a2_torch.py', 'safetensors'),
+    ('gluon_a2/pytorch/a2_torch.py', 'safetensors.torch'),
     ('gluon_a2/data/video.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/models/weights.py', 'torch'),  # optional: only for files of torch.save
     ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra

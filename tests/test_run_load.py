@@ -2,8 +2,10 @@
 import numpy as np
 import pytest
 import tiny_bundle
+from loading import call
 
 from gluon_a2 import data
+from gluon_a2.backend import mx
 from gluon_a2.deploy import write_bundle
 from gluon_a2.errors import UserError
 from gluon_a2.run import load
@@ -75,6 +77,47 @@ def test_exporting_the_pair_writes_its_metadata(bare, tmp_path):
     assert again.preprocessing == before.preprocessing
     pixels = data.photo_batch(2, again.preprocessing)
     np.testing.assert_array_equal(again.logits(pixels), before.logits(pixels))
+
+
+def dual_path(classes):
+    """A symbol in the manner of Dual Path Networks: grouped, sliced, concatenated and added paths,
+    ε 1e-3, the classifier a convolution, and the softmax of Module at the end."""
+    def layer(x, name, filters, side=1, **more):
+        x = mx.sym.BatchNorm(x, fix_gamma=False, eps=1e-3, name=f'{name}__bn')
+        x = mx.sym.Activation(x, act_type='relu', name=f'{name}__relu')
+        return mx.sym.Convolution(x, num_filter=filters, kernel=(side, side), no_bias=True,
+                                  pad=(side // 2, side // 2), name=f'{name}__conv', **more)
+    x = mx.sym.Convolution(mx.sym.var('data'), num_filter=8, kernel=(3, 3), stride=(2, 2),
+                           pad=(1, 1), no_bias=True, name='conv1_x_1__conv')
+    path = layer(x, 'conv2_w', 24)
+    kept = [mx.sym.slice_axis(path, axis=1, begin=a, end=b) for a, b in ((0, 16), (16, 24))]
+    unit = layer(layer(layer(x, 'conv2_a', 8), 'conv2_b', 8, 3, num_group=4), 'conv2_c', 24)
+    new = [mx.sym.slice_axis(unit, axis=1, begin=a, end=b) for a, b in ((0, 16), (16, 24))]
+    x = mx.sym.concat(kept[0] + new[0], kept[1], new[1], dim=1)
+    x = mx.sym.Pooling(x, global_pool=True, pool_type='avg', kernel=(7, 7), name='pool5')
+    x = mx.sym.Convolution(x, num_filter=classes, kernel=(1, 1), name='fc6')
+    return mx.sym.SoftmaxOutput(mx.sym.Flatten(x), name='softmax')
+
+
+def test_files_in_the_manner_of_dual_path_networks_work_in_all_forms(tmp_path):
+    """Module's probabilities are those of `Classifier`: no softmax is taken twice."""
+    module = mx.mod.Module(dual_path(3), label_names=['softmax_label'])
+    module.bind([('data', (1, 3, 32, 32))], [('softmax_label', (1,))])
+    module.init_params(mx.init.Xavier(magnitude=3))
+    module.save_checkpoint(str(tmp_path / 'dpn'), 0)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    pixels = (image.transpose(2, 0, 1)[None] - np.reshape((124, 117, 104), (3, 1, 1))) * 0.0167
+    module.forward(mx.io.DataBatch([mx.nd.array(pixels)], [mx.nd.zeros(1)]), is_train=False)
+    expected = dict(zip('abc', module.get_outputs()[0].asnumpy()[0]))
+    assert 0.01 < max(expected.values()) < 0.999
+    (tmp_path / 'names.txt').write_text('a\nb\nc\n')
+    said, _ = call('export.py', tmp_path / 'dpn', '--out', tmp_path / 'net', '--size', 32, '--mean',
+                   '124,117,104', '--scale', '0.0167', '--pixels', 255, '--crop-ratio', 1,
+                   '--class-names', tmp_path / 'names.txt', '--fold', '--onnx')
+    assert '2 of 4 BatchNorms folded' in said
+    for path in ('net', 'net.onnx'):
+        found = dict(load.classifier(tmp_path / path).predict(image))
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_files_with_metadata_say_it_themselves(tmp_path):

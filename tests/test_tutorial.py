@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {name: (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
-         for name in ('tutorial', 'fine-tuning')}
+         for name in ('tutorial', 'fine-tuning', 'leaving-mxnet')}
 
 COMMAND = '''
 import subprocess as _subprocess
@@ -76,3 +76,10 @@ def test_fine_tuning_works_from_top_to_bottom(tmp_path):
         rows = list(csv.DictReader(file))
     right = sum(row['outcome'] == 'right' for row in rows)
     assert len(rows) == 40 and right > 20, right
+
+
+def test_leaving_mxnet_works_from_top_to_bottom(tmp_path):
+    pytest.importorskip('torch')
+    run('leaving-mxnet', tmp_path)
+    for name in ('net.safetensors', 'a2_torch.py', 'trained.onnx', 'small.onnx', 'theirs.onnx'):
+        assert (tmp_path / 'exported' / name).exists()

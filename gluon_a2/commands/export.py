@@ -6,14 +6,16 @@ metadata, or a network of the zoo with weights of a file:
     %(prog)s runs/demo --checkpoint best --out exported/a2_resnet26 --fold --onnx
     %(prog)s runs/demo/export/a2_resnet26 --out exported/a2_resnet26 --int8 --bf16
     %(prog)s a2_resnet50 --pretrained weights.params --class-names names.txt --onnx
+    %(prog)s exported/a2_resnet50 --pretrained trained.safetensors --out exported/trained
     %(prog)s resnet50_v1b --out exported/resnet50_v1b --size 224 --pixels 1 \\
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --interpolation bilinear
 
 The files are <prefix>-symbol.json, <prefix>-0000.params and <prefix>-meta.json. --onnx writes
-<prefix>.onnx beside them, --bf16 and --int8 the same three files with -bf16 and -int8 after the
-prefix; --onnx and --int8 together also write <prefix>-int8.onnx. Each form is compared with MXNet
-in float32: --onnx and --fold by the logits of photographs, --bf16 and --int8 by accuracy, agreement
-and speed on validation data.
+<prefix>.onnx beside them, --torch <prefix>.safetensors, a2_torch.py, which builds the network in
+PyTorch, and <prefix>-torch.py, an example; --bf16 and --int8 the same three files with -bf16 and
+-int8 after the prefix; --onnx and --int8 together also write <prefix>-int8.onnx. Each form is
+compared with MXNet in float32: --onnx, --torch and --fold by the logits of photographs, --bf16 and
+--int8 by accuracy, agreement and speed on validation data.
 """
 import glob
 from dataclasses import dataclass
@@ -41,7 +43,8 @@ class Options:
                                         "the zoo or without metadata; 'imagenet': the wnids of "
                                         'ImageNet-1k, sorted', metavar='FILE')
     csv: Optional[str] = option(None, 'also save the comparison of int8 and bf16', metavar='FILE')
-    pretrained: Optional[str] = option(None, 'its weights', metavar='FILE', group=ZOO)
+    pretrained: Optional[str] = option(None, 'its weights, or others for exported files: what '
+                                       'PyTorch trained', metavar='FILE', group=ZOO)
     untrained: bool = option(False, 'random weights, to try or to measure with', group=ZOO)
     input_size: Optional[int] = option(None, "side of its input, pixels; by default the paper's",
                                        low=1, group=ZOO)
@@ -70,7 +73,7 @@ def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
         imagenet.names() if given == 'imagenet' else read_classes(given))
     by_name = name in {**ZOO, **BASELINE_ROWS} or known.is_known(name)
     if bare or not by_name or folder.is_dir():
-        for flag in ('pretrained', 'untrained', 'input_size', *([] if bare else ['class_names'])):
+        for flag in ('untrained', 'input_size', *([] if bare else ['class_names'])):
             if getattr(options, flag):
                 raise UserError(f'`{flag}` is for networks of the zoo, by name: {options.network} '
                                 'is not the name of one')
@@ -80,6 +83,8 @@ def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
                 raise UserError(f'{options.class_names} names {len(names)} classes, and the '
                                 f'network gives {len(bundle.meta["classes"])} logits: name each')
             bundle = bundle._replace(meta={**bundle.meta, 'classes': names})
+        if options.pretrained:
+            bundle = network.with_weights(bundle, options.pretrained)
         return bundle, folder / 'export' / bundle.meta['network'] if folder.is_dir() else None
     if options.checkpoint:
         raise UserError(f'`checkpoint` is for runs: {options.network} is a network of the zoo')

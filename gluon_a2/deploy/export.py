@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from ..data import Preprocessing
 from ..errors import UserError
+from ..files import write_whole
 from ..flags import check, option
 from ..scoring.samples import calibration_batch, open_samples
 from . import side_by_side
@@ -29,6 +30,8 @@ class Wanted:
         'small runtimes need it', choices=DYNAMIC, group=FORMS, needs=['onnx'])
     opset: Optional[int] = option(None, f'its operator set, by default {OPSET}', low=WRITTEN,
                                   group=FORMS, needs=['onnx'])
+    torch: bool = option(False, 'also in PyTorch: weights, a module that builds the network, an '
+                         'example', group=FORMS, excludes=['fold'])
     bf16: bool = option(False, 'also in bfloat16, for CPUs that compute in it', group=FORMS)
     int8: bool = option(False, 'also in INT8, for CPUs', group=FORMS)
     calibration: Optional[str] = option(None, f'of the ranges of int8, by default {CALIBRATION}',
@@ -64,7 +67,7 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
     """
     from . import parity
     prefix, original = Path(prefix), bundle
-    if wanted.fold or wanted.onnx or wanted.measured:
+    if wanted.fold or wanted.onnx or wanted.torch or wanted.measured:
         require_float32(bundle)
     if wanted.fold:
         bundle, done, total = fold(bundle)
@@ -82,12 +85,22 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
                'from MXNet:')
         yield [['batch', 'size', 'difference'], *([gap.batch, gap.size, f'{gap.relative:.1e}']
                                                   for gap in gaps)]
+    beside = {}
+    if wanted.torch:
+        from .pytorch import companions, to_torch
+        beside = {f'{prefix.name}.safetensors': to_torch(bundle),
+                  **companions(prefix.name, bundle.meta)}
+        yield _compared_torch(bundle, beside[f'{prefix.name}.safetensors'])
     parts = ['train'] * wanted.int8 + ['val'] * wanted.measured
     samples = {part: open_samples(bundle.meta, wanted.data_dir, part) for part in parts}
     converted = dict(_converted(bundle, wanted, samples))
     sizes = {'mxnet': write_bundle(bundle, prefix, onnx)}
     yield f'{prefix}-symbol.json, {prefix.name}-0000.params, {prefix.name}-meta.json' + (
         f' and {prefix.name}.onnx' if wanted.onnx else '')
+    for name, content in beside.items():
+        write_whole(prefix.with_name(name), content)
+    if beside:
+        yield 'for PyTorch: ' + ', '.join(str(prefix.with_name(name)) for name in beside)
     origin = read_meta(prefix)['files'][prefix.name + PARAMS]['sha256']
     if samples and onnx is not None:
         sizes.update(mxnet=sizes['mxnet'] - len(onnx), onnxruntime=len(onnx))
@@ -101,6 +114,16 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
         yield f'{path}-symbol.json and so on'
     if samples:
         yield list(side_by_side.table(_compare(original, prefix, sizes, samples['val'], wanted)))
+
+
+def _compared_torch(bundle: Bundle, content: bytes) -> str:
+    """How far PyTorch's logits are from MXNet's, where it is installed."""
+    from . import parity
+    try:
+        gap = max(gap.relative for gap in parity.torch_gaps(bundle, content))
+    except ModuleNotFoundError:
+        return 'PyTorch is not installed here, so its form is written without being compared'
+    return f'PyTorch: the logits differ by {gap:.1e} of the largest'
 
 
 def _converted(bundle: Bundle, wanted: Wanted,

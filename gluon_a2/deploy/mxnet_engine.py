@@ -71,7 +71,8 @@ class MXNetEngine:
 
 
 def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
-    """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers.
+    """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers. A
+    softmax at its end, as networks of Module have, is taken off.
 
     `SymbolError` unless the arrays are those of the symbol: what hashes say of files with metadata.
     """
@@ -82,6 +83,11 @@ def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
               for kind, group in (('arg', bundle.arguments), ('aux', bundle.statistics))
               for name, value in group.items()}
     check_values(symbol, values, str(prefix), shape)
+    graph = Graph(symbol.tojson().encode())
+    (last, _), *others = graph.heads
+    if last.op in ('SoftmaxOutput', 'softmax') and not others:
+        graph.heads = last.inputs[:1]
+        bundle = bundle._replace(graph=graph.to_bytes())
     classes = range(count_classes(symbol, 'data', shape, str(prefix)))
     return bundle._replace(meta={**bundle.meta, 'classes': list(map(str, classes))})
 

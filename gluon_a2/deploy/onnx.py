@@ -21,6 +21,7 @@ from ..formats.symbol import parse_symbol
 from ..legacy import onnx_mapping
 from .bundle import Bundle, require_float32
 from .fold import without_workaround
+from .graph import Graph
 from .onnx_graph import DYNAMIC, OPSET, WRITTEN, keep, shorten, state_shapes
 
 AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
@@ -44,7 +45,7 @@ def to_onnx(bundle: Bundle, dynamic: str = DYNAMIC[0], opset: int = OPSET) -> by
     if not WRITTEN <= opset <= newest:
         raise UserError(f'`opset` must be from {WRITTEN} to {newest}, the newest that onnx '
                         f'{onnx.__version__} knows, not {opset}')
-    bundle = without_workaround(bundle)  # their reshape has no counterpart
+    bundle, joined = _readable(without_workaround(bundle))  # their reshapes have no counterpart
     shape = (1, *bundle.meta['input_shape'])
     values = {name: mx.nd.array(value) for name, value in bundle.values.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -60,13 +61,29 @@ def to_onnx(bundle: Bundle, dynamic: str = DYNAMIC[0], opset: int = OPSET) -> by
                             f'of its operators: {" ".join(map(str, error.args))}') from error
         model = onnx.load(path)
     shorten(model.graph)
-    fixed = dynamic == 'batch' or bool(bundle.meta.get('fixed'))
+    fixed = joined or dynamic == 'batch' or bool(bundle.meta.get('fixed'))
     _describe(model, onnx, bundle.meta, fixed)
     state_shapes(onnx, model, bundle.meta['input_shape'], fixed)
     if opset != WRITTEN:
         model = _converted(onnx, model, opset)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _readable(bundle: Bundle) -> tuple[Bundle, bool]:
+    """The `Bundle` as the converter reads it rightly, and whether it now takes its own size only.
+
+    ConvNet+LSTM's frames are joined to the batch by a constant shape. Where `flatten` is not said,
+    as symbols of Module leave it, the converter takes the default for False.
+    """
+    graph, fixed = Graph(bundle.graph), False
+    for node in graph.nodes():
+        if node.op == 'FullyConnected':
+            node.attrs.setdefault('flatten', 'True')
+        elif node.op == 'Reshape' and node.attr('shape', ()) == (-3, 0, 0, 0):
+            channels, _, *sides = bundle.meta['input_shape']
+            node.attrs['shape'], fixed = str((-1, channels, *sides)), True
+    return bundle._replace(graph=graph.to_bytes()), fixed
 
 
 def _converted(onnx: Any, model: Any, opset: int) -> Any:

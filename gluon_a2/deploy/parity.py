@@ -14,7 +14,7 @@ from .bundle import Bundle
 from .engines import OnnxEngine
 from .mxnet_engine import MXNetEngine
 
-ONNX_TOLERANCE = 1e-4  # both sides in float32
+TOLERANCE = 1e-4  # both sides in float32
 ROUNDINGS = 10  # or so many times as far as float32 rounds MXNet's own logits off
 # both sides in float64, so that only the folding and the rounding of its weights are seen
 FOLD_TOLERANCE = 1e-5
@@ -31,25 +31,35 @@ def onnx_gaps(bundle: Bundle, content: bytes) -> list[Gap]:
     """A `Gap` for each batch of photographs, ONNX Runtime beside MXNet: batches of 1 and 8 (clips:
     2), at the network's own size and, where it takes others, at 10/7 of it (224 and 320).
 
-    UserError at the first above `ONNX_TOLERANCE`, unless the network is one that float32 rounds as
+    UserError at the first above `TOLERANCE`, unless the network is one that float32 rounds as
     far off by itself.
     """
+    return _gaps(bundle, OnnxEngine(content, bundle.meta), 'ONNX', '`onnx`')
+
+
+def torch_gaps(bundle: Bundle, content: bytes) -> list[Gap]:
+    """The same of the PyTorch form; ModuleNotFoundError without PyTorch."""
+    from .pytorch import TorchEngine
+    return _gaps(bundle, TorchEngine(content), 'PyTorch', '`torch`')
+
+
+def _gaps(bundle, other, form, option):
     own, clips = bundle.meta['input_shape'][-1], len(bundle.meta['input_shape']) == 4
-    mxnet, other, gaps = MXNetEngine(bundle), OnnxEngine(content, bundle.meta), []
+    mxnet, found = MXNetEngine(bundle), []
     sizes = [own] if other.fixed else [own, round(own * 320 / 224)]
     cases = [(batch, size) for size in sizes for batch in (1, 2 if clips else 8)]
     for batch, size in tqdm(cases, desc='comparing with MXNet', unit='batch', leave=False,
                             disable=None):
         pixels = photos(bundle.meta, batch, size)
         logits = mxnet(pixels)
-        gaps.append(Gap(batch, size, relative_gap(other(pixels), logits)))
-        if not (gaps[-1].relative <= ONNX_TOLERANCE or
-                gaps[-1].relative <= ROUNDINGS * _rounding(bundle, pixels, logits)):
-            raise UserError(f'the ONNX file of {bundle.meta["network"]} differs from MXNet by '
-                            f'{gaps[-1].relative:.1e} of the largest logit at batch {batch}, size '
-                            f'{size}, above {ONNX_TOLERANCE}: nothing was written; leave out '
-                            '`onnx`')
-    return gaps
+        found.append(Gap(batch, size, relative_gap(other(pixels), logits)))
+        if not (found[-1].relative <= TOLERANCE or
+                found[-1].relative <= ROUNDINGS * _rounding(bundle, pixels, logits)):
+            raise UserError(f'the {form} file of {bundle.meta["network"]} differs from MXNet by '
+                            f'{found[-1].relative:.1e} of the largest logit at batch {batch}, size '
+                            f'{size}, above {TOLERANCE}: nothing was written; leave out '
+                            f'{option}')
+    return found
 
 
 def _rounding(bundle: Bundle, pixels: np.ndarray, logits: np.ndarray) -> float:

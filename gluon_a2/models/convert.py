@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import mx
+from ..formats.pytorch import BATCH_NORM
 from ..nn import BNReLU
 from .plug import After, forget_graphs, replace_child
 from .resnet import Bottleneck
@@ -25,9 +26,7 @@ from .table import STAGES, Backbone
 
 EPSILON, OURS = 1e-4, 1e-5  # of the release's BatchNorms, and of those here
 
-# Values of a layer: name there, name here (None: not needed).
-BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'running_mean',
-              'running_var': 'running_var', 'num_batches_tracked': None}
+# Values of a layer: name there, name here.
 CONV = {'weight': 'weight'}
 LINEAR = {'weight': 'weight', 'bias': 'bias'}
 

@@ -13,8 +13,9 @@ import safetensors
 from ..backend import mx
 from ..errors import UserError
 from ..formats import archive, params
+from ..formats.pytorch import BATCH_NORM
 from ..nn import BLOCKS, block_of
-from .convert import BATCH_NORM, EPSILON, name_map, translate
+from .convert import EPSILON, name_map, translate
 
 TORCH = ('.safetensors', '.pth', '.pt', '.tar')
 # what a network may have that the weights lack, where the caller says so
@@ -34,10 +35,10 @@ def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndar
 
     `net`, of `get_model`, is initialized on `ctx` (by default the CPU) if it was not. `weights` are
     a `.params` file, exported or saved by Gluon by name or by structure, or a `.tar` of it and its
-    symbol; or a PyTorch `state_dict` in the layout that `convert` knows, or with the names of the
-    network (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take PyTorch to read and cannot run
-    code); or the arrays of one of them, {name: array}, which
-    messages call `source`. `new` names what may stay as it is initialized: 'blocks' that the
+    symbol; or a PyTorch `state_dict` of `pytorch/a2_torch.py`, in the layout that `convert` knows,
+    or with the names of the network (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take PyTorch
+    to read and cannot run code); or the arrays of one of them, {name: array}, which messages call
+    `source`. `new` names what may stay as it is initialized: 'blocks' that the
     weights lack, and a 'classifier' that they lack or that has another number of classes. See
     `convert.translate` for `epsilon`.
 
@@ -111,9 +112,16 @@ def _by_our_names(net, weights, source, epsilon):
             raise UserError(f'{source} is a PyTorch file, and none of its arrays is named as one '
                             f'of {net.row.name}: give its .params file, or name them as Gluon does')
         return {name: (there, weights[there]) for name, there in named.items()}
-    if not name_map(table).keys().isdisjoint(weights):
+    own = own_names(weights)
+    if len(name_map(table).keys() & weights.keys()) > len(parameters.keys() & own.keys()):
         return translate(net, weights, epsilon)
-    return {name: (name, value) for name, value in weights.items()}
+    return own
+
+
+def own_names(weights: Mapping[str, np.ndarray]) -> dict[str, tuple[str, np.ndarray]]:
+    """{name in one of our networks: (name in the weights, array)}, also of our PyTorch form's."""
+    return {here.replace('.', '_'): (there, weights[there])
+            for here, there in _gluon_names(weights).items()}
 
 
 def _of_another_instance(weights, parameters):

@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import known
 from ..backend import mx
 from ..data import ClipPreprocessing, Preprocessing
 from ..data.preprocess import of_bytes
-from ..deploy.bundle import PARAMS, Bundle
+from ..deploy.bundle import PARAMS, Bundle, require_float32
 from ..deploy.gluon import from_gluon
 from ..errors import UserError
 from ..machine.resources import free_memory
@@ -19,7 +21,7 @@ from ..models.baselines import downloaded
 from ..models.foreign import with_blocks
 from ..models.resnet import ResNet
 from ..models.table import BaselineRow, find_row
-from ..models.weights import NEW, classes_of, read_weights
+from ..models.weights import NEW, classes_of, own_names, read_weights
 from ..models.zoo import check_input_size
 from ..nn.blocks import block_of, refuse_options
 from . import checkpoint
@@ -156,6 +158,26 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
                         f'{side}×{side}, and {free / 1e9:.1f} GB are free: choose a lower '
                         '`input_size`')
     return made
+
+
+def with_weights(bundle: Bundle, path: str) -> Bundle:
+    """A float32 `Bundle` with the values in a file for its own: what PyTorch made of them, say.
+
+    UserError for a file with other names or shapes.
+    """
+    require_float32(bundle)
+    given = {name: value for name, (_, value) in own_names(read_weights(path)).items()}
+    for name in sorted(bundle.values.keys() | given.keys()):
+        shapes = [values[name].shape if name in values else None
+                  for values in (bundle.values, given)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f'{path} is not of {bundle.meta["network"]} as it was exported: {name} '
+                            f'is {shapes[0]} there and {shapes[1]} in the file (None: lacking); '
+                            'give weights of the same network and classes')
+    arguments, statistics = ({name: given[name].astype(np.float32) for name in values}
+                             for values in (bundle.arguments, bundle.statistics))
+    return bundle._replace(arguments=arguments, statistics=statistics,
+                           meta={**bundle.meta, 'training': {'data': 'unknown data'}})
 
 
 def restored(found: Checkpoint) -> Bundle:
