@@ -24,7 +24,7 @@ endif
 READY = $(VENV)/.ready-$(DEVICE)
 HOROVOD = $(VENV)/.horovod-$(DEVICE)
 
-.PHONY: help demo video test lint doctor matrix horovod bench wheelhouse lock clean
+.PHONY: help demo video test lint doctor matrix horovod bench study wheelhouse lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,10 @@ horovod: $(HOROVOD) ## build Horovod into the environment, for training on sever
 bench: $(READY) ## measure beside PyTorch, OpenVINO and ONNX Runtime
 	$(PY) -c 'import torch, openvino' 2>/dev/null || $(PY) -m pip install 'torch>=2.4,<3' 'openvino>=2024'
 	$(PY) benchmarks/peers.py $(ARGS)
+
+study: $(READY) ## go on with the study of docs/study.md, a run on each core (hours), and report
+	$(PY) benchmarks/study.py benchmarks/study/mechanism.json --workers $$(nproc) $(ARGS)
+	$(PY) benchmarks/study_report.py
 
 # For this processor and this Python: PYTHON=... names another.
 wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)

@@ -129,9 +129,14 @@ def to_words(flags):
 
 # ---- rows
 
+def all_rows(folder):
+    """The rows of all plans of a folder: a run that several plans ask for is done once."""
+    return [row for path in sorted(Path(folder).glob('*.csv')) for row in read_rows(path)]
+
+
 def done(plan):
     """The keys of the runs that have a row, whatever came of them."""
-    return {row['run'] for row in read_rows(plan.rows)} if plan.rows.exists() else set()
+    return {row['run'] for row in all_rows(plan.path.parent)}
 
 
 def append(path, row):
@@ -304,16 +309,18 @@ def work(shop, runs, workers, minutes):
             for worker in [pool.submit(take_runs, shop, runs, until, bar)
                            for _ in range(workers)]:
                 worker.result()
-        finally:
+        except BaseException:  # Ctrl-C, or a worker that failed: the others end, too
             shop.stop()
+            raise
 
 
 def again(shop, count):
     """Carry out some finished runs anew; UserError where one ends in other bits."""
     runs = {run.key: run for run in shop.plan.runs}
-    kept = [row for row in read_rows(shop.plan.rows) if row['status'] == OK and row['run'] in runs]
+    kept = [row for row in all_rows(shop.plan.path.parent)
+            if row['status'] == OK and row['run'] in runs]
     if len(kept) < count:
-        raise UserError(f'`again` {count}: {shop.plan.rows} has {len(kept)} finished runs')
+        raise UserError(f'`again` {count}: only {len(kept)} runs of {shop.plan.path} have finished')
     differing = []
     for row in random.sample(kept, count):
         anew = shop.carry_out(runs[row['run']])

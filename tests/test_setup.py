@@ -436,7 +436,7 @@ def test_make_alone_lists_the_targets(machine):
                             check=True, env={'PATH': str(machine.bin)}).stdout
     assert [line.split()[1] for line in listed.splitlines()] == [
         'help', 'demo', 'video', 'test', 'lint', 'doctor', 'matrix', 'horovod', 'bench',
-        'wheelhouse', 'lock', 'clean']
+        'study', 'wheelhouse', 'lock', 'clean']
 
 
 @pytest.mark.parametrize('failing, status', [('ruff', '1'), ('mypy', '1'), ('pytest', '1'),
