@@ -134,9 +134,9 @@ def all_rows(folder):
     return [row for path in sorted(Path(folder).glob('*.csv')) for row in read_rows(path)]
 
 
-def done(plan):
-    """The keys of the runs that have a row, whatever came of them."""
-    return {row['run'] for row in all_rows(plan.path.parent)}
+def done(plan, retry=False):
+    """The keys of the runs that have a row, whatever came of them; to `retry`, a good one."""
+    return {row['run'] for row in all_rows(plan.path.parent) if row['status'] == OK or not retry}
 
 
 def append(path, row):
@@ -196,8 +196,8 @@ class Workshop:
                'seed': run.seed, 'threads': THREADS, 'commit': self.commit,
                'processor': processor()}
         folder = self.work / 'runs' / run.name
+        data = self.data(run.seed)  # without it no run could be done: that is no result
         try:
-            data = self.data(run.seed)
             command = [ROOT / 'scripts' / self.plan.content['script'], *to_words(run.flags),
                        f'--seed={run.seed}', f'--data-dir={data / run.question}',
                        f'--save-dir={folder}', '--overwrite', '-j', '0']
@@ -279,15 +279,15 @@ def commit():
 
 # ---- workers
 
-def take_runs(shop, runs, until, bar):
+def take_runs(shop, runs, until, retry, bar):
     """One worker: carry out what nobody has done or claimed, in order, until it is late."""
     for run in runs:
         if shop.stopped or time.monotonic() > until:
             return
-        if run.key in done(shop.plan):
+        if run.key in done(shop.plan, retry):
             continue
         with claim(shop.work / 'claims' / run.key) as lock:
-            if lock is None or run.key in done(shop.plan):
+            if lock is None or run.key in done(shop.plan, retry):
                 continue
             row = shop.carry_out(run, lock)
             if row:
@@ -297,7 +297,7 @@ def take_runs(shop, runs, until, bar):
                 bar.set_postfix_str(f'{run.name}: {row.get("top1", "failed")}')
 
 
-def work(shop, runs, workers, minutes):
+def work(shop, runs, workers, minutes, retry=False):
     """Let so many workers take runs, with a bar of all runs of the plan, also of other processes.
     """
     from tqdm import tqdm
@@ -306,7 +306,7 @@ def work(shop, runs, workers, minutes):
     with tqdm(total=len(runs), initial=sum(run.key in keys for run in runs), unit='run') as bar, \
             ThreadPoolExecutor(workers) as pool:
         try:
-            for worker in [pool.submit(take_runs, shop, runs, until, bar)
+            for worker in [pool.submit(take_runs, shop, runs, until, retry, bar)
                            for _ in range(workers)]:
                 worker.result()
         except BaseException:  # Ctrl-C, or a worker that failed: the others end, too
@@ -344,6 +344,7 @@ def main(argv=None):
     flags.add_argument('--only', nargs='+', metavar='ARM', help='of these networks alone')
     flags.add_argument('--minutes', type=float, default=float('inf'),
                        help='begin no run after so many')
+    flags.add_argument('--retry', action='store_true', help='also what failed before')
     flags.add_argument('--again', type=at_least(1), metavar='N',
                        help='carry out N finished runs anew, drawn at random, and compare the bits')
     flags.add_argument('--work', type=Path, help='folder of data, claims and runs (runs/study)')
@@ -361,7 +362,7 @@ def main(argv=None):
         again(shop, args.again)
     else:
         runs: List[Run] = [run for run in plan.runs if run.arm in (args.only or [run.arm])]
-        work(shop, runs, args.workers, args.minutes)
+        work(shop, runs, args.workers, args.minutes, args.retry)
 
 
 if __name__ == '__main__':

@@ -345,8 +345,10 @@ def main(argv=None):
     template = (DOCS / 'study.md.in').read_text(encoding='utf-8')
     write_whole(DOCS / 'study.md', page(found, template).encode())
     for name, results in found.items():
-        write_whole(DOCS / f'study_{name}_curves.png', curves(results))
-        write_whole(DOCS / f'study_{name}_costs.png', costs(results))
+        for draw in (curves, costs):
+            picture = f'study_{name}_{draw.__name__}.png'
+            if picture in template:
+                write_whole(DOCS / picture, draw(results))
 
 
 if __name__ == '__main__':

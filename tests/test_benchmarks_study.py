@@ -148,6 +148,21 @@ def test_every_run_leaves_a_row_and_none_is_done_twice(shop, tmp_path):
     assert not list((tmp_path / 'work' / 'runs').iterdir()), 'folders of good runs go'
 
 
+def test_what_failed_can_be_tried_again(shop):
+    """Once: the row of the failure stays, and good runs are not repeated."""
+    go(shop)
+    go(shop, retry=True)
+    assert [row['arm'] for row in rows(shop.plan)] == ['a', 'b', 'a', 'b', 'b', 'b']
+
+
+def test_without_data_there_are_no_rows(plan, tmp_path):
+    (tmp_path / 'data.py').write_text('raise SystemExit("error: no network")')
+    shop = study.Workshop(plan(), tmp_path / 'work')
+    with pytest.raises(UserError, match='exit code 1, error: no network'):
+        go(shop)
+    assert not shop.plan.rows.exists()
+
+
 def test_a_run_gets_its_flags_seed_and_data(shop):
     shop.keep = True
     go(shop)

@@ -184,5 +184,3 @@ def test_the_page_is_what_the_rows_say():
     for name, results in found.items():
         assert f'{{{name}_hypotheses}}' in template
         assert not [row for row in results.rows if row['commit'].endswith('+')]
-        for kind in ('curves', 'costs'):
-            assert (report.DOCS / f'study_{name}_{kind}.png').exists()
