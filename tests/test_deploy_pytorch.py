@@ -10,6 +10,7 @@ import safetensors.numpy
 import tiny_bundle
 from loading import ROOT, call, load
 
+from gluon_a2.backend import mx
 from gluon_a2.deploy import read_bundle, write_bundle
 from gluon_a2.deploy.fold import fold
 from gluon_a2.deploy.graph import Graph
@@ -47,16 +48,22 @@ def test_a_graph_tells_what_the_name_tells(form, name):
 
 @pytest.mark.parametrize('name, options', [
     ('a2_resnet26', {'blocks': {'conv2': (2,), 'conv5': (1,)}, 'm': 5, 'n': 7,
-                     'association': 'right'}),
+                     'association': 'right', 'softmax': 'gather'}),
+    ('a2_resnet26_3d', {'blocks': {'conv4': (2,)}, 'softmax': 'distribute'}),
     ('nl_resnet26_3d', {'blocks': {'conv3': (2,)}, 'ratio': 3, 'identity': True}),
     ('se_resnet26', {'blocks': {'conv4': (1,)}, 'identity': True})])
 def test_every_placement_computes_and_learns_the_same(form, name, options):
     row = proof.measure(name, **options)
     assert proof.held(row), row
     net = proof.randomized(name, **options)
-    from gluon_a2.backend import mx
     graph = net(mx.sym.var('data')).tojson().encode()
     assert of_graph(graph) == form.network(name, proof.CLASSES, **options).described
+
+
+def test_multi_fiber_networks_with_blocks_put_in(form):
+    assert proof.held(proof.measure('mfnet', plug='se'))
+    graph = proof.randomized('mfnet_3d', plug='a2')(mx.sym.var('data')).tojson().encode()
+    assert of_graph(graph) == form.network('a2_mfnet_3d', proof.CLASSES).described
 
 
 def test_the_proof_holds_all_rows_of_the_zoo():
@@ -82,11 +89,16 @@ def test_names_there():
     assert name_there('conv3_unit1_a2_phi_bn_gamma') == 'conv3_unit1_a2.phi.bn.weight'
     assert name_there('conv3_unit1_conv2_conv_weight') == 'conv3_unit1.conv2.conv.weight'
     assert name_there('conv3_unit1_se_squeeze_conv_bias') == 'conv3_unit1.se.squeeze_conv.bias'
-    for other in ('conv3_unit1_conv2_conv_bias', 'conv3_unit1_shortcut_bn_gamma', 'fc6_weight'):
+    assert name_there('conv3_unit1_shortcut_bn_beta') == 'conv3_unit1.shortcut_bn.bias'
+    for other in ('conv3_unit1_conv2_conv_bias', 'conv3_unit1_plus_bn_gamma', 'fc6_weight'):
         assert name_there(other) is None
 
 
 def test_other_networks_have_no_such_form():
+    separate = tiny_bundle.make('a2_resnet26')
+    separate.arguments['conv3_unit1_shortcut_bn_gamma'] = separate.arguments['final_bn_gamma']
+    with pytest.raises(UserError, match='it has conv3_unit1_shortcut_bn_gamma; leave out `torch`'):
+        to_torch(separate)
     folded, _, _ = fold(tiny_bundle.make('a2_resnet26'))
     with pytest.raises(UserError, match='a2_resnet26 has no PyTorch form, .* it has conv'):
         to_torch(folded)

@@ -40,10 +40,14 @@ def to_torch(bundle: Bundle) -> bytes:
     require_float32(bundle)
     names = {name: name_there(name) for name in bundle.values}
     nodes = {node.name: node for node in Graph(bundle.graph).nodes() if node.op != 'null'}
-    if None in names.values() or 'conv1_conv_fwd' not in nodes:
-        strange = next((name for name, there in names.items() if there is None), 'another stem')
+    fibers = any('_mix1_' in name for name in names)  # whose projections alone have a BatchNorm
+    strange = [name for name, there in names.items()
+               if there is None or 'shortcut_bn' in there and not fibers]
+    if 'conv1_conv_fwd' not in nodes:
+        strange.append('another stem')
+    if strange:
         raise UserError(f'{bundle.meta["network"]} has no PyTorch form, which is for the networks '
-                        f'of the paper, not folded: it has {strange}; leave out `torch`')
+                        f'of the paper, not folded: it has {strange[0]}; leave out `torch`')
     return safetensors.numpy.save(
         {str(there): np.ascontiguousarray(bundle.values[name]) for name, there in names.items()},
         {'network': json.dumps(described(nodes)),
@@ -63,7 +67,9 @@ def described(nodes: dict[str, Node]) -> dict[str, Any]:
         re.fullmatch(f'({UNIT})_conv2_conv_fwd', name) for name in nodes) if found}
     blocks = {found[1]: found[2] for found in (
         re.match(f'({UNIT}_(a2|nl|se))_', name) for name in nodes) if found}
-    return {'stem': {'channels': stem.pop('width'), **stem, 'pool': pool}, 'units': units,
+    fibers = any('_mix1_' in name for name in nodes)
+    return {'stem': {'channels': stem.pop('width'), **stem, 'pool': pool},
+            'unit': 'multi-fiber' if fibers else 'bottleneck', 'units': units,
             'blocks': {block: _block(nodes, block, kind) for block, kind in blocks.items()},
             'classes': nodes['fc_fwd'].attr('num_hidden', 0),
             'dropout': 0.0 if dropout is None else dropout.attr('p', 0.0)}
@@ -75,7 +81,11 @@ def _block(nodes, block, kind):
         return nodes[f'{block}_{layer}_conv_fwd'].attr('num_filter', 0)
     if kind == 'a2':
         left = f'{block}_gather' in nodes
-        return {'m': width('phi'), 'n': width('theta'), 'association': 'left' if left else 'right'}
+        there = tuple(nodes[f'{block}_{side}_attention'].op == 'softmax'
+                      for side in ('gather', 'distribute'))
+        return {'m': width('phi'), 'n': width('theta'), 'association': 'left' if left else 'right',
+                'softmax': {(True, True): 'both', (True, False): 'gather',
+                            (False, True): 'distribute', (False, False): 'none'}[there]}
     if kind == 'nl':
         return {'width': width('g')}
     scales = [node.attr('scalar', 1.0) for name, node in nodes.items()

@@ -9,9 +9,10 @@ BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'running_mean',
 
 # Layers by their names here, whose groups are the modules there, and what they may hold.
 UNIT = r'conv\d_unit\d+'
-PIECE = rf'({UNIT})_(conv[23])|({UNIT}_(?:a2|nl))_(phi|theta|rho|g|expand)'
+PIECE = rf'({UNIT})_(conv[23]|mix[12])|({UNIT}_(?:a2|nl))_(phi|theta|rho|g|expand)'
 LAYERS = {
-    rf'(?:(conv1|final|{UNIT})|{PIECE})_(bn)': tuple(filter(None, BATCH_NORM.values())),
+    rf'(?:(conv1|final|{UNIT})|{PIECE})_(bn)|({UNIT})_(shortcut_bn)': tuple(
+        filter(None, BATCH_NORM.values())),
     rf'(conv1_conv)|({UNIT})_(conv1_conv|shortcut_conv)|(?:{PIECE})_(conv)': ('weight',),
     rf'(fc)|({UNIT})_(se)_(squeeze_conv|excite_conv)': ('weight', 'bias')}
 

@@ -24,7 +24,8 @@ MEAN = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 # ---- Table 1
 
 class Row(NamedTuple):
-    """A column of Table 1. Kernels and strides are (time, height, width); images have no time.
+    """A column of Table 1, or a network like it. Kernels and strides are (time, height, width);
+    images have no time.
 
     The stem is (kernel, channels, stride, pool or None). A stage is (width, units, middle kernels
     through time, which alternate from unit to unit, stride of the first unit).
@@ -36,6 +37,7 @@ class Row(NamedTuple):
     conv5: tuple
     blocks: dict  # behind which units A² and non-local blocks are
     ratio: int  # a stage's channels over their inner widths
+    unit: str = 'bottleneck'
 
 
 TABLE = {
@@ -58,18 +60,25 @@ TABLE = {
                      (64, 3, (3,), (1, 1, 1)),
                      (128, 8, (3, 1), (2, 2, 2)),
                      (256, 36, (3, 1), (1, 2, 2)),
-                     (512, 3, (1, 3), (1, 2, 2)), {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 2)}
+                     (512, 3, (1, 3), (1, 2, 2)), {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 2),
+    'mfnet': Row(((3, 5, 5), 16, (1, 2, 2), (1, 3, 3)),
+                 (96, 3, (3,), (2, 1, 1)),
+                 (192, 4, (3,), (1, 2, 2)),
+                 (384, 6, (3,), (1, 2, 2)),
+                 (768, 3, (3,), (1, 2, 2)), {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 4,
+                 'multi-fiber')}
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
 
 
 def network(name: str, classes: Optional[int] = None, blocks: Optional[dict] = None,
             ratio: Optional[int] = None, m: Optional[int] = None, n: Optional[int] = None,
-            association: str = 'left', identity: bool = False, dropout: float = 0.0) -> nn.Module:
-    """A new network, such as resnet50, a2_resnet50, nl_resnet26_3d or se_resnet152.
+            association: str = 'left', softmax: str = 'both', identity: bool = False,
+            dropout: float = 0.0) -> nn.Module:
+    """A new network, such as resnet50, a2_resnet50, nl_resnet26_3d or se_mfnet.
 
     `blocks` places them elsewhere, as {'conv4': (1, 2)}: behind these units, or for se, in them.
-    `identity` starts them as identities. `ratio`, `m`, `n` and `association` ('left' is Eq. 6,
-    'right' Eq. 7) are those of the blocks.
+    `identity` starts them as identities. `ratio`, `m`, `n`, `association` ('left' is Eq. 6, 'right'
+    Eq. 7) and `softmax` ('both', 'gather', 'distribute' or 'none') are those of the blocks.
     """
     found = re.fullmatch(r'(?:(a2|nl|se)_)?(.+?)(_3d)?', name)
     if found is None or found[2] not in TABLE:
@@ -87,7 +96,7 @@ def network(name: str, classes: Optional[int] = None, blocks: Optional[dict] = N
     described: dict = {
         'stem': {'channels': channels, 'kernel': space(kernel), 'stride': space(stride),
                  'pool': space(pool) if pool else None},
-        'units': {}, 'blocks': {}, 'classes': classes or {2: 1000, 3: 400}[dims],
+        'unit': row.unit, 'units': {}, 'blocks': {}, 'classes': classes or {2: 1000, 3: 400}[dims],
         'dropout': dropout}
     for stage in STAGES:
         width, units, times, stride = getattr(row, stage)
@@ -96,9 +105,11 @@ def network(name: str, classes: Optional[int] = None, blocks: Optional[dict] = N
                 'width': width, 'kernel': space((times[(unit - 1) % len(times)], 3, 3)),
                 'stride': space(stride if unit == 1 else (1, 1, 1))}
             if kind and unit in blocks.get(stage, ()):
-                inner = max(1, 4 * width // (16 if kind == 'se' else ratio or row.ratio))
+                outer = UNITS[row.unit].expansion * width
+                inner = max(1, outer // (16 if kind == 'se' else ratio or row.ratio))
                 described['blocks'][f'{stage}_unit{unit}_{kind}'] = {
-                    'a2': {'m': m or inner, 'n': n or inner, 'association': association},
+                    'a2': {'m': m or inner, 'n': n or inner, 'association': association,
+                           'softmax': softmax},
                     'nl': {'width': inner},
                     'se': {'width': inner, 'scale': 2.0 if identity else 1.0}}[kind]
     net = build(described)
@@ -128,10 +139,11 @@ class BatchNorm(nn.BatchNorm2d):
         return output
 
 
-def conv(inner: int, outer: int, kernel: Any, stride: Any = 1, bias: bool = False) -> nn.Module:
+def conv(inner: int, outer: int, kernel: Any, stride: Any = 1, bias: bool = False,
+         groups: int = 1) -> nn.Module:
     """A convolution that keeps the size at stride 1."""
     return CONV[len(kernel)](inner, outer, kernel, stride, [side // 2 for side in kernel],
-                             bias=bias)
+                             groups=groups, bias=bias)
 
 
 def bn_relu(channels: int, **then: Any) -> nn.Sequential:
@@ -146,11 +158,12 @@ def pointwise(inner: int, outer: int, dims: int) -> nn.Sequential:
 
 class Unit(nn.Module):
     """Pre-activation bottleneck: 1×1, k×3×3, 1×1; the projection shares the first BN-ReLU."""
+    expansion = 4
 
     def __init__(self, inner: int, width: int, kernel: Any, stride: Any,
                  se: Optional[dict] = None):
         super().__init__()
-        outer, point = 4 * width, (1,) * len(kernel)
+        outer, point = self.expansion * width, (1,) * len(kernel)
         self.bn, self.relu = BatchNorm(inner), nn.ReLU(inplace=True)
         self.conv1_conv = conv(inner, width, point)
         self.conv2 = bn_relu(width, conv=conv(width, width, kernel, stride))
@@ -167,14 +180,49 @@ class Unit(nn.Module):
         return y + (x if self.shortcut_conv is None else self.shortcut_conv(a))
 
 
+class MultiFiber(nn.Module):
+    """Unit of multi-fiber networks (Chen et al., ECCV 2018): x + mix(x), then two convolutions in
+    16 groups, of which a stage's first unit has one, and a projection with its own BN-ReLU."""
+    expansion = 1
+
+    def __init__(self, inner: int, width: int, kernel: Any, stride: Any,
+                 se: Optional[dict] = None):
+        super().__init__()
+        point, first = (1,) * len(kernel), inner != width or max(stride) > 1
+        last = point if first else (*point[2:], 3, 3)
+        self.mix1 = pointwise(inner, width // 4, len(kernel))
+        self.mix2 = pointwise(width // 4, inner, len(kernel))
+        self.conv2 = bn_relu(inner, conv=conv(inner, width, kernel, stride, groups=16))
+        self.conv3 = bn_relu(width, conv=conv(width, width, last, groups=1 if first else 16))
+        self.se = None if se is None else SqueezeExcite(width, len(kernel), **se)
+        self.shortcut_bn = BatchNorm(inner) if first else None
+        self.shortcut_conv = conv(inner, width, point, stride) if first else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv3(self.conv2(x + self.mix2(self.mix1(x))))      # N×width×d'×h'×w'
+        if self.se is not None:
+            y = self.se(y)
+        return y + (x if self.shortcut_conv is None else
+                    self.shortcut_conv(self.shortcut_bn(x).relu()))
+
+
+UNITS = {'bottleneck': Unit, 'multi-fiber': MultiFiber}
+
+
 # ---- blocks
 
 class DoubleAttention(nn.Module):
-    """x + expand(Z), Z = [φ softmax(θ)ᵀ] softmax(ρ) (Eq. 6) or φ [softmax(θ)ᵀ softmax(ρ)] (7)."""
+    """x + expand(Z), Z = [φ softmax(θ)ᵀ] softmax(ρ) (Eq. 6) or φ [softmax(θ)ᵀ softmax(ρ)] (7).
 
-    def __init__(self, channels: int, dims: int, m: int, n: int, association: str = 'left'):
+    `softmax` says which there are; in place of another the values are divided by their number.
+    """
+
+    def __init__(self, channels: int, dims: int, m: int, n: int, association: str = 'left',
+                 softmax: str = 'both'):
         super().__init__()
         self.association = association
+        self.gather, self.distribute = (softmax in ('both', side)
+                                        for side in ('gather', 'distribute'))
         self.phi = pointwise(channels, m, dims)
         self.theta = pointwise(channels, n, dims)
         self.rho = pointwise(channels, n, dims)
@@ -183,8 +231,9 @@ class DoubleAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         phi = self.phi(x)                                            # N×m×d×h×w
         a = phi.flatten(2)                                           # N×m×dhw
-        b = self.theta(x).flatten(2).softmax(2)                      # N×n×dhw, over positions
-        v = self.rho(x).flatten(2).softmax(1)                        # N×n×dhw, over descriptors
+        b, v = self.theta(x).flatten(2), self.rho(x).flatten(2)      # N×n×dhw
+        b = b.softmax(2) if self.gather else b / b.shape[2]          # over positions
+        v = v.softmax(1) if self.distribute else v / v.shape[1]      # over descriptors
         z = ((a @ b.transpose(1, 2)) @ v if self.association == 'left'  # N×m×n, then N×m×dhw
              else a @ (b.transpose(1, 2) @ v))                       # N×dhw×dhw, then N×m×dhw
         return x + self.expand(z.reshape(phi.shape))                 # N×c×d×h×w
@@ -233,9 +282,10 @@ def build(described: dict) -> nn.Sequential:
         layers['pool1'] = MAX_POOL[dims](stem['pool'], [2 if side > 1 else 1
                                                         for side in stem['pool']],
                                          [side // 2 for side in stem['pool']])
+    unit_type = UNITS[described['unit']]
     for name, unit in described['units'].items():
-        layers[name] = Unit(channels, **unit, se=blocks.get(f'{name}_se'))
-        channels = 4 * unit['width']
+        layers[name] = unit_type(channels, **unit, se=blocks.get(f'{name}_se'))
+        channels = unit_type.expansion * unit['width']
         for kind, block in (('a2', DoubleAttention), ('nl', NonLocal)):
             if f'{name}_{kind}' in blocks:
                 layers[f'{name}_{kind}'] = block(channels, dims, **blocks[f'{name}_{kind}'])
