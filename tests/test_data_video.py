@@ -233,6 +233,20 @@ def test_a_header_that_lies_about_the_number_of_frames_is_not_believed(files, tm
     assert len(video) == COUNT and numbers(video, [COUNT - 1]) == [COUNT - 1]
 
 
+def test_counted_frames_are_sought_from_a_key_frame_that_proves_to_be_the_one(
+        files, tmp_path, monkeypatch):
+    path = files['avi, MPEG-4 B-frames'][0]
+    video = open_video(path, tmp_path)
+    assert [first for first, *_ in video._index.keys] == [0, 12, 24, 36]
+    video._index = video._index._replace(keys=[(first, time, 0) if first == 24 else (
+        first, time, check) for first, time, check in video._index.keys])
+    from_the_start, counted_on = [], module._counted_on
+    monkeypatch.setattr(module, '_counted_on', lambda path, numbers, counted: (
+        from_the_start.append(numbers), counted_on(path, numbers, counted))[1])
+    assert numbers(video, [11, 15, 39]) == [11, 15, 39] and not from_the_start
+    assert numbers(video, [11, 30, 35]) == [11, 30, 35] and from_the_start == [[30, 35]]
+
+
 @pytest.mark.parametrize('ending, codec', [('mp4', 'libx264'), ('avi', 'mpeg4'),
                                            ('webm', 'libvpx-vp9')])
 def test_a_video_of_one_frame(tmp_path, ending, codec):

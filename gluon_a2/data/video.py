@@ -13,6 +13,7 @@ import json
 import os
 import re
 import struct
+import zlib
 from fractions import Fraction
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
@@ -40,7 +41,7 @@ class Index(NamedTuple):
     """Sorted presentation times in the stream's unit, or a count alone."""
     counted: bool  # frames are known by their number, and `times` are the numbers
     times: Sequence[int]
-    keys: Sequence[int]  # of the key frames
+    keys: Sequence[Any]  # times of the key frames; if `counted`, (number, time to seek, CRC)
 
 
 def open_video(path: str | os.PathLike, cache: str | os.PathLike | None = None
@@ -107,10 +108,10 @@ class VideoFile:
     def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """See `open_video`."""
         times = [self._index.times[number] for number in _checked(numbers, len(self))]
-        found = 0
-        if not self._index.counted:
+        found, seek = 0, _counted_from_keys if self._index.counted else _sought
+        if self._index.keys:
             with contextlib.suppress(VideoError):  # an open group of pictures may only seem damaged
-                for frame in _sought(self.path, times, self._index.keys):
+                for frame in seek(self.path, times, self._index.keys):
                     found += 1
                     yield frame
         if found < len(times):  # a frame did not come out after a seek: it may from the start
@@ -142,6 +143,29 @@ def _sought(path: str, times: list[int], keys: Sequence[int]) -> Iterator[np.nda
             if frame is None or frame.pts != time:
                 return
             now = time
+            yield pixels(frame)
+
+
+def _counted_from_keys(path: str, numbers: list[int], keys: Sequence[Any]) -> Iterator[np.ndarray]:
+    """Frames of these numbers, counted from the key frame before each; ends early where that does
+    not have the pixels which it had when the frames were counted."""
+    with _opened(path) as (container, stream):
+        frames: Iterator[Any] = iter(())
+        now, pixels = -1, _converter()
+        firsts = [first for first, *_ in keys]
+        for number in numbers:
+            first, time, check = keys[bisect.bisect_right(firsts, number) - 1]
+            if first > now:  # otherwise it is nearer to go on
+                container.seek(time, stream=stream)
+                frames, now = _frames(container, stream), first
+                frame = next(frames, None)
+                if frame is None or zlib.crc32(pixels(frame).data) != check:
+                    return
+            while now < number:
+                frame = next(frames, None)
+                if frame is None:
+                    return
+                now += 1
             yield pixels(frame)
 
 
@@ -297,6 +321,7 @@ def _index(path: str) -> Index:
     with _opened(path) as (container, stream):
         shown: list[int] = []
         keys: list[int] = []
+        seeks: list[int] = []
         first = None
         with _complaints(container.format.name) as complaints:
             for packet in container.demux(stream):
@@ -306,6 +331,7 @@ def _index(path: str) -> Index:
                     raise VideoError(f'it is truncated, or damaged, after {len(shown)} frames')
                 if packet.is_keyframe:
                     keys.append(packet.pts)
+                    seeks.append(packet.dts)
                     first = packet.pts if first is None else first
                 if not packet.is_discard:  # cut away by an edit list, but others may refer to it
                     shown.append(packet.pts)
@@ -314,11 +340,22 @@ def _index(path: str) -> Index:
         counted = bool(COUNTED_FORMATS & set(container.format.name.split(','))) or (
             stream.codec_context.name in COUNTED_CODECS)
     if counted or first is None or None in shown + keys or len(set(shown)) < len(shown):
-        with _opened(path) as (container, stream):
-            return Index(True, tuple(range(sum(1 for _ in _frames(container, stream)))), ())
+        return _count(path, seeks)
     # What is shown before the first key frame refers to frames that are not there.
     return Index(False, *(tuple(sorted(time for time in times if time >= first))
                           for times in (shown, keys)))
+
+
+def _count(path: str, seeks: list[int]) -> Index:
+    """The `Index` of a file whose frames are counted; `seeks` are the times of its key packets."""
+    with _opened(path) as (container, stream):
+        pixels, number, checks = _converter(), -1, []
+        for number, frame in enumerate(_frames(container, stream)):
+            if int(frame.pict_type) == 1:  # AV_PICTURE_TYPE_I
+                checks.append((number, zlib.crc32(pixels(frame).data)))
+        sought = container.format.name == 'avi' and len(checks) == len(seeks)
+    return Index(True, tuple(range(number + 1)), tuple(
+        (number, time, check) for (number, check), time in zip(checks, seeks)) if sought else ())
 
 
 def _cached_index(path: str, cache: str | os.PathLike) -> Index:
