@@ -6,8 +6,10 @@ network.
     python benchmarks/predict_scaling.py --step 0.15 --gbit 25 --latency 30
 
 A ring over p ranks sends 2 (p - 1) / p of N bytes through each link, in 2 (p - 1) messages: T = 2
-(p - 1) / p · N / B + 2 (p - 1) α. The exchange begins when backward has ended, as in this
-implementation, so a step takes its compute time plus T. Every default of a flag is an assumption.
+(p - 1) / p · N / B + 2 (p - 1) α. Gradients travel in several vectors, and each has messages of its
+own. They are taken to be there one after the other, evenly over backward, which is taken to be two
+thirds of the last micro-batch: what T exceeds that by, and the last vector at least, is waited for.
+Every default of a flag is an assumption.
 """
 import bench  # noqa: F401 (it makes gluon_a2 importable)
 
@@ -16,6 +18,8 @@ from gluon_a2.errors import UserError
 
 # trained parameters of the A²-ResNet-50: python scripts/count_cost.py a2_resnet50
 GRADIENTS = 32900808
+VECTORS = 8  # that they travel in: train/buckets.py
+BACKWARD = 2 / 3  # of a micro-batch's time; assumed
 STATISTICS = 2 * 37056  # its BatchNorms' running means and variances, which travel as float64
 
 
@@ -26,8 +30,11 @@ def ring_seconds(size, ranks, bandwidth, latency):
 
 
 def efficiency(compute, exchange, micro_batches=1):
-    """Share of a step that computes, with one exchange after so many micro-batches."""
-    return micro_batches * compute / (micro_batches * compute + exchange)
+    """Share of a step that computes, with one exchange, which begins while the last of so many
+    micro-batches goes backward."""
+    hidden = BACKWARD * compute * (VECTORS - 1) / VECTORS
+    exposed = max(exchange / VECTORS, exchange - hidden)
+    return micro_batches * compute / (micro_batches * compute + exposed)
 
 
 def rows(step, latency, speeds, ranks):
@@ -37,7 +44,7 @@ def rows(step, latency, speeds, ranks):
         for name, width in (('float32', 4), ('fp16', 2), ('exact sums', 8)):
             for micro in (1, 4):
                 size = GRADIENTS * width + STATISTICS * 8
-                exchange = ring_seconds(size, ranks, gbit * 1e9 / 8, latency)
+                exchange = ring_seconds(size, ranks, gbit * 1e9 / 8, VECTORS * latency)
                 share = efficiency(step, exchange, micro)
                 yield (f'{gbit:g} Gbit/s', name, str(micro), f'{1000 * exchange:.0f} ms',
                        f'{100 * share:.0f} %', f'{ranks * 32 / step * share:.0f}')

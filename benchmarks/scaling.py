@@ -62,7 +62,8 @@ def between(first, last, batch):
     seconds = until[1] - until[0]
     spent = {name: last[name] * until[1] - first[name] * until[0] for name in SHARE_FIELDS}
     return {'images_per_s': (last['step'] - first['step']) * batch / seconds,
-            **{name: value / seconds for name, value in spent.items()}}
+            # the slowest rank, which says what is the exchange, may be another in between
+            **{name: max(0.0, value) / seconds for name, value in spent.items()}}
 
 
 def measure(cases, rounds, path, fields):

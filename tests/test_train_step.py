@@ -123,6 +123,42 @@ def test_loss_scaling_changes_no_update_and_skips_overflows(tmp_path, images):
         jobs[1].train_step([batch], 0.5)
 
 
+class Mirrored(Group):
+    """Two ranks that have the same images, as one of them sees it."""
+
+    def __init__(self):
+        super().__init__()
+        self.size, self.said = 2, []
+
+    def begin_sum(self, vector, name, compression, count):
+        vector *= 2
+        self.said.append(name)
+
+    def all_reduce(self, values, name):
+        self.said.append(name)
+        return 2 * values
+
+    def finish(self, vectors):
+        self.said.append('finish')
+
+
+@pytest.mark.parametrize('exact', [False, True])
+def test_gradients_are_on_their_way_before_anything_is_waited_for(tmp_path, images, exact,
+                                                                  monkeypatch):
+    """And two ranks with the same images take the step that one of them takes alone."""
+    job = open_loop(tmp_path / 'run', images, accumulate=1, exact_sums=exact)
+    group, batches = Mirrored(), loaded(job.sources[0], [np.arange(11)], job.recipe)
+    other = Stepper(job.recipe, network.build(job.recipe), group, Timer())
+    check = other.updater.finite
+    monkeypatch.setattr(other.updater, 'finite', lambda: group.said.append('finite') or check())
+    done = other.take(batches, Position(), 0.5)
+    job.train_step(batches, 0.5)
+    sent = group.said[:group.said.index('counts' if exact else 'finite')]
+    assert len(sent) > 1 and sent == [f'gradients.{number}' for number in range(len(sent))]
+    assert group.said[len(sent):] == ['finite'] * (not exact) + ['counts', 'finish']
+    assert done.sums.images == 22 and other.digest() == job.stepper.digest()
+
+
 def tiny_bytes(job):
     return {
         name: p.data().asnumpy().tobytes() for name, p in job.stepper.parameters.items()

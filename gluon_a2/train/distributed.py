@@ -94,11 +94,11 @@ class Group:
             self._hvd.allreduce_(array, op=self._hvd.Sum, name=name)
             return array.asnumpy()
 
-    def all_reduce_gradients(self, flat: mx.nd.NDArray, compression: str, count: float) -> None:
-        """Replace `flat` (float32 or float64, one buffer for all gradients) by its sum over all
-        ranks.
+    def begin_sum(self, vector: Any, name: str, compression: str, count: float) -> None:
+        """Replace `vector` (float32 or float64) by its sum over all ranks, as soon as all have
+        computed theirs, while the caller goes on; `finish` waits for it.
 
-        One buffer is one all-reduce, which adds in one order, so the result is the same on every
+        One vector is one all-reduce, which adds in one order, so the result is the same on every
         repeat. In float64 it is the same on any number of ranks, too, because sums of float32
         values are exact there. `compression='fp16'` sends half the bytes. `count`, the samples
         behind the sum, then keeps it in float16's range: what travels has the size of a mean
@@ -106,14 +106,20 @@ class Group:
         """
         if self.size == 1:
             return
+        if compression == 'fp16':
+            half = (vector * (self.size / count)).astype('float16')
+            self._hvd.allreduce_(half, op=self._hvd.Sum, name=name)
+            vector[:] = half.astype('float32') * (count / self.size)
+        else:
+            self._hvd.allreduce_(vector, op=self._hvd.Sum, name=name)
+
+    def finish(self, vectors: Sequence[mx.nd.NDArray]) -> None:
+        """Wait for the sums that were begun."""
+        if self.size == 1:
+            return
         with self._together():
-            if compression == 'fp16':
-                half = (flat * (self.size / count)).astype('float16')
-                self._hvd.allreduce_(half, op=self._hvd.Sum, name='gradients.fp16')
-                flat[:] = half.astype('float32') * (count / self.size)
-            else:
-                self._hvd.allreduce_(flat, op=self._hvd.Sum, name='gradients')
-            flat.wait_to_read()
+            for vector in vectors:
+                vector.wait_to_read()
 
     def all_gather(self, value: Any, name: str) -> list:
         """[value of rank 0, of rank 1, …] on every rank; values are plain (JSON)."""

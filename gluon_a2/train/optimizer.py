@@ -48,19 +48,6 @@ class Updater:
         """The live gradient arrays, in the order of the parameters."""
         return [parameter.grad() for parameter in self._parameters.values()]
 
-    def flat_gradients(self) -> Any:
-        """All gradients copied into one float32 vector, since oneDNN's layout cannot be sent."""
-        return mx.nd.concat(*[mx.nd.reshape(gradient, (-1,)) for gradient in self.gradients()],
-                            dim=0).astype('float32')
-
-    def set_gradients(self, flat: Any) -> None:
-        """Overwrite the gradients from a vector such as `flat_gradients` gives."""
-        start = 0
-        for gradient in self.gradients():
-            gradient[:] = flat[start:start + gradient.size].reshape(gradient.shape).astype(
-                gradient.dtype)
-            start += gradient.size
-
     def weights(self) -> dict[str, Any]:
         """{parameter name: its live array}; under float16 the float32 master weight."""
         return {name: _flat(raw)[-1] if p.data().dtype == np.float16 else p.data()

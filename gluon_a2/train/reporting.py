@@ -80,12 +80,15 @@ class Reporter:
         loop, size = self.loop, self.loop.group.size
         shares = loop.group.all_gather([loop.timer.share(name) for name in PHASES], 'time')
         mean = {name: sum(column) / size for name, column in zip(PHASES, zip(*shares))}
+        # what the slowest rank waits for is not a rank
+        waits = [share for _, _, share, _ in shares]
+        slowest, mean['allreduce'] = waits.index(min(waits)), min(waits)
+        mean['wait'] -= mean['allreduce']
         loop.run.record(loop.at.step, {
             'images_per_s': speed, 'images_per_s_per_rank': speed / size,
             **{f'{name}_share': share for name, share in mean.items()}}, 'timing.jsonl')
         where = ', '.join(f'{name} {100 * share:.1f} %' for name, share in mean.items())
         if size > 1:
-            slowest = min(range(size), key=lambda rank: shares[rank][PHASES.index('wait')])
             where += f'; {speed / size:.1f} samples/sec per rank; slowest rank {slowest}'
         log.info('  %s', where)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from typing import Any, Iterable, Iterator, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..run.checkpoint import Checkpoint, Position, named_arrays
 from ..run.recipes import Recipe
 from ..scoring.metrics import Sums, hits
 from . import bfloat16
+from .buckets import Bucket, shared_out
 from .distributed import Group
 from .optimizer import LossScale, Updater
 from .timer import Timer
@@ -61,6 +62,10 @@ class Stepper:
             if self._accumulates and parameter.grad_req != 'null':
                 parameter.grad_req = 'add'
         self.updater = Updater(self.parameters, recipe)
+        # one rank leaves its gradients where MXNet put them
+        self._buckets = [Bucket(gradients, 'float64' if recipe.exact_sums else 'float32')
+                         for gradients in shared_out(self.updater.gradients())
+                         ] if group.size > 1 or recipe.exact_sums else []
         self.scale = LossScale(recipe.dtype == 'float16')
         self._running = {
             name: p for name, p in self.parameters.items() if name.endswith(RUNNING)}
@@ -75,33 +80,39 @@ class Stepper:
              stop: bool = False) -> Outcome:
         """One update from an iterable of this rank's micro-batches; `stop` tells all ranks to.
         Nothing is changed where a loss or gradient is not finite on any rank."""
+        mx.nd.waitall()  # the backward pass writes statistics, and waits for no reader
         if self._accumulates:
             self.parameters.zero_grad()
         sums, damaged = Sums(), []
         start = self._read_statistics()  # every micro-batch moves BatchNorm's from here
-        statistics = np.zeros(len(start))
-        gradients = None  # their sum in float64, where it is asked for; else MXNet holds it
+        statistics, before = np.zeros(len(start)), 0
         for number, batch in enumerate(batches):
             damaged.extend(batch.damaged)
             self.group.beat(at.step, 'compute')
             if len(batch.labels):
-                if sums.images:
+                if before:
+                    statistics += before * self._read_statistics()
                     self._write_statistics(start)
                 sums.add(self._forward_backward(
                     batch, at, number * self.group.size + self.group.rank))
-                statistics += len(batch.labels) * self._read_statistics()
-                if self.recipe.exact_sums:
-                    more = self.updater.flat_gradients().astype('float64')
-                    gradients = more if gradients is None else gradients + more
-        finite = not sums.images or (math.isfinite(sums.loss) and self._finite(gradients))
+                if self.recipe.exact_sums:  # else MXNet adds them up
+                    for bucket in self._buckets:
+                        bucket.add() if before else bucket.copy()
+                before = len(batch.labels)
+        are_finite = self._send_gradients(bool(before))
+        if before:
+            statistics += before * self._read_statistics()
+        finite = not before or (math.isfinite(sums.loss) and are_finite())
         with self._timer.during('wait'):
             total = self._add_over_ranks(sums, bool(damaged), stop, finite, statistics)
+            self.group.finish([bucket.vector for bucket in self._buckets])
         if total.damaged:
             damaged = sorted(map(tuple, sum(self.group.all_gather(damaged, 'damaged'), [])))
         images, faulty = total.sums.images, total.faulty
         accepted = images and (not faulty or self.scale.enabled) and self.scale.accept(not faulty)
         if accepted:
-            self._add_gradients(gradients, images, bool(sums.images))
+            for bucket in self._buckets:
+                bucket.give()
             self.updater.update(lr, self._rescale(images))
         self._write_statistics(total.statistics / images if accepted else start)
         if accepted and self.recipe.ema:
@@ -145,19 +156,21 @@ class Stepper:
                       bool(vector[5] > 0), np.flatnonzero(vector[6:6 + size]).tolist(),
                       vector[6 + size:])
 
-    def _add_gradients(self, gradients: Any, images: int, has_gradients: bool) -> None:
-        """Replace the gradients by their sum over all ranks; `gradients` is this rank's in
-        float64, where it is kept, and `images` counts those of all ranks."""
-        if self.group.size == 1 and gradients is None:
-            return
-        flat = self.updater.flat_gradients() if gradients is None else gradients
-        if not has_gradients:  # the last step of an epoch may leave a rank without images
-            flat = mx.nd.zeros(flat.shape, flat.context,
-                               dtype='float64' if self.recipe.exact_sums else 'float32')
-        flat.wait_to_read()
-        with self._timer.during('allreduce'):
-            self.group.all_reduce_gradients(flat, self.recipe.compression, images)
-        self.updater.set_gradients(flat)
+    def _send_gradients(self, any_images: bool) -> Callable[[], bool]:
+        """Begin to sum the gradients over all ranks while backward, which has begun, goes on; a
+        function that waits for this rank's own and says whether they are finite."""
+        exact, checks = self.recipe.exact_sums, []
+        for number, bucket in enumerate(self._buckets):
+            if not any_images:  # the last step of an epoch may leave a rank without
+                bucket.vector[:] = 0
+            elif not exact:
+                bucket.copy()
+            if exact:
+                checks.append(bucket.vector.sum())
+            self.group.begin_sum(bucket.vector, f'gradients.{number}', self.recipe.compression,
+                                 self.recipe.global_batch)
+        return (lambda: all(math.isfinite(check.asscalar()) for check in checks)) if exact else (
+            self.updater.finite)
 
     def _rescale(self, images: int) -> float:
         """What makes the summed gradients their mean, no longer than the recipe allows."""
@@ -166,24 +179,22 @@ class Stepper:
             return mean
         return min(mean, longest / max(self.updater.norm(), 1e-30))
 
-    def _finite(self, gradients: Any) -> bool:
-        return (self.updater.finite() if gradients is None
-                else math.isfinite(gradients.sum().asscalar()))
-
     def _read_statistics(self) -> np.ndarray:
         """BatchNorm's running statistics, one float64 vector, empty for a network without."""
-        mx.nd.waitall()  # the backward pass writes them, and readers do not wait for it
-        return np.concatenate([np.empty(0), *(p.data().asnumpy().ravel()
-                                              for p in self._running.values())])
+        for gradient in self.updater.gradients():
+            gradient.wait_to_read()  # backward writes statistics, and readers do not wait for it
+        self._held = np.concatenate([np.empty(0), *(p.data().asnumpy().ravel()
+                                                    for p in self._running.values())])
+        return self._held
 
     def _write_statistics(self, flat: np.ndarray) -> None:
-        start = 0
+        if np.array_equal(flat, self._held):  # as after one micro-batch of one rank
+            return
+        vector, start = mx.nd.array(flat, self.ctx, dtype='float32'), 0
         for parameter in self._running.values():
             array = parameter.data()
-            array[:] = mx.nd.array(flat[start:start + array.size].reshape(array.shape),
-                                   dtype=array.dtype)
+            vector[start:start + array.size].copyto(array)
             start += array.size
-        mx.nd.waitall()
 
     # ---- moving averages
 

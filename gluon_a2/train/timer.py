@@ -6,9 +6,9 @@ import time
 from typing import Iterable, Iterator, TypeVar
 
 Item = TypeVar('Item')
-# `compute` is forward, backward and update, which are waited for; `wait` is for the slowest rank,
-# `allreduce` the exchange of gradients.
-PHASES = ('data', 'compute', 'wait', 'allreduce', 'checkpoint')
+# `compute` is forward, backward and update, which are waited for; `wait` is for the other ranks and
+# what is left of the exchange of gradients when backward has ended.
+PHASES = ('data', 'compute', 'wait', 'checkpoint')
 
 
 class Timer:
