@@ -6,6 +6,7 @@ has braces.
 
 A test holds the page to the files: after a benchmark, run this and commit what it writes.
 """
+import statistics
 import sys
 from pathlib import Path
 
@@ -112,6 +113,12 @@ def tuned():
         ('less the plain one (95 %, paired)', difference)])
 
 
+def loader_ms():
+    """Processor time of an image in our loader: the median of the rounds."""
+    return statistics.median(float(row['processor_ms_per_image'])
+                             for row in rows('data_pipeline') if row['pipeline'] == 'Loader')
+
+
 def page():
     """The whole page."""
     return (DOCS / 'results.md.in').read_text(encoding='utf-8').format(
@@ -120,6 +127,7 @@ def page():
             ('fold, float64', 'fold_float64'), ('fold, float32', 'fold_float32'),
             ('ONNX', 'onnx_difference'), ('ONNX file, MB', 'onnx_mb')]),
         forms=table(rows('forms'), [(name, name) for name in rows('forms')[0]]),
+        loader_ms=f'{loader_ms():.2f}', loader_cores=f'{8 * 2500 * loader_ms() / 1000:.0f}',
         bfloat16_speed=rows('bfloat16_speed')[1]['ratio'], busy=table(rows('busy'), [
             ('task', 'task'), ('machine', 'machine'), ('way', 'way'),
             ('ms', lambda row: f'{row["ms"]} ({row["lowest"]}–{row["highest"]})'),
