@@ -41,6 +41,7 @@ DOCS = ROOT / 'docs'
 LEVEL = 0.05
 MOST_EXACT = 16  # seeds, above which swaps are drawn
 SAMPLES = 10_000
+DRAWN = 3  # seeds, below which an interval is too wide to be drawn
 
 
 # ---- statistics
@@ -262,10 +263,16 @@ def colours(plan):
     return {arm: wheel[i % len(wheel)] for i, arm in enumerate(plan.content['arms'])}
 
 
+def asked(results):
+    """The questions that some network has answered, or else the first."""
+    questions = results.plan.content['questions']
+    return [one for one in questions if any(at[0] == one for at in results.kept)] or questions[:1]
+
+
 def curves(results):
     """PNG: top-1 by epoch, the mean over seeds with its 95 % interval, a panel a question."""
     from gluon_a2.visualization import figure as drawing
-    questions, paint = results.plan.content['questions'], colours(results.plan)
+    questions, paint = asked(results), colours(results.plan)
     figure = drawing.new_figure(6.6 * len(questions), 4.6)
     for axes, question in zip(figure.subplots(1, len(questions), squeeze=False)[0], questions):
         for arm, colour in paint.items():
@@ -277,7 +284,7 @@ def curves(results):
             mean, half = np.transpose([interval(column) for column in zip(*lines)])
             axes.plot(at, mean, color=colour, marker='o', markersize=3,
                       label=f'{arm} ({len(lines)})')
-            if len(lines) > 1:
+            if len(lines) >= DRAWN:
                 axes.fill_between(at, mean - half, mean + half, color=colour, alpha=0.12)
         axes.set(title=question, xlabel='epoch', ylabel='validation top-1, %', ylim=(0, 101))
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -301,7 +308,7 @@ def costs(results):
     """PNG: top-1 against multiply-adds and against CPU seconds, a row of panels for each question.
     """
     from gluon_a2.visualization import figure as drawing
-    questions, paint = results.plan.content['questions'], colours(results.plan)
+    questions, paint = asked(results), colours(results.plan)
     figure = drawing.new_figure(10, 4.4 * len(questions))
     panels = figure.subplots(len(questions), 2, squeeze=False, sharey='row')
     for question, row in zip(questions, panels):
@@ -311,7 +318,7 @@ def costs(results):
                 continue
             mean, half = interval([100 * float(one['top1']) for one in rows])
             for axes, x in zip(row, (int(rows[0]['flops']) / 1e6, cpu_seconds(rows))):
-                axes.errorbar(x, mean, 0 if math.isnan(half) else half, color=colour, marker='o',
+                axes.errorbar(x, mean, half if len(rows) >= DRAWN else 0, color=colour, marker='o',
                               capsize=3, label=f'{arm} ({len(rows)})')
         row[0].set(xlabel='million multiply-adds a picture', ylabel=f'{question}: top-1, %')
         row[1].set(xlabel='CPU seconds of a run (median)')
