@@ -16,9 +16,10 @@ from test_nn_oracle import (
 )
 
 from gluon_a2.backend import mx
-from gluon_a2.cost import count
+from gluon_a2.cost import count, count_network
 from gluon_a2.errors import UserError
-from gluon_a2.nn import DoubleAttention, cheaper_association, product_memory
+from gluon_a2.models import get_model
+from gluon_a2.nn import DoubleAttention, SqueezeExcite, cheaper_association, product_memory
 from gluon_a2.nn import double_attention as attention_function
 from gluon_a2.nn.attention import SOFTMAXES
 from gluon_a2.nn.workarounds import Mean, Softmax
@@ -179,6 +180,62 @@ def test_one_even_attention_is_the_mean():
         net(x).asnumpy(), (x + net.expand(mean)).asnumpy(), rtol=0, atol=1e-12)
 
 
+def test_a_sharp_attention_gathers_one_position():
+    """θ far above the rest at one position, ρ far above for one descriptor: every position receives
+    φ(X) there."""
+    rng = np.random.RandomState(2)
+    phi, theta, rho = (rng.normal(size=(2, width, 7)) for width in (5, 3, 3))
+    theta[:, 1, 4] = rho[:, 1] = 1e3
+    b, v = softmax(theta, 2), softmax(rho, 1).transpose(0, 2, 1)
+    z = attention_function(mx.nd, *(mx.nd.array(values, dtype='float64') for values in (phi, b, v)))
+    np.testing.assert_allclose(z.asnumpy(), np.repeat(phi[:, :, 4:5], 7, 2), rtol=1e-12)
+
+
+def test_the_rank_of_the_relation():
+    """Of Eq. 7's relation of 23 positions by 5 descriptors it is 5, and of NL's by 5 channels 23.
+    The descriptors themselves have all the rank that 11×5 values can have."""
+    rng = np.random.RandomState(2)
+    theta, rho, phi = (rng.normal(size=(1, width, 23)) for width in (5, 5, 11))
+    b, v = softmax(theta, 2), softmax(rho, 1).transpose(0, 2, 1)
+    relation = attention_function(mx.nd, *(mx.nd.array(values, dtype='float64') for values in (
+        np.eye(23)[None], b, v)), 'right').asnumpy()
+    non_local = softmax(np.einsum('nki,nkj->nij', theta, rho), 2)
+    assert [np.linalg.matrix_rank(matrix, 1e-10) for matrix in (
+        relation[0], non_local[0], (phi @ b.transpose(0, 2, 1))[0])] == [5, 23, 5]
+    np.testing.assert_allclose(relation.sum(1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize('softmax', SOFTMAXES)
+def test_every_position_reads_every_other(softmax):
+    """The gradient of the output at each position, with respect to the input at each."""
+    net, _ = ready(3, softmax=softmax)
+    x = array((1, 7, 2, 3, 5))
+    x.attach_grad()
+    for position in range(30):
+        with mx.autograd.record(train_mode=False):
+            loss = net(x).reshape((7, -1))[:, position].sum()
+        loss.backward()
+        assert (np.abs(x.grad.asnumpy()).reshape(7, -1).max(0) > 0).all()
+
+
+@pytest.mark.parametrize('kind', ['both', 'none'])
+def test_what_the_mean_cannot_tell_the_descriptors_can(kind):
+    """The same values in each channel, at other positions: squeeze-and-excitation has one gate for
+    both maps, and the descriptors, of second order, differ."""
+    x = np.random.RandomState(3).uniform(1, 2, (2, 7, 5, 3))
+    x[1] = x[0]
+    x[1, 3] = x[0, 3, ::-1]
+    gates = SqueezeExcite(7, 5, prefix='')
+    gates.initialize()
+    gates.cast('float64')
+    randomize(gates, 1)
+    x = mx.nd.array(x, dtype='float64')
+    gate = (gates(x) / x).asnumpy()
+    np.testing.assert_allclose(gate[0], gate[1], rtol=1e-12)
+    g = gathered(x, kind)
+    assert np.abs(g[0] - g[1]).max() > 1e-3 * np.abs(g).max()
+
+
 def test_no_position_is_special():
     """The block has no notion of where: permuting the positions permutes the output."""
     net, _ = ready(2)
@@ -216,6 +273,13 @@ def test_the_rule_picks_the_association_that_costs_less(m, n, space):
         assert chosen == min(costs, key=costs.get)
     assert product_memory(m, n, positions, chosen) == min(
         product_memory(m, n, positions, each) for each in costs)
+
+
+def test_the_rule_and_the_printed_cost_of_the_image_network():
+    """Section 3.3 prints 6.5 G, which is Eq. 6 everywhere; by the rule it would be 6.3 G."""
+    giga = [count_network(get_model('a2_resnet50', association=association), (224, 224)).flops / 1e9
+            for association in ('left', 'auto')]
+    assert [f'{value:.1f}' for value in giga] == ['6.5', '6.3']
 
 
 @given(st.integers(1, 200), st.integers(1, 60))

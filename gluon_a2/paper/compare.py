@@ -118,13 +118,6 @@ def compare_all() -> Iterator[Comparison]:
     yield from compare_baselines()
 
 
-def cost_table(rows: list[Comparison]) -> str:
-    """The README's table in Markdown: of `rows`, those that EXCERPT names."""
-    shown = [row.cells[:6] for row in rows if (row.where, row.network) in costs.EXCERPT]
-    lines = [f'| {" | ".join(cells)} |' for cells in (COLUMNS[:6], *shown)]
-    return '\n'.join([lines[0], '|---' * 6 + '|', *lines[1:]])
-
-
 def network_cost(source: str | Path, input_size: int | tuple[int, ...] | None = None,
                  classes: int | None = None) -> Cost:
     """The `Cost` of a zoo name or of a symbol file, at `input_size` (by default the zoo's own)."""

@@ -103,11 +103,3 @@ BASELINES = [
     Baseline('Table 6', 'I3D-RGB', _g(107.9), 'i3d_inceptionv1', I3D),
     Baseline('Table 6', 'R(2+1)D-RGB', _g(152.4), 'r2plus1d_resnet34', R2PLUS1D),
 ]
-
-# The rows of the README's table.
-EXCERPT = {
-    ('Table 1', 'ResNet-50'), ('Table 2', 'ResNet-26'), ('Table 2', 'ResNet-26 + 1 NL @ Conv2'),
-    ('Table 2', 'ResNet-26 + 1 A² @ Conv4'), ('Table 3', 'ResNet-26 + 4 NL @ Conv3&4'),
-    ('Table 3', 'ResNet-26 + 4 A² @ Conv3&4'), ('Table 5', 'A²-Net ResNet-50, video'),
-    ('Table 6', 'A²-Net ResNet-50, video'), ('Section 3.3', 'A²-Net ResNet-50, image'),
-    ('Table 5', 'I3D'), ('Table 5', 'R(2+1)D'), ('Table 6', 'C3D'), ('Table 6', 'Res3D ResNet-18')}
