@@ -66,13 +66,15 @@ def verdicts(plan):
     if not found.rows.exists():
         return {}
     from study_report import Results, judge
-    return {stated(one.hypothesis): one.word for one in judge(Results(found, read_rows(found.rows)))}
+    judged = judge(Results(found, read_rows(found.rows)))
+    return {stated(one.hypothesis): one.word for one in judged}
 
 
 def studied(study):
     """What the hypotheses of a cell say together: they agree where all do, and disagree where one
     does."""
-    words = {verdicts(plan).get(one, 'planned').partition(':')[0] for plan, one in hypotheses(study)}
+    words = {verdicts(plan).get(one, 'planned').partition(':')[0]
+             for plan, one in hypotheses(study)}
     for word in ('disagrees', 'planned', 'incomplete', 'undecided'):
         if word in words:
             return 'planned' if word == 'incomplete' else word
@@ -85,7 +87,7 @@ def shown(row):
     parts = [*evidence(row), *(f'python benchmarks/study.py benchmarks/study/{plan}.json'
                                for plan in studies)]
     return '; '.join([*(f'`{part}`' for part in parts),
-                      *(one for _, one in hypotheses(row['study']))])
+                      *(f'{plan}: {one}' for plan, one in hypotheses(row['study']))])
 
 
 def evidence(row):

@@ -1,5 +1,5 @@
-"""The README tells the truth: its code runs, its numbers are those of the code. What it names is held
-to the code by test_docs.py."""
+"""The README tells the truth: its code runs, its numbers are those of the code. What it names is
+held to the code by test_docs.py."""
 import csv
 import re
 import subprocess
