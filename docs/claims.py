@@ -138,7 +138,7 @@ def page():
     total = Counter(row['status'] for row in [*rows, *counted])
     accuracies = [row for row in rows if row['where'] > 'Table 1' and row['where'][:5] == 'Table']
     return (DOCS / 'claims.md.in').read_text(encoding='utf-8').format(
-        totals=table(STATUSES.values(), [('status', str), ('claims', total.get)]),
+        totals=table(STATUSES.values(), [('status', str), ('claims', total.__getitem__)]),
         text=of([row for row in rows if row not in accuracies]), accuracies=of(accuracies),
         costs=figures, compact=compact())
 
