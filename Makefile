@@ -63,6 +63,7 @@ study: $(READY) ## go on with the study of docs/study.md, a run on each core (ho
 	for plan in mechanism fresh softmax; do \
 		$(PY) benchmarks/study.py benchmarks/study/$$plan.json --workers $$(nproc) $(ARGS) || exit; done
 	$(PY) benchmarks/study_report.py
+	$(PY) docs/claims.py
 
 # For this processor and this Python: PYTHON=... names another.
 wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)
