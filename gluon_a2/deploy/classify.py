@@ -143,7 +143,10 @@ class Classifier:
         return self._pixels(image)
 
     def predict(self, source: Any, top: int = 5) -> list[tuple[str, float]]:
-        """[(class name, probability)] of what `read` takes, the most probable first."""
+        """[(class name, probability)] of what `read` takes, the most probable first.
+
+        Threads may call this at once, without a lock.
+        """
         return self.predict_batch([source], top, 1)[0]
 
     def predict_batch(self, sources: Iterable, top: int = 5,
@@ -174,6 +177,9 @@ class Classifier:
         if isinstance(sources, (list, tuple)):
             ahead = min(ahead, len(sources))
         self.check_memory(min(batch_size, ahead * clips), copies=3)
+        if isinstance(sources, (list, tuple)) and len(sources) == 1:  # a request: in its own thread
+            yield from self._predict_group([self._read(sources[0])], top, batch_size)
+            return
         with concurrent.futures.ThreadPoolExecutor(max(1, min(workers, ahead))) as pool, \
                 contextlib.closing(_ahead(pool, self._read, sources, ahead)) as read:
             for group in _groups(read, batch_size):
