@@ -44,6 +44,8 @@ EXTRAS = {
     # 12.3 to 19 give the same pixels; earlier releases take the range of RGB wrong.
     'video': ['av>=12.3,<20'],
     'onnx': ['onnx>=1.14,<2'],
+    # another runtime of .onnx files, which has bfloat16
+    'openvino': ['openvino>=2024,<2027'],
     # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one
     # range.
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],

@@ -172,6 +172,32 @@ def rates(samples, taken, digits=3):
                  for value in (statistics.median(taken), max(taken), min(taken)))
 
 
+def median_interval(values):
+    """(median, low, high), its 95 % interval by order statistics: the true median lies outside
+    with the chance that so few of the values fall on one side of it. Below 6 values all that was
+    seen is too little for 95 %, and it is given."""
+    ordered, count = sorted(values), len(values)
+    outside, below = 0.0, 0
+    while below < count // 2:
+        outside += 2 * math.comb(count, below) / 2 ** count
+        if outside > 0.05:
+            break
+        below += 1
+    cut = max(0, below - 1)
+    return statistics.median(ordered), ordered[cut], ordered[count - 1 - cut]
+
+
+def others(wait=2):
+    """The share of all cores' time that other programs took while this process slept."""
+    def times():
+        fields = list(map(int, Path('/proc/stat').read_text().splitlines()[0].split()[1:9]))
+        return sum(fields), fields[3] + fields[4]  # all, idle and waiting for disks
+    total, idle = times()
+    time.sleep(wait)
+    total_then, idle_then = times()
+    return 1 - (idle_then - idle) / (total_then - total)
+
+
 def interval(differences):
     """(mean, half the width of its 95 % interval, by Student's t)."""
     from scipy.stats import t

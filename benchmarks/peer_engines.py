@@ -142,12 +142,13 @@ class OnnxRuntime:
 
 
 class OpenVINO:
-    """The same files in OpenVINO, computed in the types they are in."""
+    """The same files in OpenVINO, computed in the types they are in, or float32 in bfloat16."""
 
     def __init__(self, folder, kind):
         import openvino
-        self._network = openvino.Core().compile_model(str(folder / f'{kind}.onnx'), 'CPU', {
-            'INFERENCE_NUM_THREADS': threads(), 'INFERENCE_PRECISION_HINT': 'f32'})
+        name, hint = ('fp32', 'bf16') if kind == 'bf16' else (kind, 'f32')
+        self._network = openvino.Core().compile_model(str(folder / f'{name}.onnx'), 'CPU', {
+            'INFERENCE_NUM_THREADS': threads(), 'INFERENCE_PRECISION_HINT': hint})
         self._images = read(folder)[1]
 
     def logits(self):
@@ -161,10 +162,11 @@ class OpenVINO:
 
 
 class PyTorch:
-    """The same network in PyTorch; `kind` eager, channels_last, compile or bf16 (the last two
-    channels-last, too).
+    """The same network in PyTorch; `kind` eager, channels_last, compile, bf16 or int8 (the last
+    three channels-last, too).
 
-    bf16 is a network of that type for inference, and autocast for training.
+    bf16 is a network of that type for inference, and autocast for training; int8 is calibrated on
+    the images themselves.
     """
 
     def __init__(self, folder, kind):
@@ -200,21 +202,35 @@ class PyTorch:
                                     self._kind == 'bf16')
 
     def _inferring(self):
+        if self._kind == 'int8':
+            return self._quantized(), self._torch.float32
         dtype = self._torch.bfloat16 if self._kind == 'bf16' else self._torch.float32
         return self._compiled(copy.deepcopy(self._net).eval().to(dtype)), dtype
+
+    def _quantized(self):
+        import warnings
+
+        from torch.ao.quantization import get_default_qconfig_mapping
+        from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+        with warnings.catch_warnings(), self._torch.inference_mode():
+            warnings.simplefilter('ignore')  # torchao shall replace it
+            net = prepare_fx(copy.deepcopy(self._net).eval(), get_default_qconfig_mapping('x86'),
+                             (self._images,))
+            net(self._images)
+            return convert_fx(net)
 
     def _compiled(self, net):
         return self._torch.compile(net, dynamic=False) if self._kind == 'compile' else net
 
 
 class Products:
-    """Square float32 matrix products, by numpy, torch.mm or MXNet; the machine's peak is the best
-    of these."""
+    """Square matrix products in float32 by numpy, torch.mm or MXNet, in bfloat16 or int8 by
+    PyTorch; a precision's peak is the best of its own."""
 
     def __init__(self, folder, kind):
         self._kind = kind
 
-    def sgemm(self, size):
+    def product(self, size):
         """One product of size×size."""
         a, b = np.random.RandomState(1).normal(size=(2, size, size)).astype('float32')
         if self._kind == 'numpy':
@@ -225,8 +241,10 @@ class Products:
             return lambda: mx.nd.FullyConnected(a, b, no_bias=True, num_hidden=size).wait_to_read()
         import torch
         torch.set_num_threads(threads())
-        a, b = torch.from_numpy(a), torch.from_numpy(b)
-        return lambda: torch.mm(a, b)
+        dtype = {'bf16': torch.bfloat16, 'int8': torch.int8}.get(self._kind, torch.float32)
+        multiply = torch._int_mm if self._kind == 'int8' else torch.mm
+        a, b = torch.from_numpy(a).to(dtype), torch.from_numpy(b).to(dtype)
+        return lambda: multiply(a, b)
 
 
 KINDS = {'mxnet': MXNet, 'onnxruntime': OnnxRuntime, 'openvino': OpenVINO, 'torch': PyTorch,

@@ -7,24 +7,24 @@ what the cores can multiply.
 
 Every engine is a process of its own with the same weights, images and number of threads. First the
 logits are compared with ours in float32: a float32 engine that differs by more than 1e-4 of the
-largest ends it. Then all take a step in turn, round by round: inference of 1 and of 8 images,
-training on 8 (forward, backward, update with Nesterov momentum). The peak is the best of some
-square float32 products, measured in the same rounds. GFLOP/s are 2 × the network's multiply-adds
-(`count_cost.py`) × images a second, and for training three times that, since each product has two
-more in the backward pass. Engines that compute in fewer bits may pass the peak. Keeps `peers.csv`
-and draws `peers.png`.
+largest ends it. Then all take a step in turn, round by round: inference of 1, 8 and 32 images,
+training on 8 (forward, backward, update with Nesterov momentum). All of it is done on each number
+of threads. The peak of a precision is the best of some square products, measured in the same
+rounds. GFLOP/s are 2 × the network's multiply-adds (`count_cost.py`) × images a second, and for
+training three times that, since each product has two more in the backward pass. Keeps `peers.csv`:
+medians with their 95 % intervals; and draws `peers.png`.
 """
 import contextlib
 import functools
 import importlib.util
-import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
-from bench import ROOT, Child, at_least, in_turn, keep, rates
+from bench import ROOT, Child, at_least, in_turn, keep, median_interval, others, whole_numbers
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.errors import UserError
@@ -34,9 +34,10 @@ TOLERANCE = 1e-4  # of float32 logits, of the largest
 WARM = 2  # rounds that set up
 PAUSE = 0.1  # seconds before a step, since OpenBLAS's threads look for more work for 0.07 s
 
-INFERENCE = ('inference 1', 'inference 8')
+INFERENCE = ('inference 1', 'inference 8', 'inference 32')
 ALL = (*INFERENCE, 'training 8')
-SGEMM = ('sgemm 1024', 'sgemm 2048', 'sgemm 4096')
+PRODUCTS = ('product 1024', 'product 2048', 'product 4096')
+NOISE = 0.05  # share of the cores that others may take before a warning
 
 
 class Engine(NamedTuple):
@@ -44,7 +45,7 @@ class Engine(NamedTuple):
     name: str
     kind: str
     jobs: Tuple[str, ...]
-    exact: bool = True  # float32
+    precision: str = 'float32'
 
     def __str__(self):
         return self.name
@@ -54,26 +55,32 @@ OURS = 'MXNet float32'
 ENGINES = (
     Engine(OURS, 'mxnet-fp32', ALL),
     Engine('MXNet fused', 'mxnet-fused', INFERENCE),
-    Engine('MXNet bfloat16', 'mxnet-bf16', ALL, exact=False),
-    Engine('MXNet int8', 'mxnet-int8', INFERENCE, exact=False),
+    Engine('MXNet bfloat16', 'mxnet-bf16', ALL, 'bfloat16'),
+    Engine('MXNet int8', 'mxnet-int8', INFERENCE, 'int8'),
     Engine('ONNX Runtime', 'onnxruntime-fp32', INFERENCE),
-    Engine('ONNX Runtime int8', 'onnxruntime-int8', INFERENCE, exact=False),
+    Engine('ONNX Runtime int8', 'onnxruntime-int8', INFERENCE, 'int8'),
     Engine('OpenVINO', 'openvino-fp32', INFERENCE),
-    Engine('OpenVINO int8', 'openvino-int8', INFERENCE, exact=False),
+    Engine('OpenVINO bfloat16', 'openvino-bf16', INFERENCE, 'bfloat16'),
+    Engine('OpenVINO int8', 'openvino-int8', INFERENCE, 'int8'),
     Engine('PyTorch', 'torch-eager', ALL),
     Engine('PyTorch, channels last', 'torch-channels_last', ALL),
     Engine('torch.compile', 'torch-compile', ALL),
-    Engine('PyTorch bfloat16', 'torch-bf16', ALL, exact=False),
-    Engine('OpenBLAS (numpy)', 'product-numpy', SGEMM),
-    Engine('MKL (torch.mm)', 'product-torch', SGEMM),
-    Engine('oneDNN (MXNet)', 'product-mxnet', SGEMM))
+    Engine('PyTorch bfloat16', 'torch-bf16', ALL, 'bfloat16'),
+    Engine('PyTorch int8', 'torch-int8', INFERENCE, 'int8'),
+    Engine('OpenBLAS (numpy)', 'product-numpy', PRODUCTS),
+    Engine('MKL (torch.mm)', 'product-torch', PRODUCTS),
+    Engine('oneDNN (MXNet)', 'product-mxnet', PRODUCTS),
+    Engine('oneDNN (torch.mm)', 'product-bf16', PRODUCTS, 'bfloat16'),
+    Engine('oneDNN (torch._int_mm)', 'product-int8', PRODUCTS, 'int8'))
 
 
-def start(engine, folder):
+def start(engine, folder, threads):
     """The engine's process."""
-    # Where OpenBLAS is held to an older processor's code, that is no peak.
-    free = dict.fromkeys(('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE')) if engine.jobs == SGEMM else {}
-    return Child(engine.name, CHILD, engine.kind, folder, **free)
+    given = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'),
+                          str(threads))
+    if engine.jobs == PRODUCTS:  # held to an older processor's code, OpenBLAS is no peak
+        given.update(dict.fromkeys(('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE')))
+    return Child(engine.name, CHILD, engine.kind, folder, **given)
 
 
 # ---- measurements
@@ -84,14 +91,14 @@ def differences(processes, folder):
     import numpy as np
     logits, found = {}, {}
     for engine, process in processes.items():
-        if engine.jobs != SGEMM:
+        if engine.jobs != PRODUCTS:
             process.ask('logits')
             logits[engine] = np.load(folder / f'{engine.kind}.npy').astype('float64')
     ours = next(iter(logits.values()))
     for engine, values in logits.items():
         found[engine.name] = float(np.abs(values - ours).max() / np.abs(ours).max())
         print(f'{engine.name}: logits differ by {found[engine.name]:.1e}', flush=True)
-        if engine.exact and not found[engine.name] <= TOLERANCE:
+        if engine.precision == 'float32' and not found[engine.name] <= TOLERANCE:
             raise UserError(f'{engine.name} computes another network: its logits differ by '
                             f'{found[engine.name]:.1e}, more than {TOLERANCE}')
     return found
@@ -109,62 +116,89 @@ def measure(processes, rounds):
 
 def rows_of(seconds, flops):
     """The rows of the table, from seconds and the multiply-adds of one image."""
-    ours = {
-        job: statistics.median(taken) for (engine, job), taken in seconds.items()
-        if engine.name == OURS
-    }
-    peak = max(
-        gigaflops(job, min(taken), flops) for (engine, job), taken in seconds.items()
-        if engine.jobs == SGEMM)
+    medians = {(engine.name, job): statistics.median(taken)
+               for (engine, job), taken in seconds.items()}
+    peaks = {}
+    for (engine, job), taken in seconds.items():
+        if engine.jobs == PRODUCTS:
+            peaks[engine.precision] = max(peaks.get(engine.precision, 0),
+                                          gigaflops(job, min(taken), flops))
     for (engine, job), taken in seconds.items():
         task, batch = job.split()
-        median = statistics.median(taken)
-        speeds = [''] * 3 if task == 'sgemm' else rates(int(batch), taken)
-        yield {'engine': engine.name, 'task': task, 'batch': int(batch),
-               **dict(zip(('images_per_s', 'lowest', 'highest'), speeds)),
-               'ratio_to_ours': round(ours[job] / median, 3) if job in ours else '',
-               'gflop_per_s': round(gigaflops(job, median, flops), 1),
-               'share_of_peak': round(gigaflops(job, median, flops) / peak, 3)}
+        median, low, high = median_interval(taken)
+        speeds = [''] * 3 if task == 'product' else [
+            round(int(batch) / value, 3) for value in (median, high, low)]
+        speed, ours = gigaflops(job, median, flops), medians.get((OURS, job))
+        yield {'engine': engine.name, 'precision': engine.precision, 'task': task,
+               'batch': int(batch), **dict(zip(('images_per_s', 'low', 'high'), speeds)),
+               'ratio_to_ours': round(ours / median, 3) if ours else '',
+               'gflop_per_s': round(speed, 1),
+               'share_of_peak': round(speed / peaks[engine.precision], 3)}
 
 
 def gigaflops(job, seconds, flops):
     """GFLOP/s, a multiply-add as two: n³ of them in a product, `flops` an image in a network,
     thrice in training."""
     task, number = job.split()
-    work = {'sgemm': int(number) ** 2, 'training': 3 * flops}.get(task, flops)
+    work = {'product': int(number) ** 2, 'training': 3 * flops}.get(task, flops)
     return 2 * int(number) * work / seconds / 1e9
+
+
+def compare(engines, folder, threads, rounds, flops):
+    """The rows of one number of threads."""
+    with contextlib.ExitStack() as stack:
+        processes = {engine: stack.enter_context(start(engine, folder, threads))
+                     for engine in engines}
+        found = differences(processes, folder)
+        for row in rows_of(measure(processes, rounds), flops):
+            differ = found.get(row['engine'])
+            yield {'threads': threads, **row,
+                   'logits_differ': '' if differ is None else f'{differ:.1e}'}
 
 
 # ---- the picture
 
 def draw(rows, png):
-    """Bars of images a second, a panel for each job; whiskers reach from the slowest to the fastest
-    round."""
+    """Bars of images a second, a panel for each job and number of threads; whiskers are the
+    medians' intervals."""
     from gluon_a2.visualization.figure import as_png, new_figure
-    figure = new_figure(13, 4.5)
-    for axes, job in zip(figure.subplots(1, len(ALL)), ALL):
-        task, batch = job.split()
-        bars = [row for row in rows if (row['task'], str(row['batch'])) == (task, batch)][::-1]
-        whiskers = [[row['images_per_s'] - row['lowest'] for row in bars],
-                    [row['highest'] - row['images_per_s'] for row in bars]]
-        axes.barh([row['engine'] for row in bars], [row['images_per_s'] for row in bars],
-                  xerr=whiskers, ecolor='0.3', capsize=2,
-                  color=['tab:blue' if row['engine'].startswith('MXNet') else 'tab:gray'
-                         for row in bars])
-        for height, row in enumerate(bars):
-            axes.text(row['highest'], height, f'  {row["images_per_s"]:.1f} '
-                      f'({row["share_of_peak"]:.0%})', va='center', fontsize=8)
-        axes.set_xlim(right=1.35 * max(row['highest'] for row in bars))
-        axes.set(title=f'{task}, batch {batch}', xlabel='images/s (share of the sgemm peak)')
+    threads = list(dict.fromkeys(row['threads'] for row in rows))
+    figure = new_figure(17, 4.5 * len(threads))
+    panels = figure.subplots(len(threads), len(ALL), squeeze=False)
+    for count, line in zip(threads, panels):
+        for axes, job in zip(line, ALL):
+            task, batch = job.split()
+            bars = [row for row in rows if (row['threads'], row['task'], str(row['batch'])) == (
+                count, task, batch)][::-1]
+            draw_bars(axes, bars)
+            axes.set_title(f'{task}, batch {batch}, {count} thread{"s" * (count > 1)}')
     png.write_bytes(as_png(figure))
+
+
+def draw_bars(axes, bars):
+    """The engines of one panel."""
+    whiskers = [[row['images_per_s'] - row['low'] for row in bars],
+                [row['high'] - row['images_per_s'] for row in bars]]
+    axes.barh([row['engine'] for row in bars], [row['images_per_s'] for row in bars],
+              xerr=whiskers, ecolor='0.3', capsize=2,
+              color=['tab:blue' if row['engine'].startswith('MXNet') else 'tab:gray'
+                     for row in bars])
+    for height, row in enumerate(bars):
+        axes.text(row['high'], height, f'  {row["images_per_s"]:.1f} ({row["share_of_peak"]:.0%})',
+                  va='center', fontsize=8)
+    axes.set_xlim(right=1.4 * max(row['high'] for row in bars))
+    axes.set_xlabel("images/s (share of its precision's peak)")
 
 
 @entry
 def main(argv=None):
     """Compare, measure, print, keep."""
+    from gluon_a2.machine.resources import cores
     flags = parser(__doc__)
-    flags.add_argument('--rounds', type=at_least(1), default=15,
+    flags.add_argument('--rounds', type=at_least(1), default=9,
                        help=f'steps of each, besides {WARM} first ones')
+    flags.add_argument('--threads', type=whole_numbers, default=sorted({1, cores()}),
+                       help='numbers of threads, with commas; by default 1 and all cores')
     flags.add_argument('--size', type=at_least(32), default=224, help='side of the images')
     flags.add_argument('--without', nargs='+', default=[], metavar='ENGINE',
                        help='engines to leave out, by name',
@@ -178,23 +212,24 @@ def main(argv=None):
                 importlib.util.find_spec(package) is None):
             raise UserError(f'{name} is not installed: run make bench, or leave its engines out '
                             'with --without')
-    if not any(engine.jobs == SGEMM for engine in engines):
-        raise UserError('one of the products must stay, for the peak')
-    from gluon_a2.machine.resources import cores
-    count = os.environ.setdefault('OMP_NUM_THREADS', str(cores()))
-    os.environ.update(OPENBLAS_NUM_THREADS=count, MKL_NUM_THREADS=count)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    for precision in dict.fromkeys(engine.precision for engine in engines):
+        if not any(engine.jobs == PRODUCTS and engine.precision == precision
+                   for engine in engines):
+            raise UserError(f'one of the products in {precision} must stay, for the peak')
+    taken = others()
+    if taken > NOISE:
+        print(f'warning: other programs take {taken:.0%} of the cores, so these times mean little: '
+              'stop them', file=sys.stderr)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
         with Child('prepare', CHILD, 'prepare', folder) as process:
             flops = process.ask(args.size)
-        processes = {engine: stack.enter_context(start(engine, folder))
-                     for engine in engines}
-        found = differences(processes, Path(folder))
-        rows = [{**row, 'logits_differ': f'{found[row["engine"]]:.1e}' if row['engine'] in found
-                 else ''} for row in rows_of(measure(processes, args.rounds), flops)]
+        for threads in args.threads:
+            rows.extend(compare(engines, Path(folder), threads, args.rounds, flops))
     keep(rows, args.out / 'peers.csv')
     draw(rows, args.out / 'peers.png')
-    print(f'{args.rounds} rounds, {count} threads, {args.size}², {flops / 1e9:.2f} G multiply-adds '
-          'an image')
+    print(f'{args.rounds} rounds, {args.size}², {flops / 1e9:.2f} G multiply-adds an image; other '
+          f'programs took {taken:.0%} of the cores when it began')
 
 
 if __name__ == '__main__':

@@ -31,30 +31,82 @@ def rows(name):
     return read_rows(path)
 
 
-def peers():
+JOBS = 'inference 1', 'inference 8', 'inference 32', 'training 8'
+
+
+def measured():
+    """The rows of the networks in peers.csv, by threads, job and engine."""
+    return {(row['threads'], f'{row["task"]} {row["batch"]}', row['engine']): row
+            for row in rows('peers') if row['task'] != 'product'}
+
+
+def peers(threads):
     """A row for each engine, its tasks side by side."""
+    found = {(job, engine): row for (count, job, engine), row in measured().items()
+             if count == threads}
+
+    def cell(job):
+        return lambda engine: ('–' if (job, engine) not in found else '{} ({:.0%})'.format(
+            figure(found[job, engine]['images_per_s']),
+            float(found[job, engine]['share_of_peak'])))
+
+    return table(dict.fromkeys(engine for _, engine in found), [
+        ('engine', str), *((job, cell(job)) for job in JOBS),
+        ('logits differ by', lambda engine: found['inference 8', engine]['logits_differ'])])
+
+
+def best():
+    """The best of ours in MXNet beside the best of the others, where there are others."""
     found = {}
+    for (threads, job, engine), row in measured().items():
+        side = 'ours' if engine.startswith('MXNet') else 'other'
+        pair = found.setdefault((threads, job, row['precision']), {})
+        if side not in pair or float(row['images_per_s']) > float(pair[side]['images_per_s']):
+            pair[side] = row
+    keys = sorted((key for key in found if len(found[key]) == 2),
+                  key=lambda key: (key[0], JOBS.index(key[1]), key[2] != 'float32', key[2]))
+
+    def named(side):
+        return lambda key: f'{figure(found[key][side]["images_per_s"])}, {found[key][side]["engine"]}'
+
+    return table(keys, [
+        ('threads', lambda key: key[0]), ('job', lambda key: key[1]),
+        ('in', lambda key: key[2]), ('best MXNet, images/s', named('ours')),
+        ('best other, images/s', named('other')),
+        ('ratio', lambda key: '{:.2f}'.format(float(found[key]['ours']['images_per_s'])
+                                              / float(found[key]['other']['images_per_s'])))])
+
+
+def peaks():
+    """The best product of each precision and number of threads."""
+    top = {}
     for row in rows('peers'):
-        if row['task'] != 'sgemm':
-            found.setdefault(row['engine'], {})[f'{row["task"]} {row["batch"]}'] = row
-
-    def cell(task):
-        return lambda engine: ('–' if task not in found[engine] else '{} ({}×, {:.0%})'.format(
-            figure(found[engine][task]['images_per_s']), found[engine][task]['ratio_to_ours'],
-            float(found[engine][task]['share_of_peak'])))
-
-    return table(found, [
-        ('engine', str), *((f'{task}: images/s (× ours, of the peak)', cell(task))
-                           for task in ('inference 1', 'inference 8', 'training 8')),
-        ('logits differ by', lambda engine: found[engine]['inference 8']['logits_differ'])])
+        if row['task'] == 'product':
+            key = row['threads'], row['precision']
+            peak = float(row['gflop_per_s']) / float(row['share_of_peak'])
+            top[key] = f'{peak:.0f}'
+    return ', '.join(f'{peak} in {precision} on {threads}' + ' thread' + 's' * (threads != '1')
+                     for (threads, precision), peak in top.items())
 
 
-def peak():
-    """The best round of a float32 product, of which `share_of_peak` is."""
-    best = max((row for row in rows('peers') if row['task'] == 'sgemm'),
-               key=lambda row: float(row['gflop_per_s']))
-    rate = float(best['gflop_per_s']) / float(best['share_of_peak'])
-    return f'{rate:.0f} GFLOP/s by {best["engine"]}'
+def layers():
+    """Milliseconds of a pass by kind of layer, and how near convolutions come to the roofline."""
+    forms, kinds = ([*dict.fromkeys(row[name] for row in rows('layers'))]
+                    for name in ('form', 'kind'))
+
+    def cell(form):
+        def text(kind):
+            own = [row for row in rows('layers') if (row['form'], row['kind']) == (form, kind)]
+            took = sum(float(row['ms']) for row in own)
+            ideal = sum(float(row['ms']) * float(row['share_of_roofline'] or 0) for row in own)
+            share = f' ({ideal / took:.0%})' if ideal else ''
+            return f'{took:.0f}{share}' if own else '–'
+        return text
+
+    totals = {form: sum(float(row['ms']) for row in rows('layers') if row['form'] == form)
+              for form in forms}
+    return table(kinds, [('ms', str), *((f'{form}: {totals[form]:.0f}', cell(form))
+                                        for form in forms)])
 
 
 def fuzz():
@@ -137,7 +189,8 @@ def page():
             ('bfloat16, %', 'bfloat16'), ('difference, points', 'difference'),
             ('95 % interval', 'interval')]),
         scored=photographs('score'), plugged=photographs('plug'), tuned=tuned(),
-        forms_of_photographs=photographs('forms'), peers=peers(), peak=peak(), fuzz=fuzz(),
+        forms_of_photographs=photographs('forms'), best=best(), peaks=peaks(),
+        one=peers('1'), two=peers('2'), layers=layers(), fuzz=fuzz(),
         crossover=table(rows('block_crossover'), [
             ('c', 'channels'), ('of', lambda row: CROSSED[row['of']]),
             ('predicted', 'predicted_positions'),

@@ -4,9 +4,10 @@ mx`.
 Before the import, the CUDA 11 libraries are loaded for the GPU wheel, and the number of CPU threads
 is chosen (left alone, MXNet takes half the logical cores). Threads that wait for others spin for a
 short while, then sleep; left alone they spin for long, and take the cores from whoever else
-computes (benchmarks/busy.py). OpenMP reads both from the environment once, when it is loaded, so
-variables are set for the import alone: afterwards the environment of the host program is as it was.
-What stands in the way is raised as one sentence.
+computes (benchmarks/busy.py). OpenBLAS, which computes the block's products, is told of processors
+that are younger than it. Both read the environment once, when they are loaded, so variables are set
+for the import alone: afterwards the environment of the host program is as it was. What stands in
+the way is raised as one sentence.
 """
 from __future__ import annotations
 
@@ -42,8 +43,10 @@ def device(num_gpus: int, index: int = 0) -> Any:
 
 
 @contextlib.contextmanager
-def _openmp(count: int) -> Iterator[None]:
+def _environment(count: int) -> Iterator[None]:
     given = {'OMP_NUM_THREADS': str(count)}
+    if resources.unknown_to_openblas() and 'OPENBLAS_CORETYPE' not in os.environ:
+        given['OPENBLAS_CORETYPE'] = 'Haswell'
     if not any(name in os.environ for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')):
         given['GOMP_SPINCOUNT'] = SPINS
     before = {name: os.environ.pop(name, None) for name in given}
@@ -65,7 +68,7 @@ def _start():
     count, where_from = resources.choose_threads()
     try:
         from .legacy import lent
-        with _openmp(count), lent():
+        with _environment(count), lent():
             import mxnet
     except Exception as error:
         raise BackendError(installation.import_error_fault(error)) from error

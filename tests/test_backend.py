@@ -369,3 +369,29 @@ def test_threads_wait_spinning_shortly_unless_told_otherwise(given, policy):
     assert done.returncode == 0, done.stderr
     name = 'OMP_WAIT_POLICY' if 'OMP_WAIT_POLICY' in given else 'GOMP_SPINCOUNT'
     assert f"{name} = '{policy}'" in done.stderr
+
+
+@pytest.mark.parametrize('vendor, family, flags, unknown', [
+    ('AuthenticAMD', 25, 'fma avx2', True), ('AuthenticAMD', 23, 'fma avx2', False),
+    ('GenuineIntel', 25, 'fma avx2', False), ('AuthenticAMD', 26, 'fma avx', False)])
+def test_processors_younger_than_openblas(vendor, family, flags, unknown, tmp_path):
+    (tmp_path / 'cpuinfo').write_text(
+        f'vendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags} sse\n')
+    assert resources.unknown_to_openblas(str(tmp_path / 'cpuinfo')) == unknown
+    assert not resources.unknown_to_openblas(str(tmp_path / 'none'))
+
+
+@pytest.mark.skipif(not {'avx2', 'fma'} <= set(Path('/proc/cpuinfo').read_text().split()),
+                    reason='this CPU has no AVX2')
+@pytest.mark.parametrize('given, core', [({}, 'Haswell'), ({'OPENBLAS_CORETYPE': 'Sandybridge'},
+                                                           'Sandybridge')])
+def test_openblas_is_told_of_such_a_processor_unless_the_user_says_another(given, core,
+                                                                          monkeypatch):
+    monkeypatch.delenv('OPENBLAS_CORETYPE', raising=False)
+    done = child('import os; from gluon_a2.machine import resources\n'
+                 'resources.unknown_to_openblas = lambda: True\n'
+                 'before = os.environ.get("OPENBLAS_CORETYPE"); import gluon_a2.backend; '
+                 'assert os.environ.get("OPENBLAS_CORETYPE") == before',
+                 OPENBLAS_VERBOSE='2', **given)
+    assert done.returncode == 0, done.stderr
+    assert f'Core: {core}\n' in done.stderr

@@ -1,8 +1,7 @@
 """Which files stand behind a name, files without metadata, and processes that have the deploy part
 alone."""
-import dataclasses
+import concurrent.futures
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import tiny_bundle
 from tiny_bundle import AVX512, avx512
 
 from gluon_a2 import data
-from gluon_a2.commands import predict, score
 from gluon_a2.deploy import ENGINES, BundleError, Classifier, engines, write_bundle
 from gluon_a2.deploy.bundle import read_meta
 from gluon_a2.deploy.onnx import to_onnx
@@ -25,6 +23,7 @@ from gluon_a2.run import network
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list('0123456789')
+HALVES = 'mxnet-bf16', 'mxnet-int8', 'openvino-bf16'  # what is in bfloat16 here
 
 
 @pytest.fixture(scope='module')
@@ -43,27 +42,49 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize('ending, engine, file', [
-    ('', None, 'net'), ('-symbol.json', None, 'net'), ('.onnx', None, 'net.onnx'),
-    ('', 'onnxruntime', 'net.onnx'), ('-bf16', None, 'net-bf16'), ('', 'mxnet-bf16', 'net-bf16'),
-    ('-bf16', 'mxnet-bf16', 'net-bf16'),
-    ('', 'mxnet-int8', 'net-int8'), ('.onnx', 'mxnet', 'net'),
+    ('', 'onnxruntime', 'net.onnx'), ('', 'mxnet-bf16', 'net-bf16'), ('', 'openvino', 'net.onnx'),
+    ('-bf16', 'mxnet-bf16', 'net-bf16'), ('', 'openvino-int8', 'net-int8.onnx'),
+    ('', 'mxnet-int8', 'net-int8'), ('.onnx', 'mxnet', 'net'), ('', 'openvino-bf16', 'net.onnx'),
     ('', 'onnxruntime-int8', 'net-int8.onnx'), ('', 'mxnet-fused', 'net'),
-    ('-int8.onnx', None, 'net-int8.onnx'), ('-int8', 'onnxruntime-int8', 'net-int8.onnx')])
+    ('-int8', 'onnxruntime-int8', 'net-int8.onnx')])
 def test_what_a_name_and_an_engine_stand_for(exported, ending, engine, file):
     found = engines.find(str(exported) + ending, engine)
-    assert found.source == str(exported.with_name(file))
-    assert found.engine.startswith('onnxruntime') == file.endswith('.onnx')
+    assert (found.source, found.engine) == (str(exported.with_name(file)), engine)
+
+
+@pytest.mark.parametrize('ending, engine, file', [
+    ('', 'onnxruntime', 'net.onnx'), ('.onnx', 'onnxruntime', 'net.onnx'),
+    ('-int8.onnx', 'onnxruntime', 'net-int8.onnx'), ('-symbol.json', 'mxnet-fused', 'net'),
+    ('-meta.json', 'mxnet-fused', 'net'), ('-bf16-symbol.json', 'mxnet', 'net-bf16')])
+def test_the_fastest_exact_engine_is_the_default(exported, ending, engine, file):
+    found = engines.find(str(exported) + ending)
+    assert (found.source, found.engine) == (str(exported.with_name(file)), engine)
+
+
+def test_what_an_onnx_file_may_not_take_is_for_mxnet(exported):
+    from gluon_a2.backend import mx
+    plain = exported.with_name('plain')
+    write_bundle(tiny_bundle.make('resnet26'), plain)
+    assert engines.fastest(plain) == 'mxnet-fused'
+    assert engines.fastest(exported, size=32) == 'onnxruntime'
+    assert engines.fastest(exported, size=64) == 'mxnet-fused'
+    assert engines.fastest(exported, mean_max=True) == 'mxnet-fused'
+    assert engines.fastest(exported, ctx=mx.gpu(0)) == 'mxnet'
+    assert Classifier(exported).engine == 'onnxruntime'
+    assert Classifier(exported, size=64).engine == 'mxnet-fused'
+    assert Classifier(tiny_bundle.make('resnet26')).engine == 'mxnet'
 
 
 @pytest.mark.parametrize('engine', [
-    pytest.param(engine, marks=[avx512] * (engine in ('mxnet-bf16', 'mxnet-int8')))
-    for engine in ENGINES[1:]])
+    pytest.param(engine, marks=[avx512] * (engine in HALVES)) for engine in ENGINES[1:]])
 def test_all_engines_say_the_same_of_photographs(exported, engine):
-    """INT8 is stood for by bfloat16 here."""
+    """INT8 is stood for by others here."""
+    if engine.startswith('openvino'):
+        pytest.importorskip('openvino')
     pixels = data.photo_batch(3, data.Preprocessing(32))
     expected, found = (Classifier(exported, engine=name).logits(pixels)
                        for name in ('mxnet', engine))
-    tolerance = 0.1 if engine in ('mxnet-bf16', 'mxnet-int8') else 1e-5
+    tolerance = 0.1 if engine in HALVES else 1e-5
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
 
 
@@ -118,7 +139,7 @@ def test_a_pair_without_metadata_is_read_and_used(exported, bare):
     found = Classifier(bare, size=40, preprocessing=data.Preprocessing(40))
     assert found.classes == tuple(NAMES)
     np.testing.assert_array_equal(found.logits(pixels),
-                                  Classifier(exported, size=40).logits(pixels))
+                                  Classifier(exported, engine='mxnet', size=40).logits(pixels))
 
 
 def test_a_pair_without_metadata_needs_preprocessing_and_must_fit_together(exported, bare):
@@ -154,7 +175,7 @@ print(*sorted(name for name in sys.modules
 '''
 
 
-@pytest.mark.parametrize('ending, mxnet', [('', True), ('.onnx', False)])
+@pytest.mark.parametrize('ending, mxnet', [('-symbol.json', True), ('', False), ('.onnx', False)])
 def test_a_process_with_only_the_deploy_part_works(exported, tmp_path, ending, mxnet):
     """A copy of the package without networks, blocks and training; for ONNX, without MXNet as
     well."""
@@ -224,11 +245,12 @@ def test_an_onnx_file_is_scored_there(exported, tmp_path):
         shutil.copy(ROOT / 'docs' / 'digit.png', tmp_path / 'val' / name)
     code, lines, error = elsewhere('score', f'{exported}.onnx', '--data-dir', tmp_path)
     assert (code, error) == (0, '')
-    assert lines == ['10.00 % top-1, 50.00 % top-5 on 10 images, 32×32', '']
+    assert lines == ['10.00 % top-1, 50.00 % top-5 on 10 images, 32×32, by onnxruntime', '']
 
 
 @pytest.mark.parametrize('words', [
-    ['predict', '--model', 'PREFIX', 'docs/digit.png'], ['score', 'PREFIX', '--data-dir', '.'],
+    ['predict', '--model', 'PREFIX', 'docs/digit.png', '--engine', 'mxnet'],
+    ['score', 'PREFIX-symbol.json', '--data-dir', '.'],
     ['predict', '--model', '.', 'docs/digit.png'],
     ['export', 'PREFIX', '--out', 'OUT'], ['visualize', 'docs/digit.png', '--model', 'PREFIX'],
     ['count-cost'], ['count-cost', 'resnet26'], ['count-cost', 'PREFIX-symbol.json'],
@@ -281,8 +303,21 @@ def test_no_gpu_is_fused(exported):
         engines.start(engines.find(exported, 'mxnet-fused'), mx.gpu(0))
 
 
-@pytest.mark.parametrize('command', [predict, score])
-def test_the_help_names_every_engine(command):
-    (engine,) = (field for field in dataclasses.fields(command.Options) if field.name == 'engine')
-    said = re.findall(r'(?:mxnet|onnxruntime)(?:-\w+)?', engine.metadata['help'])
-    assert said == list(ENGINES)
+def test_openvino_serves_threads_at_once_and_gives_features(exported):
+    pytest.importorskip('openvino')
+    net = Classifier(exported, engine='openvino')
+    inputs = [data.photo_batch(n, data.Preprocessing(32)) for n in (1, 2, 3)] * 8
+    expected = [net.logits(pixels) for pixels in inputs]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(net.logits, inputs), expected):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    ours, other = (engines.start(engines.find(exported, engine), features=True)
+                   for engine in ('mxnet', 'openvino'))
+    ours(inputs[1]), other(inputs[1])
+    np.testing.assert_allclose(other.features, ours.features, rtol=0, atol=1e-5)
+
+
+def test_an_engine_that_is_not_installed_is_a_sentence(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    with pytest.raises(UserError, match='the `engine` openvino needs OpenVINO: run pip install'):
+        Classifier(exported, engine='openvino')

@@ -29,21 +29,23 @@ def logged(folder):
     return json.loads((folder / 'log.jsonl').read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize('source', ['export/a2_tiny', 'export/a2_tiny-symbol.json', '.'])
-def test_score_repeats_the_validation_of_the_run(trained, images, source):
+@pytest.mark.parametrize('source, engine', [
+    ('export/a2_tiny', 'mxnet-fused'), ('export/a2_tiny-symbol.json', 'mxnet-fused'),
+    ('.', 'mxnet')])
+def test_score_repeats_the_validation_of_the_run(trained, images, source, engine):
     say = process if source == 'export/a2_tiny' else call
     out, _ = say('score.py', trained / source, '--data-dir', images)
     last = logged(trained)
     assert out == (f'{100 * last["val_top1"]:.2f} % top-1, {100 * last["val_top5"]:.2f} % top-5 on '
-                   '13 images, 16×16\n')
+                   f'13 images, 16×16, by {engine}\n')
 
 
 def test_score_larger_with_mean_max_and_on_the_training_half(trained, images):
     out, _ = call('score.py', trained, '--checkpoint', 'best', '--data-dir', images, '--part',
                   'train', '--size', '48', '--crop-ratio', '1', '--mean-max', '-j', '0',
                   '--batch-size', '9')
-    assert re.fullmatch(r'[\d.]+ % top-1, [\d.]+ % top-5 on 40 images, 48×48, mean-max pooling\n',
-                        out)
+    assert re.fullmatch(r'[\d.]+ % top-1, [\d.]+ % top-5 on 40 images, 48×48, mean-max pooling, '
+                        r'by mxnet\n', out)
 
 
 def test_score_saves_what_is_said_of_each_image(trained, images, tmp_path):
@@ -77,10 +79,10 @@ def test_one_row_for_each_network_the_failures_too(trained, images, tmp_path):
                   '--results', table, '--out', tmp_path / 'out', code=1)
     with open(table, newline='') as file:
         rows = list(csv.DictReader(file))
-    last = {'network': 'a2_tiny', 'engine': 'mxnet', 'data': str(images), 'part': 'val',
+    last = {'network': 'a2_tiny', 'data': str(images), 'part': 'val',
             'samples': '13', 'top1': f'{logged(trained)["val_top1"]:.6f}', 'error': ''}
-    for row in (rows[0], rows[2], rows[3]):
-        assert {name: row[name] for name in last} == last
+    for row, engine in (rows[0], 'mxnet-fused'), (rows[2], 'mxnet'), (rows[3], 'mxnet-fused'):
+        assert {name: row[name] for name in last} == last and row['engine'] == engine
     assert rows[1]['top1'] == '' and 'none-meta.json does not exist' in rows[1]['error']
     assert f'error: {tmp_path / "none"}: ' in err
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
@@ -312,7 +314,7 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
              'none.txt'),
             ('score.py', [trained, '--engine', 'onnxruntime'],
              '--engine is for exported files: export'),
-            ('score.py', [net, '--engine', 'tpu'], "unknown engine 'tpu': choose one of"),
+            ('score.py', [net, '--engine', 'tpu'], '--engine must be one of mxnet, mxnet-fused, '),
             ('score.py', [net, '--engine', 'onnxruntime'], 'was not exported as ONNX'),
             ('predict.py', ['--model', net, 'x.jpg', '--batch-size', '0'],
              '--batch-size must be 1 or more'),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from ..cli import entry, parser, show_table
+from ..deploy.engines import ENGINES
 from ..flags import REQUIRED, add_flags, check, from_args, option
 
 
@@ -23,9 +24,8 @@ class Options:
     model: str = option(REQUIRED, 'prefix of exported files, an .onnx file, or the folder of a run',
                         metavar='PREFIX')
     checkpoint: Optional[str] = option(None, "of a run: 'last' (by default), 'best' or a path")
-    engine: Optional[str] = option(
-        None, 'mxnet, mxnet-fused, mxnet-bf16, mxnet-int8, onnxruntime or onnxruntime-int8; by '
-        'default MXNet, and ONNX Runtime for an .onnx file')
+    engine: Optional[str] = option(None, 'of exported files; by default the fastest exact one',
+                                   choices=ENGINES)
     top: int = option(5, 'classes to print for each file', low=1)
     format: str = option('table', 'json is a list, an object a file', choices=('table', 'json'))
     views: Optional[int] = option(None, "clips of each video; by default the network's own number",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..cli import entry, parser, with_flags
+from ..deploy.engines import ENGINES
 from ..errors import UserError
 from ..files import check_folder, write_csv
 from ..flags import REQUIRED, add_flags, check, from_args, option
@@ -40,8 +41,8 @@ class Options:
     mean_max: bool = option(False, 'mean-max pooling, for crops larger than in training')
     batch_size: Optional[int] = option(None, 'samples at a time; by default 32 images or 8 views',
                                        low=1)
-    engine: Optional[str] = option(None, 'of exported files: mxnet, mxnet-fused, mxnet-bf16, '
-                                   'mxnet-int8, onnxruntime or onnxruntime-int8')
+    engine: Optional[str] = option(None, 'of exported files; by default the fastest exact one',
+                                   choices=ENGINES)
     num_gpus: int = option(0, '0 (CPU) or 1', choices=(0, 1))
     num_data_workers: int = option(2, 'processes that decode', low=0, short='-j')
     views: Optional[int] = option(None, "clips of each video; by default the network's own number",
@@ -108,6 +109,7 @@ def score(name: str, options: Options, stated: Any, folder: Optional[Path]) -> T
         text = (f'{100 * scores.accuracy:.2f} % top-1, '
                 f'{top5_text(scores.top5_accuracy, len(net.classes))} on {scores.images} images, '
                 f'{net.size}×{net.size}{", mean-max pooling" if options.mean_max else ""}')
+    text += f', by {net.engine}'
     print(label + text)
     if folder:
         print(save_report(answers, net, source, folder, options.worst or 20))

@@ -33,8 +33,8 @@ class Classifier:
     """A network, what runs it, and its `preprocessing`; `frames` is 0 for an image network.
 
     `source` is the prefix of exported files, one of these files, or a `Bundle`. `engine` is one of
-    `ENGINES`: by default ONNX Runtime for an .onnx file, and MXNet for others, in the precision
-    they are in. `size`, the side of the crop in pixels, and `crop_ratio` are the network's own by
+    `ENGINES`, by default `engines.fastest`, and MXNet for a `Bundle`; the attribute of that name
+    says which. `size`, the side of the crop in pixels, and `crop_ratio` are the network's own by
     default. `mean_max` classifies every window of the last map that is as large as the map was in
     training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
     320×320. `ctx` is an MXNet context, the CPU by default. Of a video, `views` clips are seen, in
@@ -49,7 +49,7 @@ class Classifier:
                  preprocessing: data.Preprocessing | None = None, features: bool = False,
                  protocol: str | None = None):
         found = source if isinstance(source, Bundle) else engines.find(
-            source, engine, preprocessing)
+            source, engine or engines.fastest(source, size, ctx, mean_max), preprocessing)
         self.meta, self.classes = found.meta, tuple(found.meta['classes'])
         own = data.Preprocessing.from_meta(self.meta)
         self.frames = own.input_shape[1] if len(own.input_shape) == 4 else 0

@@ -1,20 +1,13 @@
 """What can run an exported network, from pixels, float32 N×3×(T×)H×W, to logits N×classes.
 
-| engine           | files it needs                                  | form of the export |
-|------------------|-------------------------------------------------|--------------------|
-| mxnet            | `<prefix>-symbol.json` and so on                | float32            |
-| mxnet-fused      | the same, fused when they are opened            | float32            |
-| mxnet-bf16       | `<prefix>-bf16-symbol.json` …                   | bf16               |
-| mxnet-int8       | `<prefix>-int8-symbol.json` …                   | int8               |
-| onnxruntime      | `<prefix>.onnx`, `<prefix>-meta.json`           | onnx               |
-| onnxruntime-int8 | `<prefix>-int8.onnx`, `<prefix>-int8-meta.json` | onnx and int8      |
-
-ONNX Runtime needs no MXNet; nothing here imports a runtime before it is asked for.
+`TABLE` has a row for each engine. Those of ONNX files need no MXNet; nothing here imports a runtime
+before it is asked for.
 """
 from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,9 +28,26 @@ from .bundle import (
 )
 from .features import onnx_with_features, pooled
 
-SUFFIXES = {'mxnet': '', 'mxnet-fused': '', 'mxnet-bf16': '-bf16', 'mxnet-int8': '-int8',
-            'onnxruntime': '', 'onnxruntime-int8': '-int8'}
-ENGINES = tuple(SUFFIXES)
+
+class Engine(NamedTuple):
+    """A row of `TABLE`."""
+    runtime: str  # 'mxnet', or the package that reads ONNX files
+    suffix: str = ''  # of the prefix of its files
+    precision: str = 'f32'  # what OpenVINO computes in where the file is float32
+
+
+TABLE = {
+    'mxnet': Engine('mxnet'),  # in the precision of its files
+    'mxnet-fused': Engine('mxnet'),  # from float32 files, folded and fused when they are opened
+    'mxnet-bf16': Engine('mxnet', '-bf16'),
+    'mxnet-int8': Engine('mxnet', '-int8'),
+    'onnxruntime': Engine('onnxruntime'),
+    'onnxruntime-int8': Engine('onnxruntime', '-int8'),
+    'openvino': Engine('openvino'),
+    'openvino-bf16': Engine('openvino', precision='bf16'),  # from the float32 file
+    'openvino-int8': Engine('openvino', '-int8'),
+}
+ENGINES = tuple(TABLE)
 
 
 class Found(NamedTuple):
@@ -48,22 +58,42 @@ class Found(NamedTuple):
     source: str  # what messages call it
 
 
+def fastest(path: str | Path, size: int | None = None, ctx: Any = None,
+            mean_max: bool = False) -> str:
+    """The engine that is the fastest of the exact ones (benchmarks/peers.py) for what `path` names.
+
+    ONNX Runtime for an .onnx file, and for a prefix that has one. Where it may not serve, which is
+    for another size, a GPU and mean-max pooling, it is MXNet, fused where it computes float32 on
+    the CPU. A name of MXNet's own files asks for MXNet; files without metadata run as they are.
+    """
+    prefix = bundle_prefix(path)
+    if str(path).endswith(ONNX):
+        return 'onnxruntime'
+    if is_bare(prefix):
+        return 'mxnet'
+    meta = read_meta(prefix)
+    special = ctx is not None or mean_max or size not in (None, meta['input_shape'][-1])
+    if not special and prefix == Path(path) and prefix.name + ONNX in meta['files']:
+        return 'onnxruntime'
+    fusible = meta['precision'] == 'float32' and getattr(ctx, 'device_type', 'cpu') == 'cpu'
+    return 'mxnet-fused' if fusible else 'mxnet'
+
+
 def find(path: str | Path, engine: str | None = None,
          preprocessing: Preprocessing | None = None) -> Found:
     """What `path`, a prefix or one of its files, stands for, read and verified.
 
-    By default an .onnx file is for ONNX Runtime, and anything else for MXNet. A pair of symbol and
-    params without metadata needs its `preprocessing`, which files with metadata must not be given.
-    UserError for files that are not there, damaged or not what they say.
+    `engine` is the `fastest` by default. A pair of symbol and params without metadata needs its
+    `preprocessing`, which files with metadata must not be given. UserError for files that are not
+    there, damaged or not what they say.
     """
-    if engine is None:
-        engine = 'onnxruntime' if str(path).endswith(ONNX) else 'mxnet'
-    if engine not in SUFFIXES:
+    engine = engine or fastest(path)
+    if engine not in TABLE:
         raise UserError(f'unknown engine {engine!r}: choose one of {", ".join(ENGINES)}')
-    base = bundle_prefix(path)
-    suffix = '' if base.name.endswith(SUFFIXES[engine]) else SUFFIXES[engine]
+    row, base = TABLE[engine], bundle_prefix(path)
+    suffix = '' if base.name.endswith(row.suffix) else row.suffix
     prefix = base.with_name(base.name + suffix)
-    of_onnx = engine.startswith('onnxruntime')
+    of_onnx = row.runtime != 'mxnet'
     if is_bare(prefix) and not of_onnx:
         if preprocessing is None:
             raise UserError(f'{prefix} has no metadata, so nothing says how its pixels are '
@@ -94,11 +124,13 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
                         '`features`')
     if not isinstance(source, Found):
         source = Found('mxnet', source, source.meta, source.meta['network'])
-    if source.engine.startswith('onnxruntime'):
+    row = TABLE[source.engine]
+    if row.runtime != 'mxnet':
         if mean_max or ctx is not None:
             raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose '
                             'the `engine` mxnet')
-        return OnnxEngine(source.content, source.meta, features)
+        kind = {'onnxruntime': OnnxRuntime, 'openvino': OpenVINO}[row.runtime]
+        return kind(source.content, source.meta, features, row.precision)
     from .mxnet_engine import MXNetEngine, mean_max_pooled
     bundle = mean_max_pooled(source.content) if mean_max else source.content
     fused = source.engine == 'mxnet-fused'
@@ -107,29 +139,28 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
     return MXNetEngine(bundle, ctx, source.source, features=features, fused=fused)
 
 
-class OnnxEngine:
-    """ONNX Runtime on the CPU, on as many threads as MXNet would take."""
+class OnnxFile:
+    """An ONNX file on the CPU, on as many threads as MXNet would take; a runtime's class says how.
+    """
 
-    def __init__(self, content: bytes, meta: dict, features: bool = False):
-        # read at its import: from 1.29 on it tells its maker which networks it runs
-        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UserError('running ONNX files needs ONNX Runtime: run pip install '
-                            'onnxruntime') from error
+    def __init__(self, content: bytes, meta: dict, features: bool = False,
+                 precision: str = 'f32'):
         self.features: np.ndarray | None = None
         self._outputs = ['logits']
         if features:
             content, name = onnx_with_features(content, meta['network'])
             self._outputs.append(name)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = choose_threads()[0]
-        self._session = onnxruntime.InferenceSession(content, options,
-                                                     providers=['CPUExecutionProvider'])
         self._meta, self.classes = meta, len(meta['classes'])
-        sizes = self._session.get_inputs()[0].shape[2:]  # a free one is a name
+        sizes = self._open(content, precision)
         self.fixed = all(isinstance(size, int) for size in sizes)
+
+    def _open(self, content: bytes, precision: str) -> list:
+        """Give the file to the runtime; the sizes of an input, of which a free one is no int."""
+        raise NotImplementedError
+
+    def _run(self, pixels: np.ndarray) -> list:
+        """The arrays of `_outputs`."""
+        raise NotImplementedError
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """float32 N×classes of float32 N×3×(T×)H×W; UserError for another size than the file's,
@@ -139,7 +170,7 @@ class OnnxEngine:
                             f'{"×".join(map(str, self._meta["input_shape"]))} only, not '
                             f'{"×".join(map(str, pixels.shape[1:]))}: export it again with all its '
                             'axes free')
-        logits, *inner = self._session.run(self._outputs, {self._meta['input']: pixels})
+        logits, *inner = self._run(pixels)
         self.features = pooled(inner[0]) if inner else None
         return logits
 
@@ -148,3 +179,51 @@ class OnnxEngine:
         its own size, or, of older files, what the input itself takes twice."""
         own = 4 * math.prod(self._meta['input_shape'])
         return self._meta.get('memory', 2 * own) * 4 * math.prod(shape) // own
+
+
+class OnnxRuntime(OnnxFile):
+    """In ONNX Runtime."""
+
+    def _open(self, content, precision):
+        # read at its import: from 1.29 on it tells its maker which networks it runs
+        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError('running ONNX files needs ONNX Runtime: run pip install '
+                            'onnxruntime') from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = choose_threads()[0]
+        self._session = onnxruntime.InferenceSession(content, options,
+                                                     providers=['CPUExecutionProvider'])
+        return self._session.get_inputs()[0].shape[2:]
+
+    def _run(self, pixels):
+        return self._session.run(self._outputs, {self._meta['input']: pixels})
+
+
+class OpenVINO(OnnxFile):
+    """In OpenVINO."""
+
+    def _open(self, content, precision):
+        try:
+            import openvino
+        except ImportError as error:
+            raise UserError('the `engine` openvino needs OpenVINO: run pip install '
+                            'openvino') from error
+        core = openvino.Core()
+        if precision == 'bf16' and 'BF16' not in core.get_property(
+                'CPU', 'OPTIMIZATION_CAPABILITIES'):
+            raise UserError('OpenVINO computes bfloat16 only on CPUs that have it, and this one '
+                            'has not: choose the `engine` openvino')
+        self._network = core.compile_model(core.read_model(content), 'CPU', {
+            'INFERENCE_NUM_THREADS': choose_threads()[0], 'INFERENCE_PRECISION_HINT': precision})
+        self._requests = threading.local()  # one must not serve two threads at a time
+        return [size.get_length() if size.is_static else None
+                for size in self._network.input().partial_shape][2:]
+
+    def _run(self, pixels):
+        if not hasattr(self._requests, 'own'):
+            self._requests.own = self._network.create_infer_request()
+        found = self._requests.own.infer([pixels])
+        return [found[name] for name in self._outputs]

@@ -11,7 +11,7 @@ from ..scoring.samples import calibration_batch, open_samples
 from . import side_by_side
 from .bundle import PARAMS, Bundle, read_meta, require_float32, write_bundle
 from .classify import Classifier
-from .engines import SUFFIXES
+from .engines import TABLE
 from .fold import fold
 from .onnx_graph import DYNAMIC, OPSET, WRITTEN
 
@@ -105,7 +105,7 @@ def export(bundle: Bundle, prefix: Union[str, Path], wanted: Wanted) -> Iterator
     if samples and onnx is not None:
         sizes.update(mxnet=sizes['mxnet'] - len(onnx), onnxruntime=len(onnx))
     for engine, (form, as_onnx) in converted.items():
-        path = prefix.with_name(prefix.name + SUFFIXES[engine])
+        path = prefix.with_name(prefix.name + TABLE[engine].suffix)
         form = form._replace(meta={**form.meta, 'made_from': origin})
         sizes[engine] = write_bundle(form, path, as_onnx)
         if as_onnx is not None:

@@ -60,6 +60,18 @@ def emulates_bfloat16(cpuinfo: str = '/proc/cpuinfo') -> bool:
         return False
 
 
+def unknown_to_openblas(cpuinfo: str = '/proc/cpuinfo') -> bool:
+    """Whether MXNet's own OpenBLAS, of 2020, takes the CPU for one of 2007, without AVX: AMD's
+    since Zen 3. The code it has for Intel's Haswell is then the best that runs."""
+    try:
+        words = Path(cpuinfo).read_text(encoding='utf-8')
+    except OSError:
+        return False
+    family = re.search(r'^cpu family\s*: (\d+)$', words, re.MULTILINE)
+    return ('AuthenticAMD' in words and family is not None and int(family.group(1)) > 23
+            and {'avx2', 'fma'} <= set(words.split()))
+
+
 def threads_fault(environ: Mapping[str, str] = os.environ) -> str | None:
     """OMP_NUM_THREADS must be one number: OpenMP takes '4,2' as well, and MXNet aborts on it."""
     asked = environ.get('OMP_NUM_THREADS')
