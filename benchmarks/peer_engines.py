@@ -53,6 +53,7 @@ def write_forms(net, size, images, folder):
     import dataclasses
 
     from gluon_a2.deploy import write_bundle
+    from gluon_a2.deploy.fold import fold
     from gluon_a2.deploy.onnx import to_onnx
     from gluon_a2.deploy.onnx_int8 import to_onnx_int8
     from gluon_a2.deploy.precision import to_bf16, to_int8
@@ -63,7 +64,7 @@ def write_forms(net, size, images, folder):
     network = bundle(net, recipe, [str(label) for label in range(CLASSES)], {'data': 'nothing'})
     write_bundle(network, folder / 'fp32', to_onnx(network))
     (folder / 'fp32.safetensors').write_bytes(to_torch(network))
-    write_bundle(to_bf16(network), folder / 'bf16')
+    write_bundle(to_bf16(fold(network)[0]), folder / 'bf16')
     write_bundle(to_int8(network, images), folder / 'int8', to_onnx_int8(network, images))
 
 
