@@ -67,7 +67,8 @@ def best():
                   key=lambda key: (key[0], JOBS.index(key[1]), key[2] != 'float32', key[2]))
 
     def named(side):
-        return lambda key: f'{figure(found[key][side]["images_per_s"])}, {found[key][side]["engine"]}'
+        return lambda key: '{}, {}'.format(figure(found[key][side]['images_per_s']),
+                                           found[key][side]['engine'])
 
     return table(keys, [
         ('threads', lambda key: key[0]), ('job', lambda key: key[1]),
