@@ -3,8 +3,8 @@
     python benchmarks/peer_engines.py KIND FOLDER
 
 FOLDER holds what `prepare` wrote. A job is such as 'inference 8'; the first of each sort sets it
-up. 'logits' writes those of all images into FOLDER. PyTorch's interpreter need not have MXNet, nor
-ours PyTorch.
+up, and takes down the one before. 'logits' writes those of all images into FOLDER. PyTorch's
+interpreter need not have MXNet, nor ours PyTorch.
 """
 import copy
 import os
@@ -256,10 +256,13 @@ def ready(kind, folder):
     """What answers a job of an engine, as a function."""
     family, variant = kind.split('-')
     engine = KINDS[family](folder, variant)
-    steps = {'logits': lambda: np.save(folder / f'{kind}.npy', engine.logits())}
+    steps = {}
 
     def answer(job):
+        if job == 'logits':
+            return seconds(lambda: np.save(folder / f'{kind}.npy', engine.logits()))
         if job not in steps:
+            steps.clear()
             task, number = job.split()
             steps[job] = getattr(engine, task)(int(number))
         return seconds(steps[job])

@@ -7,12 +7,12 @@ what the cores can multiply.
 
 Every engine is a process of its own with the same weights, images and number of threads. First the
 logits are compared with ours in float32: a float32 engine that differs by more than 1e-4 of the
-largest ends it. Then all take a step in turn, round by round: inference of 1, 8 and 32 images,
-training on 8 (forward, backward, update with Nesterov momentum). All of it is done on each number
-of threads. The peak of a precision is the best of some square products, measured in the same
-rounds. GFLOP/s are 2 × the network's multiply-adds (`count_cost.py`) × images a second, and for
-training three times that, since each product has two more in the backward pass. Keeps `peers.csv`:
-medians with their 95 % intervals; and draws `peers.png`.
+largest ends it. Then, for each job, all take a step in turn, round by round: inference of 1, 8 and
+32 images, training on 8 (forward, backward, update with Nesterov momentum). All of it is done on
+each number of threads. The peak of a precision is the best of some square products, measured in
+the same run. GFLOP/s are 2 × the network's multiply-adds (`count_cost.py`) × images a second, and
+for training three times that, since each product has two more in the backward pass. Keeps
+`peers.csv`: medians with their 95 % intervals; and draws `peers.png`.
 """
 import contextlib
 import functools
@@ -105,13 +105,17 @@ def differences(processes, folder):
 
 
 def measure(processes, rounds):
-    """{(engine, job): seconds of each round}, all asked in turn."""
+    """{(engine, job): seconds of each round}, job by job, all engines in turn: a process keeps what
+    one job needs, since all together would not fit the memory."""
     def step(process, job, _):
         time.sleep(PAUSE)
         return process.ask(job)
-    return in_turn({(engine, job): functools.partial(step, process, job)
-                    for engine, process in processes.items() for job in engine.jobs},
-                   rounds, WARM, 'step')
+    found = {}
+    for job in (*ALL, *PRODUCTS):
+        found.update(in_turn({(engine, job): functools.partial(step, process, job)
+                              for engine, process in processes.items() if job in engine.jobs},
+                             rounds, WARM, 'step'))
+    return found
 
 
 def rows_of(seconds, flops):
