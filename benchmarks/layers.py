@@ -29,6 +29,7 @@ PRODUCTS = {'float32': ('product-numpy', 'product-mxnet', 'product-torch'),
             'bfloat16': ('product-bf16', ), 'int8': ('product-int8', )}
 TYPES = {'f32': ('float32', 4), 'bf16': ('bfloat16', 2), 'u8': ('int8', 1), 's8': ('int8', 1)}
 REST = 'products of the block, transposes, starts'
+BATCH = 8
 COPY = 2 ** 28  # bytes, more than any cache holds
 
 
@@ -37,7 +38,7 @@ COPY = 2 ** 28  # bytes, more than any cache holds
 def profile(folder, kind, passes):
     """Pass after pass; oneDNN, too, prints to standard output."""
     import peer_engines
-    step = peer_engines.MXNet(Path(folder), kind).inference(peer_engines.IMAGES)
+    step = peer_engines.MXNet(Path(folder), kind).inference(BATCH)
     step()
     for _ in range(passes):
         print('pass', flush=True)

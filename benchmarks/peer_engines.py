@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from bench import seconds, serve
 
-MODEL, CLASSES, IMAGES = 'a2_resnet50', 1000, 8
+MODEL, CLASSES, IMAGES = 'a2_resnet50', 1000, 32
 RATE, MOMENTUM = 0.001, 0.9  # of Nesterov's SGD
 
 

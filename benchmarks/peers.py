@@ -24,7 +24,17 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
-from bench import ROOT, Child, at_least, in_turn, keep, median_interval, others, whole_numbers
+from bench import (
+    ROOT,
+    Child,
+    at_least,
+    in_turn,
+    keep,
+    median_interval,
+    others,
+    read_rows,
+    whole_numbers,
+)
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.errors import UserError
@@ -104,14 +114,14 @@ def differences(processes, folder):
     return found
 
 
-def measure(processes, rounds):
+def measure(processes, jobs, rounds):
     """{(engine, job): seconds of each round}, job by job, all engines in turn: a process keeps what
     one job needs, since all together would not fit the memory."""
     def step(process, job, _):
         time.sleep(PAUSE)
         return process.ask(job)
     found = {}
-    for job in (*ALL, *PRODUCTS):
+    for job in (*jobs, *PRODUCTS):
         found.update(in_turn({(engine, job): functools.partial(step, process, job)
                               for engine, process in processes.items() if job in engine.jobs},
                              rounds, WARM, 'step'))
@@ -148,16 +158,27 @@ def gigaflops(job, seconds, flops):
     return 2 * int(number) * work / seconds / 1e9
 
 
-def compare(engines, folder, threads, rounds, flops):
+def compare(engines, folder, threads, jobs, rounds, flops):
     """The rows of one number of threads."""
     with contextlib.ExitStack() as stack:
         processes = {engine: stack.enter_context(start(engine, folder, threads))
                      for engine in engines}
         found = differences(processes, folder)
-        for row in rows_of(measure(processes, rounds), flops):
+        for row in rows_of(measure(processes, jobs, rounds), flops):
             differ = found.get(row['engine'])
             yield {'threads': threads, **row,
                    'logits_differ': '' if differ is None else f'{differ:.1e}'}
+
+
+def kept(path, rows):
+    """The rows of earlier runs, of other jobs or numbers of threads than those of `rows`."""
+    new = {(row['threads'], row['task'], row['batch']) for row in rows}
+    for row in read_rows(path) if path.exists() else ():
+        row = {name: float(value) if name in ('images_per_s', 'low', 'high', 'share_of_peak')
+               and value else int(value) if name in ('threads', 'batch') else value
+               for name, value in row.items()}
+        if (row['threads'], row['task'], row['batch']) not in new:
+            yield row
 
 
 # ---- the picture
@@ -174,7 +195,9 @@ def draw(rows, png):
             task, batch = job.split()
             bars = [row for row in rows if (row['threads'], row['task'], str(row['batch'])) == (
                 count, task, batch)][::-1]
-            draw_bars(axes, bars)
+            axes.set_visible(bool(bars))
+            if bars:
+                draw_bars(axes, bars)
             axes.set_title(f'{task}, batch {batch}, {count} thread{"s" * (count > 1)}')
     png.write_bytes(as_png(figure))
 
@@ -203,6 +226,8 @@ def main(argv=None):
                        help=f'steps of each, besides {WARM} first ones')
     flags.add_argument('--threads', type=whole_numbers, default=sorted({1, cores()}),
                        help='numbers of threads, with commas; by default 1 and all cores')
+    flags.add_argument('--jobs', nargs='+', choices=ALL, default=ALL, metavar='JOB',
+                       help=f'some of {", ".join(ALL)}; rows of the others stay in peers.csv')
     flags.add_argument('--size', type=at_least(32), default=224, help='side of the images')
     flags.add_argument('--without', nargs='+', default=[], metavar='ENGINE',
                        help='engines to leave out, by name',
@@ -229,7 +254,8 @@ def main(argv=None):
         with Child('prepare', CHILD, 'prepare', folder) as process:
             flops = process.ask(args.size)
         for threads in args.threads:
-            rows.extend(compare(engines, Path(folder), threads, args.rounds, flops))
+            rows.extend(compare(engines, Path(folder), threads, args.jobs, args.rounds, flops))
+    rows = [*kept(args.out / 'peers.csv', rows), *rows]
     keep(rows, args.out / 'peers.csv')
     draw(rows, args.out / 'peers.png')
     print(f'{args.rounds} rounds, {args.size}², {flops / 1e9:.2f} G multiply-adds an image; other '
