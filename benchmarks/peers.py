@@ -214,7 +214,7 @@ def draw_bars(axes, bars):
         axes.text(row['high'], height, f'  {row["images_per_s"]:.1f} ({row["share_of_peak"]:.0%})',
                   va='center', fontsize=8)
     axes.set_xlim(right=1.4 * max(row['high'] for row in bars))
-    axes.set_xlabel("images/s (share of its precision's peak)")
+    axes.set_xlabel('images/s (share of the peak)')
 
 
 @entry
