@@ -104,16 +104,15 @@ def main(argv=None):
     flags.add_argument('--requests', type=at_least(100), default=10000)
     flags.add_argument('--csv', type=Path, default=Path(__file__).with_suffix('.csv'))
     args = flags.parse_args(argv)
-    import logging
-
     from gluon_a2.deploy import write_bundle
     from gluon_a2.deploy.onnx import to_onnx
+    from gluon_a2.deploy.precision import quiet
     from gluon_a2.run.network import from_zoo
-    logging.disable(logging.WARNING)
     rows = {row['engine']: row for row in read_rows(args.csv)} if args.csv.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         network = from_zoo('a2_resnet26', class_names=list('0123456789'), input_size=32)
-        write_bundle(network, Path(folder) / 'net', to_onnx(network))
+        with quiet():  # MXNet's converter speaks of each layer
+            write_bundle(network, Path(folder) / 'net', to_onnx(network))
         for engine in args.engines:
             done = subprocess.run([sys.executable, __file__, '--serve', f'{folder}/net', engine,
                                    str(args.requests)], check=True, stdout=subprocess.PIPE,

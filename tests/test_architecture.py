@@ -22,16 +22,16 @@ ALLOWED = {
     'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files', 'flags', 'machine'},
     'scoring': {'data', 'errors', 'files', 'machine'},
-    'deploy': {'backend', 'data', 'errors', 'files', 'flags', 'formats', 'legacy', 'machine',
-               'scoring'},
+    'deploy': {'backend', 'data', 'engines', 'errors', 'files', 'flags', 'formats', 'legacy',
+               'machine', 'scoring'},
     'visualization': {'backend', 'data', 'deploy', 'errors', 'files', 'formats', 'nn', 'scoring'},
     'run': {'backend', 'data', 'deploy', 'errors', 'files', 'flags', 'known', 'machine',
             'models', 'nn', 'visualization'},
     'launch': {'backend', 'errors', 'files', 'flags', 'machine'},
     'train': {'backend', 'cli', 'cost', 'data', 'deploy', 'errors', 'files', 'flags', 'launch',
               'machine', 'models', 'run', 'scoring', 'visualization'},
-    'commands': {'cli', 'data', 'deploy', 'errors', 'files', 'flags', 'known', 'machine', 'models',
-                 'paper', 'run', 'scoring', 'train', 'visualization'},
+    'commands': {'cli', 'data', 'deploy', 'engines', 'errors', 'files', 'flags', 'known', 'machine',
+                 'models', 'paper', 'run', 'scoring', 'train', 'visualization'},
 }
 
 # Imports inside a function, and why: each is heavy or optional, and most callers do without it.
@@ -62,6 +62,8 @@ LOCAL = {
     # the form itself, which nothing here imports
     ('gluon_a2/pytorch/a2_torch.py', 'safetensors'),
     ('gluon_a2/pytorch/a2_torch.py', 'safetensors.torch'),
+    ('gluon_a2/deploy/engines.py', 'openvino'),  # optional: the `openvino` extra
+    ('gluon_a2/deploy/engines.py', 'openvino.properties.hint'),
     ('gluon_a2/data/video.py', 'av'),  # optional: the `video` extra
     ('gluon_a2/models/weights.py', 'torch'),  # optional: only for files of torch.save
     ('gluon_a2/models/baselines.py', 'gluoncv.model_zoo'),  # optional: the `zoo` extra

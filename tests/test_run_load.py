@@ -73,7 +73,8 @@ def test_what_cannot_be_said(stated, sentence):
 
 def test_exporting_the_pair_writes_its_metadata(bare, tmp_path):
     write_bundle(load.load(bare, stated=GLUONCV), tmp_path / 'net')
-    again, before = load.classifier(tmp_path / 'net'), load.classifier(bare, stated=GLUONCV)
+    again, before = (load.classifier(tmp_path / 'net', engine='mxnet'),
+                     load.classifier(bare, stated=GLUONCV))
     assert again.preprocessing == before.preprocessing
     pixels = data.photo_batch(2, again.preprocessing)
     np.testing.assert_array_equal(again.logits(pixels), before.logits(pixels))

@@ -55,7 +55,8 @@ def test_score_saves_what_is_said_of_each_image(trained, images, tmp_path):
                   '--top', '99', '--worst', '3', '--logits', '--features')
     with open(tmp_path / 'one' / 'samples.csv', newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    net, source = Classifier(trained / 'export' / 'a2_tiny'), data.open_source(images, 'val')
+    net = Classifier(trained / 'export' / 'a2_tiny', engine='mxnet')
+    source = data.open_source(images, 'val')
     assert [row['path'] for row in rows] == [source.name(i) for i in range(13)]
     assert [int(row['label']) for row in rows] == source.labels.tolist()
     guesses = [(row[f'guess_{i}'], row[f'probability_{i}']) for row in rows for i in range(1, 11)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from ..cli import entry, parser, show_table
-from ..deploy.engines import ENGINES
+from ..engines import ENGINES
 from ..flags import REQUIRED, add_flags, check, from_args, option
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ..cli import entry, parser, with_flags
-from ..deploy.engines import ENGINES
+from ..engines import ENGINES
 from ..errors import UserError
 from ..files import check_folder, write_csv
 from ..flags import REQUIRED, add_flags, check, from_args, option

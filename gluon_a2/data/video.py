@@ -159,7 +159,7 @@ def _counted_from_keys(path: str, numbers: list[int], keys: Sequence[Any]) -> It
                 container.seek(time, stream=stream)
                 frames, now = _frames(container, stream), first
                 frame = next(frames, None)
-                if frame is None or zlib.crc32(pixels(frame).data) != check:
+                if frame is None or zlib.crc32(np.ascontiguousarray(pixels(frame)).data) != check:
                     return
             while now < number:
                 frame = next(frames, None)
@@ -352,7 +352,7 @@ def _count(path: str, seeks: list[int]) -> Index:
         pixels, number, checks = _converter(), -1, []
         for number, frame in enumerate(_frames(container, stream)):
             if int(frame.pict_type) == 1:  # AV_PICTURE_TYPE_I
-                checks.append((number, zlib.crc32(pixels(frame).data)))
+                checks.append((number, zlib.crc32(np.ascontiguousarray(pixels(frame)).data)))
         sought = container.format.name == 'avi' and len(checks) == len(seeks)
     return Index(True, tuple(range(number + 1)), tuple(
         (number, time, check) for (number, check), time in zip(checks, seeks)) if sought else ())

@@ -1,7 +1,7 @@
 """What can run an exported network, from pixels, float32 N×3×(T×)H×W, to logits N×classes.
 
-`TABLE` has a row for each engine. Those of ONNX files need no MXNet; nothing here imports a runtime
-before it is asked for.
+`gluon_a2.engines.TABLE` has a row for each engine. Those of ONNX files need no MXNet; nothing here
+imports a runtime before it is asked for.
 """
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import Preprocessing
+from ..engines import ENGINES, TABLE
 from ..errors import UserError
 from ..machine.resources import choose_threads
 from .bundle import (
@@ -27,27 +28,6 @@ from .bundle import (
     read_verified,
 )
 from .features import onnx_with_features, pooled
-
-
-class Engine(NamedTuple):
-    """A row of `TABLE`."""
-    runtime: str  # 'mxnet', or the package that reads ONNX files
-    suffix: str = ''  # of the prefix of its files
-    precision: str = 'f32'  # what OpenVINO computes in where the file is float32
-
-
-TABLE = {
-    'mxnet': Engine('mxnet'),  # in the precision of its files
-    'mxnet-fused': Engine('mxnet'),  # from float32 files, folded and fused when they are opened
-    'mxnet-bf16': Engine('mxnet', '-bf16'),
-    'mxnet-int8': Engine('mxnet', '-int8'),
-    'onnxruntime': Engine('onnxruntime'),
-    'onnxruntime-int8': Engine('onnxruntime', '-int8'),
-    'openvino': Engine('openvino'),
-    'openvino-bf16': Engine('openvino', precision='bf16'),  # from the float32 file
-    'openvino-int8': Engine('openvino', '-int8'),
-}
-ENGINES = tuple(TABLE)
 
 
 class Found(NamedTuple):
@@ -208,16 +188,16 @@ class OpenVINO(OnnxFile):
     def _open(self, content, precision):
         try:
             import openvino
+            import openvino.properties.hint
         except ImportError as error:
             raise UserError('the `engine` openvino needs OpenVINO: run pip install '
                             'openvino') from error
-        core = openvino.Core()
-        if precision == 'bf16' and 'BF16' not in core.get_property(
-                'CPU', 'OPTIMIZATION_CAPABILITIES'):
+        core, of = openvino.Core(), openvino.properties
+        if precision == 'bf16' and 'BF16' not in core.get_property('CPU', of.device.capabilities):
             raise UserError('OpenVINO computes bfloat16 only on CPUs that have it, and this one '
                             'has not: choose the `engine` openvino')
         self._network = core.compile_model(core.read_model(content), 'CPU', {
-            'INFERENCE_NUM_THREADS': choose_threads()[0], 'INFERENCE_PRECISION_HINT': precision})
+            of.inference_num_threads: choose_threads()[0], of.hint.inference_precision: precision})
         self._requests = threading.local()  # one must not serve two threads at a time
         return [size.get_length() if size.is_static else None
                 for size in self._network.input().partial_shape][2:]

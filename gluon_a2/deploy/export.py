@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from ..data import Preprocessing
+from ..engines import TABLE
 from ..errors import UserError
 from ..files import write_whole
 from ..flags import check, option
@@ -11,7 +12,6 @@ from ..scoring.samples import calibration_batch, open_samples
 from . import side_by_side
 from .bundle import PARAMS, Bundle, read_meta, require_float32, write_bundle
 from .classify import Classifier
-from .engines import TABLE
 from .fold import fold
 from .onnx_graph import DYNAMIC, OPSET, WRITTEN
 
