@@ -11,6 +11,7 @@ multiply-adds for each byte. Bytes are those of input, weights and output, once 
 stays in a cache can pass the slope. Keeps `layers.csv`, a row for each kind of layer of each form,
 and draws `layers.png`.
 """
+import importlib.util
 import os
 import re
 import statistics
@@ -22,6 +23,7 @@ from pathlib import Path
 from bench import ROOT, Child, at_least, keep, others, seconds, serve
 
 from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
 
 CHILD = ROOT / 'benchmarks' / 'peer_engines.py'
 FORMS = {'float32': 'fp32', 'fused float32': 'fused', 'bfloat16': 'bf16', 'int8': 'int8'}
@@ -158,6 +160,8 @@ def main(argv=None):
     flags.add_argument('--out', type=Path, default=Path(__file__).parent, metavar='DIR',
                        help='where the two files go')
     args = flags.parse_args(argv)
+    if importlib.util.find_spec('torch') is None:
+        raise UserError('PyTorch, which measures the peaks, is not installed: run make bench')
     taken = others()
     os.environ.update(dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'),
                                     '1'))

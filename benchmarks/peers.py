@@ -235,6 +235,8 @@ def main(argv=None):
     flags.add_argument('--out', type=Path, default=Path(__file__).parent, metavar='DIR',
                        help='where the two files go')
     args = flags.parse_args(argv)
+    if min(args.threads) < 1:
+        raise UserError(f'--threads must be 1 or more, not {min(args.threads)}')
     engines = [engine for engine in ENGINES if engine.name not in args.without]
     for package, name in (('torch', 'PyTorch'), ('openvino', 'OpenVINO')):
         if any(package in engine.kind for engine in engines) and (

@@ -44,6 +44,7 @@ LOCAL = {
     ('gluon_a2/data/val_labels.py', 'scipy.io'),  # only for the numbers of ImageNet's own list
     # ONNX Runtime needs no MXNet, and the reverse
     ('gluon_a2/deploy/engines.py', 'gluon_a2.deploy.mxnet_engine'),
+    ('gluon_a2/deploy/engines.py', 'gluon_a2.backend'),
     ('gluon_a2/deploy/engines.py', 'onnxruntime'),
     # `Wanted` is read, for --help, without MXNet
     ('gluon_a2/deploy/export.py', 'gluon_a2.deploy.mxnet_engine'),

@@ -61,17 +61,20 @@ def test_the_fastest_exact_engine_is_the_default(exported, ending, engine, file)
     assert (found.source, found.engine) == (str(exported.with_name(file)), engine)
 
 
-def test_what_an_onnx_file_may_not_take_is_for_mxnet(exported):
+def test_what_an_onnx_file_may_not_take_is_for_mxnet(exported, monkeypatch):
     from gluon_a2.backend import mx
     plain = exported.with_name('plain')
     write_bundle(tiny_bundle.make('resnet26'), plain)
     assert engines.fastest(plain) == 'mxnet-fused'
     assert engines.fastest(exported, size=32) == 'onnxruntime'
     assert engines.fastest(exported, size=64) == 'mxnet-fused'
-    assert engines.fastest(exported, mean_max=True) == 'mxnet-fused'
+    assert engines.fastest(exported, inner=True) == 'mxnet-fused'
     assert engines.fastest(exported, ctx=mx.gpu(0)) == 'mxnet'
     assert Classifier(exported).engine == 'onnxruntime'
     assert Classifier(exported, size=64).engine == 'mxnet-fused'
+    assert Classifier(exported, features=True).engine == 'mxnet-fused'
+    monkeypatch.setattr(engines, '_has_onednn', lambda: False)  # as where MXNet is built without
+    assert Classifier(plain).engine == 'mxnet'
     assert Classifier(tiny_bundle.make('resnet26')).engine == 'mxnet'
 
 

@@ -49,7 +49,8 @@ class Classifier:
                  preprocessing: data.Preprocessing | None = None, features: bool = False,
                  protocol: str | None = None):
         found = source if isinstance(source, Bundle) else engines.find(
-            source, engine or engines.fastest(source, size, ctx, mean_max), preprocessing)
+            source, engine or engines.fastest(source, size, ctx, mean_max or features),
+            preprocessing)
         self.meta, self.classes = found.meta, tuple(found.meta['classes'])
         own = data.Preprocessing.from_meta(self.meta)
         self.frames = own.input_shape[1] if len(own.input_shape) == 4 else 0

@@ -39,12 +39,13 @@ class Found(NamedTuple):
 
 
 def fastest(path: str | Path, size: int | None = None, ctx: Any = None,
-            mean_max: bool = False) -> str:
+            inner: bool = False) -> str:
     """The engine that is the fastest of the exact ones (benchmarks/peers.py) for what `path` names.
 
     ONNX Runtime for an .onnx file, and for a prefix that has one. Where it may not serve, which is
-    for another size, a GPU and mean-max pooling, it is MXNet, fused where it computes float32 on
-    the CPU. A name of MXNet's own files asks for MXNet; files without metadata run as they are.
+    for another size, a GPU, and what is `inner` to the network (mean-max pooling, features), it is
+    MXNet, fused where it computes float32 on the CPU and has oneDNN. A name of MXNet's own files
+    asks for MXNet; files without metadata run as they are.
     """
     prefix = bundle_prefix(path)
     if str(path).endswith(ONNX):
@@ -52,11 +53,16 @@ def fastest(path: str | Path, size: int | None = None, ctx: Any = None,
     if is_bare(prefix):
         return 'mxnet'
     meta = read_meta(prefix)
-    special = ctx is not None or mean_max or size not in (None, meta['input_shape'][-1])
+    special = ctx is not None or inner or size not in (None, meta['input_shape'][-1])
     if not special and prefix == Path(path) and prefix.name + ONNX in meta['files']:
         return 'onnxruntime'
     fusible = meta['precision'] == 'float32' and getattr(ctx, 'device_type', 'cpu') == 'cpu'
-    return 'mxnet-fused' if fusible else 'mxnet'
+    return 'mxnet-fused' if fusible and _has_onednn() else 'mxnet'
+
+
+def _has_onednn() -> bool:
+    from ..backend import mx
+    return mx.runtime.Features().is_enabled('MKLDNN')
 
 
 def find(path: str | Path, engine: str | None = None,
