@@ -36,7 +36,7 @@ def test_every_kind_of_network_says_the_same_in_onnx_runtime(model):
     """At two sizes and batches, none of which the file was written for. ResNet-50 has pools and
     kernels that alternate; proofs/export_zoo.py has the whole zoo."""
     bundle, content = export(model)
-    mxnet, other = MXNetEngine(bundle), engines.OnnxRuntime(content, bundle.meta)
+    mxnet, other = MXNetEngine(bundle), engines.OnnxFile(content, bundle.meta)
     for batch, side in ((1, 47), (3, 32)):
         preprocessing = (data.ClipPreprocessing(side, frames=6) if model.endswith('_3d') else
                          data.Preprocessing(side))
@@ -105,7 +105,7 @@ def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
         {'Slice', 'Concat', *(['Shape'] if dynamic == 'batch' else [])})
     pixels = data.photo_batch(2, data.Preprocessing.from_meta(bundle.meta))
     expected = MXNetEngine(bundle)(pixels)
-    assert parity.relative_gap(engines.OnnxRuntime(content, bundle.meta)(pixels),
+    assert parity.relative_gap(engines.OnnxFile(content, bundle.meta)(pixels),
                                expected) < parity.TOLERANCE
     if opset > 13:
         (said,) = ReferenceEvaluator(loaded).run(None, {'data': pixels})
@@ -114,7 +114,7 @@ def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
 
 def test_a_file_of_one_size_refuses_others():
     bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
-    engine = engines.OnnxRuntime(to_onnx(bundle, 'batch'), bundle.meta)
+    engine = engines.OnnxFile(to_onnx(bundle, 'batch'), bundle.meta)
     with pytest.raises(UserError, match='the ONNX file of a2_resnet26 takes inputs of 3×32×32 '
                                         'only, not 3×48×48: export it again'):
         engine(data.photo_batch(1, data.Preprocessing(48)))

@@ -6,7 +6,7 @@ import pytest
 import tiny_bundle
 
 from gluon_a2 import data
-from gluon_a2.deploy.engines import OnnxRuntime
+from gluon_a2.deploy.engines import OnnxFile
 from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.deploy.onnx_int8 import to_onnx_int8
 from gluon_a2.deploy.precision import to_int8
@@ -27,7 +27,7 @@ def made(request):
 
 def test_logits_stay_near(made):
     bundle, pixels, plain, quantized = made
-    expected, found = (OnnxRuntime(content, bundle.meta)(pixels) for content in (plain, quantized))
+    expected, found = (OnnxFile(content, bundle.meta)(pixels) for content in (plain, quantized))
     apart = np.abs(found - expected).max() / np.abs(expected).max()
     assert 1e-6 < apart < 0.2
 
@@ -61,7 +61,7 @@ def test_its_form_is_the_one_asked_for():
     pixels = np.zeros((2, *bundle.meta['input_shape']), 'float32')
     content = to_onnx_int8(bundle, pixels, dynamic='batch', opset=13)
     assert onnx.load_from_string(content).opset_import[0].version == 13
-    assert OnnxRuntime(content, bundle.meta).fixed
+    assert OnnxFile(content, bundle.meta).fixed
 
 
 def test_the_classifier_is_stored_in_bytes_with_a_scale_a_class():

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data import Preprocessing
-from ..engines import ENGINES, TABLE
+from ..engines import ENGINES, TABLE, Engine
 from ..errors import UserError
 from ..machine.resources import choose_threads
 from .bundle import (
@@ -115,8 +115,7 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
         if mean_max or ctx is not None:
             raise UserError('mean-max pooling and GPUs are for MXNet: leave them out, or choose '
                             'the `engine` mxnet')
-        kind = {'onnxruntime': OnnxRuntime, 'openvino': OpenVINO}[row.runtime]
-        return kind(source.content, source.meta, features, row.precision)
+        return OnnxFile(source.content, source.meta, features, row)
     from .mxnet_engine import MXNetEngine, mean_max_pooled
     bundle = mean_max_pooled(source.content) if mean_max else source.content
     fused = source.engine == 'mxnet-fused'
@@ -126,27 +125,19 @@ def start(source: Found | Any, ctx: Any = None, mean_max: bool = False,
 
 
 class OnnxFile:
-    """An ONNX file on the CPU, on as many threads as MXNet would take; a runtime's class says how.
-    """
+    """An ONNX file on the CPU, on as many threads as MXNet would take."""
 
     def __init__(self, content: bytes, meta: dict, features: bool = False,
-                 precision: str = 'f32'):
+                 engine: Engine = TABLE['onnxruntime']):
         self.features: np.ndarray | None = None
-        self._outputs = ['logits']
+        outputs = ['logits']
         if features:
             content, name = onnx_with_features(content, meta['network'])
-            self._outputs.append(name)
+            outputs.append(name)
         self._meta, self.classes = meta, len(meta['classes'])
-        sizes = self._open(content, precision)
+        open_file = {'onnxruntime': _in_onnxruntime, 'openvino': _in_openvino}[engine.runtime]
+        self._run, sizes = open_file(content, outputs, meta['input'], engine.precision)
         self.fixed = all(isinstance(size, int) for size in sizes)
-
-    def _open(self, content: bytes, precision: str) -> list:
-        """Give the file to the runtime; the sizes of an input, of which a free one is no int."""
-        raise NotImplementedError
-
-    def _run(self, pixels: np.ndarray) -> list:
-        """The arrays of `_outputs`."""
-        raise NotImplementedError
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """float32 N×classes of float32 N×3×(T×)H×W; UserError for another size than the file's,
@@ -167,49 +158,45 @@ class OnnxFile:
         return self._meta.get('memory', 2 * own) * 4 * math.prod(shape) // own
 
 
-class OnnxRuntime(OnnxFile):
-    """In ONNX Runtime."""
-
-    def _open(self, content, precision):
-        # read at its import: from 1.29 on it tells its maker which networks it runs
-        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UserError('running ONNX files needs ONNX Runtime: run pip install '
-                            'onnxruntime') from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = choose_threads()[0]
-        self._session = onnxruntime.InferenceSession(content, options,
-                                                     providers=['CPUExecutionProvider'])
-        return self._session.get_inputs()[0].shape[2:]
-
-    def _run(self, pixels):
-        return self._session.run(self._outputs, {self._meta['input']: pixels})
+def _in_onnxruntime(content: bytes, outputs: list, name: str,
+                    precision: str) -> tuple[Callable, list]:
+    """(a function of pixels to the arrays of `outputs`, the sizes of the input `name`, of which a
+    free one is no int)."""
+    # read at its import: from 1.29 on it tells its maker which networks it runs
+    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError('running ONNX files needs ONNX Runtime: run pip install '
+                        'onnxruntime') from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = choose_threads()[0]
+    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    return lambda pixels: session.run(outputs, {name: pixels}), session.get_inputs()[0].shape[2:]
 
 
-class OpenVINO(OnnxFile):
-    """In OpenVINO."""
+def _in_openvino(content: bytes, outputs: list, name: str,
+                 precision: str) -> tuple[Callable, list]:
+    """The same; `precision` is what a float32 file is computed in."""
+    try:
+        import openvino
+        import openvino.properties.hint
+    except ImportError as error:
+        raise UserError('the `engine` openvino needs OpenVINO: run pip install '
+                        'openvino') from error
+    core, of = openvino.Core(), openvino.properties
+    if precision == 'bf16' and 'BF16' not in core.get_property('CPU', of.device.capabilities):
+        raise UserError('OpenVINO computes bfloat16 only on CPUs that have it, and this one has '
+                        'not: choose the `engine` openvino')
+    network = core.compile_model(core.read_model(content), 'CPU', {
+        of.inference_num_threads: choose_threads()[0], of.hint.inference_precision: precision})
+    requests = threading.local()  # one must not serve two threads at a time
 
-    def _open(self, content, precision):
-        try:
-            import openvino
-            import openvino.properties.hint
-        except ImportError as error:
-            raise UserError('the `engine` openvino needs OpenVINO: run pip install '
-                            'openvino') from error
-        core, of = openvino.Core(), openvino.properties
-        if precision == 'bf16' and 'BF16' not in core.get_property('CPU', of.device.capabilities):
-            raise UserError('OpenVINO computes bfloat16 only on CPUs that have it, and this one '
-                            'has not: choose the `engine` openvino')
-        self._network = core.compile_model(core.read_model(content), 'CPU', {
-            of.inference_num_threads: choose_threads()[0], of.hint.inference_precision: precision})
-        self._requests = threading.local()  # one must not serve two threads at a time
-        return [size.get_length() if size.is_static else None
-                for size in self._network.input().partial_shape][2:]
+    def run(pixels):
+        if not hasattr(requests, 'own'):
+            requests.own = network.create_infer_request()
+        found = requests.own.infer([pixels])
+        return [found[output] for output in outputs]
 
-    def _run(self, pixels):
-        if not hasattr(self._requests, 'own'):
-            self._requests.own = self._network.create_infer_request()
-        found = self._requests.own.infer([pixels])
-        return [found[name] for name in self._outputs]
+    return run, [size.get_length() if size.is_static else None
+                 for size in network.input().partial_shape][2:]

@@ -11,7 +11,7 @@ from ..backend import mx
 from ..data import Preprocessing, photo_batch
 from ..errors import UserError
 from .bundle import Bundle
-from .engines import OnnxRuntime
+from .engines import OnnxFile
 from .mxnet_engine import MXNetEngine
 
 TOLERANCE = 1e-4  # both sides in float32
@@ -34,7 +34,7 @@ def onnx_gaps(bundle: Bundle, content: bytes) -> list[Gap]:
     UserError at the first above `TOLERANCE`, unless the network is one that float32 rounds as
     far off by itself.
     """
-    return _gaps(bundle, OnnxRuntime(content, bundle.meta), 'ONNX', '`onnx`')
+    return _gaps(bundle, OnnxFile(content, bundle.meta), 'ONNX', '`onnx`')
 
 
 def torch_gaps(bundle: Bundle, content: bytes) -> list[Gap]:
