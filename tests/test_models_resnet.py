@@ -400,3 +400,17 @@ def test_no_name_is_automatic():
         assert sorted(get_model(name).collect_params()) == sorted(net.collect_params())
     assert 'conv3_unit1_a2_phi_conv_weight' in get_model('a2_resnet50').collect_params()
     assert 'conv5_unit3_se_excite_conv_bias' in get_model('se_resnet50').collect_params()
+
+
+def test_a_bagnet_sees_13_pixels_and_its_blocks_the_rest():
+    def changed(net):
+        """Which positions of the last map answer to the pixel in the middle of 65×65."""
+        net.initialize(mx.init.Xavier())
+        image = mx.nd.zeros((1, 3, 65, 65))
+        before = net.features(image)
+        image[:, :, 32, 32] = 1
+        return np.argwhere((net.features(image) - before).asnumpy()[0].any(axis=0))
+    # strides of 2 at conv1, conv3, conv4 and conv5: positions 16 pixels apart, ±6 pixels seen
+    assert changed(get_model('bagnet26', classes=3)).tolist() == [[2, 2]]
+    assert len(changed(get_model('resnet26', classes=3))) == 25
+    assert len(changed(get_model('bagnet26', plug='a2', classes=3))) == 25

@@ -49,7 +49,8 @@ def test_modules_give_the_three_symbols(name):
     last = {'resnet26': (1024, 7, 7), 'resnet26_3d': (1024, 8, 7, 7),
             'resnet29': (1024, 7, 7), 'resnet29_3d': (1024, 8, 7, 7),
             'resnet50': (2048, 7, 7), 'resnet50_3d': (2048, 4, 7, 7),
-            'resnet152': (2048, 7, 7), 'mfnet': (768, 7, 7), 'mfnet_3d': (768, 8, 7, 7)}
+            'resnet152': (2048, 7, 7), 'bagnet26': (1024, 7, 7),
+            'mfnet': (768, 7, 7), 'mfnet_3d': (768, 8, 7, 7)}
     base = name.split('_', 1)[1] if name[2] == '_' else name
     features, linear, whole = loaded.get_before_pool(), loaded.get_linear(
         num_classes=13), loaded.get_symbol(13)

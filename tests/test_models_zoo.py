@@ -20,13 +20,13 @@ from gluon_a2.nn.blocks import BlockRow
 
 BACKBONE_NAMES = ('resnet26', 'resnet26_3d', 'resnet29', 'resnet29_3d', 'resnet50', 'resnet50_3d',
                   'resnet152')
-NAMES = sorted(['mfnet', 'mfnet_3d', *(kind + base for kind in ('', 'a2_', 'nl_', 'se_')
+NAMES = sorted(['bagnet26', 'mfnet', 'mfnet_3d', *(kind + base for kind in ('', 'a2_', 'nl_', 'se_')
                                        for base in BACKBONE_NAMES)])
 
 
 def test_the_zoo_has_these_names():
     assert list_models() == NAMES and set(ZOO) == set(NAMES)
-    assert set(BACKBONES) == {'resnet26', 'resnet29', 'resnet50', 'resnet152', 'mfnet'}
+    assert set(BACKBONES) == {'resnet26', 'resnet29', 'resnet50', 'resnet152', 'mfnet', 'bagnet26'}
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -39,7 +39,8 @@ def test_every_name_builds_in_any_case(name):
     assert size == {'resnet50_3d': (8, 224, 224), 'resnet26_3d': (16, 112, 112),
                     'resnet29_3d': (16, 112, 112), 'resnet50': (224, 224), 'resnet152': (224, 224),
                     'resnet26': (112, 112), 'resnet29': (112, 112), 'mfnet': (224, 224),
-                    'mfnet_3d': (16, 224, 224)}[name.split('_', 1)[-1] if name[2] == '_' else name]
+                    'mfnet_3d': (16, 224, 224), 'bagnet26': (112, 112)
+                    }[name.split('_', 1)[-1] if name[2] == '_' else name]
     _, outputs, _ = net(mx.sym.var('data')).infer_shape(data=(5, 3, *size))
     assert outputs == [(5, 3)]
 

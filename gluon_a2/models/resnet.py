@@ -104,7 +104,8 @@ class ResNet(mx.gluon.nn.HybridBlock):
             if kind and unit in self.blocks.get(name, ()):
                 block = make_block(kind, out, size, prefix, **self._block_options)
                 on_branch, on_sum = (block, None) if BLOCKS[kind].on_branch else (None, block)
-            kernel = self._space((stage.k[(unit - 1) % len(stage.k)], 3, 3))
+            side = 1 if name in self.row.table.local else 3
+            kernel = self._space((stage.k[(unit - 1) % len(stage.k)], side, side))
             self.features.add(unit_type(
                 channels, stage.width, kernel, stride if unit == 1 else (1,) * len(stride),
                 on_branch, self._last_gamma, prefix=prefix))

@@ -42,6 +42,7 @@ class Backbone(NamedTuple):
     video_recipe: str = 'kinetics_a2_resnet50'  # whose preprocessing a video network takes
     unit: str = 'bottleneck'  # a key of `resnet.UNITS`
     kinds: tuple[str | None, ...] = (None, *BLOCKS)  # of blocks in the zoo; `plug` takes all
+    local: tuple[str, ...] = ()  # stages whose middle kernels are 1×1, and see no neighbour
 
 
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
@@ -90,6 +91,16 @@ BACKBONES = {
         Stage(768, 3, (3,), (1, 2, 2)),
         frames=16, size=224, blocks={'conv3': (1, 3), 'conv4': (1, 3, 5)}, ratio=4,
         video_recipe='kinetics_ablation', unit='multi-fiber', kinds=(None,)),
+    # ResNet-26 that sees 13×13 pixels at a time, after the BagNets of Brendel and Bethge (2019):
+    # without blocks, nothing but the last pool brings together what lies farther apart
+    'bagnet26': Backbone(
+        Stem((3, 5, 5), 16, (1, 2, 2)),
+        Stage(32, 2, (3,), (2, 1, 1)),
+        Stage(64, 2, (3,), (1, 2, 2)),
+        Stage(128, 2, (3,), (1, 2, 2)),
+        Stage(256, 2, (3,), (1, 2, 2)),
+        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4, dims=(2,),
+        kinds=(None,), local=('conv3', 'conv4', 'conv5')),
 }
 
 class Row(NamedTuple):

@@ -38,6 +38,7 @@ class Row(NamedTuple):
     blocks: dict  # behind which units A² and non-local blocks are
     ratio: int  # a stage's channels over their inner widths
     unit: str = 'bottleneck'
+    local: tuple = ()  # stages whose middle kernels are 1×1
 
 
 TABLE = {
@@ -66,7 +67,13 @@ TABLE = {
                  (192, 4, (3,), (1, 2, 2)),
                  (384, 6, (3,), (1, 2, 2)),
                  (768, 3, (3,), (1, 2, 2)), {'conv3': (1, 3), 'conv4': (1, 3, 5)}, 4,
-                 'multi-fiber')}
+                 'multi-fiber'),
+    'bagnet26': Row(((3, 5, 5), 16, (1, 2, 2), None),
+                    (32, 2, (3,), (2, 1, 1)),
+                    (64, 2, (3,), (1, 2, 2)),
+                    (128, 2, (3,), (1, 2, 2)),
+                    (256, 2, (3,), (1, 2, 2)), {'conv3': (1, 2), 'conv4': (1, 2)}, 4,
+                    local=('conv3', 'conv4', 'conv5'))}
 STAGES = ('conv2', 'conv3', 'conv4', 'conv5')
 
 
@@ -100,9 +107,10 @@ def network(name: str, classes: Optional[int] = None, blocks: Optional[dict] = N
         'dropout': dropout}
     for stage in STAGES:
         width, units, times, stride = getattr(row, stage)
+        side = 1 if stage in row.local else 3
         for unit in range(1, units + 1):
             described['units'][f'{stage}_unit{unit}'] = {
-                'width': width, 'kernel': space((times[(unit - 1) % len(times)], 3, 3)),
+                'width': width, 'kernel': space((times[(unit - 1) % len(times)], side, side)),
                 'stride': space(stride if unit == 1 else (1, 1, 1))}
             if kind and unit in blocks.get(stage, ()):
                 outer = UNITS[row.unit].expansion * width
