@@ -35,19 +35,22 @@ def option(default: Any, help: Optional[str], *, choices: Optional[Sequence] = N
            low: Any = None, high: Any = None, above: Any = None, below: Any = None,
            flag: bool = True, positional: bool = False, short: Optional[str] = None,
            group: Optional[str] = None, metavar: Optional[str] = None, const: Any = None,
-           needs: Sequence[str] = (), excludes: Sequence[str] = (), **more: Any) -> Any:
+           repeat: bool = False, needs: Sequence[str] = (), excludes: Sequence[str] = (),
+           **more: Any) -> Any:
     """A dataclass field that is an option.
 
     `help` is one line; None where the option shares the line of the option before it. Values lie
     from `low` to `high`, `above` and `below` exclude the bound itself, and `choices` lists all.
     `default` is `REQUIRED` where there is none. `const` is the value of the bare flag. `flag=False`
-    hides the option from the command line, and `positional` makes it a word without a flag. It
-    `needs` other options beside it, and `excludes` some. `more` is metadata of the caller's own.
+    hides the option from the command line, and `positional` makes it a word without a flag. A tuple
+    that `repeat`s takes one value a flag, commas included. An option `needs` others beside it, and
+    `excludes` some. `more` is metadata of the caller's own.
     """
     return dataclasses.field(default=default, metadata={
         'help': help, 'choices': choices, 'low': low, 'high': high, 'above': above, 'below': below,
         'flag': flag, 'positional': positional, 'short': short, 'group': group,
-        'metavar': metavar, 'const': const, 'needs': needs, 'excludes': excludes, **more})
+        'metavar': metavar, 'const': const, 'repeat': repeat, 'needs': needs, 'excludes': excludes,
+        **more})
 
 
 def options(cls: type, skip: Collection[str] = (), **tags: Any) -> List[dataclasses.Field]:
@@ -183,6 +186,9 @@ def _add_flag(parser, field, kind, several):
         if not field.name.startswith('no_'):
             parser.add_argument('--no-' + name[2:], action='store_false', **common)
         return
+    if rules['repeat']:
+        parser.add_argument(*names, action='append', type=kind, metavar=rules['metavar'], **common)
+        return
     parser.add_argument(*names, type=functools.partial(_parse_several, kind) if several else kind,
                         nargs=None if rules['const'] is None else '?', const=rules['const'],
                         required=field.default is REQUIRED, metavar=rules['metavar'], **common)
@@ -268,6 +274,8 @@ def to_args(cls: type, values: Mapping[str, Any], skip: Collection[str] = ()) ->
             continue
         if isinstance(value, bool):
             words += [name] if value else [] if name.startswith('--no-') else ['--no-' + name[2:]]
+        elif field.metadata['repeat']:
+            words += [f'{name}={item}' for item in value]
         else:
             several = isinstance(value, (tuple, list))
             words.append(f'{name}={",".join(map(str, value)) if several else value}')

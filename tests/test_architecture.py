@@ -76,7 +76,8 @@ LOCAL = {
     ('gluon_a2/run/load.py', 'gluon_a2.run.network'),
     ('gluon_a2/run/load.py', 'gluon_a2.backend'),
     ('gluon_a2/run/load.py', 'gluon_a2.models.table'),
-    ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),  # they need MXNet
+    ('gluon_a2/train/command.py', 'gluon_a2.train.checking'),  # they need MXNet
+    ('gluon_a2/train/command.py', 'gluon_a2.train.reading'),
     # optional: the `distributed` extra; one rank does without
     ('gluon_a2/launch/launcher.py', 'horovod.runner.common.util.hosts'),
     ('gluon_a2/launch/rendezvous.py', 'horovod.runner.http.http_server'),

@@ -1,6 +1,8 @@
 """The launcher: exit codes, restarts, signals, hosts; and that Horovod finds what it needs."""
+import io
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -67,6 +69,8 @@ def test_who_is_a_launcher():
     (['-np', 0], {}, '`num_proc` must be 1 or more, not 0'),
     (['--max-restarts', -1], {}, '`max_restarts` must be 0 or more, not -1'),
     (['-H', 'a:2'], {}, '`hosts` is for several processes: say how many with `num_proc`'),
+    (['--env', 'A=1'], {}, '`env` is for several processes'),
+    (['-np', 2, '--ranks-filter', '0,2'], {}, '`ranks_filter` names rank 2, and the 2 ranks count'),
     (['-np', 2], {'HOROVOD_RANK': '0'},
      r'already started by a launcher \(HOROVOD_RANK is set\): leave out `num_proc`'),
     (['--max-restarts', 2], {'OMPI_COMM_WORLD_RANK': '0'}, 'already started by a launcher')])
@@ -103,6 +107,15 @@ def test_hosts(tmp_path):
     ] == [True, True, True, False]
 
 
+def test_variables_of_all_ranks():
+    given = flags('-np', 2, '--env', 'NCCL_IB_HCA=mlx5_0,mlx5_1', '--env', 'HOME', '--env', 'A=')
+    assert given.variables({'HOME': '/h'}) == {
+        'NCCL_IB_HCA': 'mlx5_0,mlx5_1', 'HOME': '/h', 'A': ''}
+    for text, reason in (('1=2', "'1=2' is no variable"), ('NO', 'NO is not set here: export it')):
+        with pytest.raises(UserError, match=f'`env` {reason}'):
+            flags('-np', 2, '--env', text).variables({})
+
+
 def test_the_command_of_a_rank(tmp_path):
     rest = ['--epochs', '3', '--lr=-1', '-j', '2', '--rec-train', 'a b', '--seed', '-5']
     job = launcher.Job(flags('-np', 4), 's.py', rest, tmp_path, overwrite=True)
@@ -125,12 +138,13 @@ def test_a_host_whose_key_has_changed_is_refused():
 
 def test_a_remote_line_survives_the_shell(tmp_path):
     program = ('import json, os, sys; print(json.dumps('
-               '[sys.argv[1:], os.environ["MXNET_X"], "HOME" in os.environ]))')
+               '[sys.argv[1:], os.environ["MXNET_X"], os.environ["MINE"], "HOME" in '
+               'os.environ]))')
     command = [sys.executable, '-c', program, "it's", 'a $b "c"']
     line = process.remote_command('env -i sh -c', 'host', command,
-                                  {'MXNET_X': "x'y z", 'HOME': 'h'})
+                                  {'MXNET_X': "x'y z", 'HOME': 'h', 'MINE': 'm'}, ['MINE'])
     said = subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout
-    assert json.loads(said) == [["it's", 'a $b "c"'], "x'y z", False]
+    assert json.loads(said) == [["it's", 'a $b "c"'], "x'y z", 'm', False]
 
 
 # ---- one rank: no Horovod is needed
@@ -270,16 +284,28 @@ def test_what_never_started_is_not_started_again(tmp_path, horovod, shell, how):
 
 def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
     """It waits for rank 0, as inside Horovod, in a session that no kill of the launcher's
-    reaches."""
+    reaches. What it says goes to a launcher that is gone."""
     shell = tmp_path / 'shell'
-    shell.write_text('#!/bin/sh\nsetsid sh -c "$2" &\nwait\n')
+    shell.write_text('#!/bin/sh\nexec 3<&0\nsetsid sh -c "$2" <&3 2>"$0.err" &\nwait\n')
     shell.chmod(0o755)
     with popen_remote(tmp_path, f'{shell} {{host}}', '--fault', 'absent') as job:
         wait_for(tmp_path, 'ready')
         job.kill()
-        said = job.communicate(timeout=30)[0]
     assert_all_gone(tmp_path)
+    said = (tmp_path / 'shell.err').read_text()
     assert 'rank 1 on' in said and 'was ended at its start: the launcher is gone' in said
+
+
+def test_a_remote_shell_that_passes_no_input_is_named(tmp_path, horovod):
+    shell = tmp_path / 'shell'
+    shell.write_text('#!/bin/sh\nexec sh -c "$2" </dev/null\n')
+    shell.chmod(0o755)
+    with popen_remote(tmp_path, f'{shell} {{host}}') as job:
+        said = job.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert job.returncode == 2
+    assert re.search(r'\[1 other\] error: rank 1 on .* was not told the secret of its job: '
+                     '--remote-shell must pass its standard input on', said), said
 
 
 def test_a_rank_that_waits_too_long_for_the_others(tmp_path, horovod):
@@ -317,6 +343,7 @@ def test_a_launcher_out_of_reach_is_named(monkeypatch):
     for name, value in ((start.LIMIT, '60'), ('GLUON_A2_LAUNCH', 'x'), ('HOROVOD_RANK', '1'),
                         (network.RENDEZVOUS, '127.0.0.1'), ('HOROVOD_GLOO_RENDEZVOUS_PORT', '9')):
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, 'stdin', io.StringIO('secret\n'))
     with pytest.raises(UserError, match='rank 1 on .* cannot reach the launcher at 127.0.0.1:9 '):
         start.show()
     start.watched()
@@ -387,7 +414,10 @@ ALLREDUCE = '''
         sys.exit(launch(given, sys.argv[0], [], {folder!r}))
     from gluon_a2.backend import mx
     import horovod.mxnet as hvd
+    from gluon_a2.launch import start
+    start.show()
     hvd.init()
+    start.met()
     array = mx.nd.array([1, 10 ** hvd.rank()])
     total = hvd.allreduce(array, average=False, name='x').asnumpy().tolist()
     with open(os.path.join({folder!r}, 'of-%d' % hvd.rank()), 'w') as file:

@@ -19,10 +19,11 @@ def server():
     server.close()
 
 
-def ask(server, method, path, body=None, headers=()):
+def ask(server, method, path, body=None, secret=None):
+    path = f'/{secret or server.secret}:{server.server_port}{path}'
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=5)
     try:
-        connection.request(method, path, body, dict(headers))
+        connection.request(method, path, body)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -41,19 +42,23 @@ def test_it_listens_on_one_address(server):
         rendezvous.serve([], '203.0.113.77')
 
 
-@pytest.mark.parametrize('length', ['1048577', '99999999999', '-1', 'x', ''])
-def test_what_is_too_much_is_refused(server, length):
-    assert ask(server, 'PUT', '/global/0', headers={'Content-Length': length})[0] == 413
-    assert ask(server, 'GET', '/global/0')[0] == 404
+@pytest.mark.parametrize('path', ['/global/0', '/{other}:{port}/global/0', '/{secret}/global/0'])
+@pytest.mark.parametrize('method', ['GET', 'PUT', 'DELETE', 'HEAD'])
+def test_strangers_are_not_answered(server, method, path):
+    ask(server, 'PUT', '/global/0', b'an address')
+    path = path.format(other='0' * 32, secret=server.secret, port=server.server_port)
+    connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=5)
+    connection.request(method, path, b'mine' if method == 'PUT' else None)
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        connection.getresponse()
+    connection.close()
+    assert ask(server, 'GET', '/global/0') == (200, b'an address')
 
 
-def test_all_values_together_have_a_bound(server, monkeypatch):
-    monkeypatch.setattr(rendezvous, 'MOST', 10)
-    assert [ask(server, 'PUT', f'/x/{i}', b'1234')[0] for i in range(3)] == [200, 200, 413]
-
-
-def test_files_of_this_machine_are_not_shown(server):
-    assert ask(server, 'HEAD', '/setup.py')[0] == 400
+def test_once_all_have_met_nobody_can_come(server):
+    assert [ask(server, 'PUT', f'/met/{rank}', b'yes')[0] for rank in range(2)] == [200, 200]
+    with pytest.raises(ConnectionError):
+        ask(server, 'GET', '/global/0')
 
 
 def test_strangers_get_no_traceback(server, capfd):
@@ -70,16 +75,14 @@ def test_strangers_get_no_traceback(server, capfd):
     assert capfd.readouterr() == ('', '')
 
 
-def test_held_connections_are_bounded(server):
-    held = [socket.create_connection(('127.0.0.1', server.server_port), 5) for _ in range(3)]
-    for _ in range(rendezvous.THREADS - 3):
-        server._free.acquire()
-    with pytest.raises(ConnectionError):
-        ask(server, 'GET', '/global/0')
+def test_of_too_many_held_connections_the_oldest_gives_way(server, monkeypatch):
+    monkeypatch.setattr(rendezvous, 'HELD', 3)
+    held = [socket.create_connection(('127.0.0.1', server.server_port), 5) for _ in range(4)]
+    assert held[0].recv(1) == b''
+    assert ask(server, 'GET', '/global/0')[0] == 404
     for stranger in held:
         stranger.close()
     until = time.monotonic() + 10
-    while not server._free.acquire(timeout=0.1):
+    while server._held:
         assert time.monotonic() < until
-    server._free.release()
-    assert ask(server, 'GET', '/global/0')[0] == 404
+        time.sleep(0.01)

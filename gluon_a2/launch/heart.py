@@ -17,7 +17,7 @@ from typing import Iterator
 
 from ..errors import UserError
 from ..machine.network import job_address
-from ..machine.ranks import LAUNCHER
+from ..machine.ranks import LAUNCHER, STDERR
 from . import start
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
@@ -183,12 +183,14 @@ def _start_watchdog(rank: int, line: socket.socket,
                     listener: socket.socket | None) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]),
                                          os.environ.get('PYTHONPATH'))))
+    stderr = os.environ.get(STDERR)  # the launcher's, which outlives the launcher
     # It inherits what is blocked, so no signal ends it before it can ignore them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WATCHDOGS)
     try:
         return subprocess.Popen(
             [sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{rank}'],
-            stdin=line.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, cwd='/',
+            stdin=line.fileno(), stdout=subprocess.DEVNULL,
+            stderr=int(stderr) if stderr else None, start_new_session=True, cwd='/',
             env={**os.environ, 'PYTHONPATH': path},
             pass_fds=[listener.fileno()] if listener else [])
     finally:

@@ -26,6 +26,7 @@ from typing import Any, Iterator, List, Sequence, Tuple
 from ..errors import Interrupted, UserError
 from ..machine.ranks import LAUNCH, LAUNCHER, MISTAKE, PREEMPTED, TERMINATED
 from .options import SSH, Processes, is_local
+from .output import Output
 from .process import Rank, meeting, own_address, remote_command, silence
 from .rendezvous import serve
 from .start import LIMIT
@@ -47,6 +48,7 @@ class Job:
         self.hosts, self.id = processes.read_hosts(), uuid.uuid4().hex
         self._script, self._arguments = script, arguments
         self.server: Any = None  # the rendezvous of an attempt of several ranks
+        self.output: Any = None  # what the ranks of an attempt print
         self.lasting = False     # what went wrong would do so again
 
     def command(self, again: bool = False) -> list[str]:
@@ -155,18 +157,21 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
         try:
             for start in _starts(job, command, stack):
                 ranks.append(Rank(*start))
+            job.output = Output(ranks, job.processes.ranks_filter)
             first = _wait(job, ranks, signals)
         finally:
             if _at_once(signals):
                 silence(ranks)
             for rank in ranks:
                 rank.kill()
+    job.output.drain()
     return _outcome(job, ranks, first, signals)
 
 
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
-    given, common = job.processes, {**os.environ, LAUNCH: job.id}
+    given = job.processes
+    common = {**os.environ, **given.variables(), LAUNCH: job.id}
     here = {LAUNCHER: str(os.getpid())}
     if given.num_proc == 1:
         return [(0, command, {**common, **here})]
@@ -187,8 +192,9 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
         variables = {**common, **meeting(slot, (address, server.server_port),
                                          given.network_interface), **(here if local else {})}
         if not local:
-            line = remote_command(given.remote_shell or SSH, slot.hostname, command, variables)
-        starts.append((slot.rank, line, variables, local))
+            line = remote_command(given.remote_shell or SSH, slot.hostname, command, variables,
+                                  given.variables())
+        starts.append((slot.rank, line, variables, local, server.secret))
     return starts
 
 
@@ -228,6 +234,8 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
         return TERMINATED
     if first is None:
         return PREEMPTED if any(codes) else 0
+    for rank in sorted(ranks, key=lambda rank: rank is first):
+        sys.stderr.write(job.output.last_words(rank))
     if MISTAKE in codes:
         return MISTAKE
     if signals and first.returncode == -signal.SIGTERM:

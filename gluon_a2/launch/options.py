@@ -4,7 +4,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..errors import UserError
 from ..flags import check, option
@@ -29,6 +29,10 @@ class Processes:
     remote_shell: Optional[str] = option(
         None, 'runs its last argument, a line of shell, on {host}; default: ssh; inside a Slurm '
         'job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
+    env: Tuple[str, ...] = option((), 'a variable of all ranks, or passed on to all; repeatable',
+                                  metavar='NAME[=VALUE]', repeat=True, group=GROUP)
+    ranks_filter: Tuple[int, ...] = option((), 'whose output is shown; default: of all ranks',
+                                           low=0, metavar='RANK,…', group=GROUP)
     start_timeout: float = option(120, 'seconds that the ranks may take to start and to meet',
                                   low=1, group=GROUP)
     max_restarts: int = option(0, 'restarts after a fault, at most, from the last checkpoint',
@@ -36,9 +40,12 @@ class Processes:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in ('hosts', 'hostfile', 'network_interface'):
+        for name in ('hosts', 'hostfile', 'network_interface', 'env', 'ranks_filter'):
             if getattr(self, name) and self.num_proc == 1:
                 raise UserError(f'`{name}` is for several processes: say how many with `num_proc`')
+        if max(self.ranks_filter, default=0) >= self.num_proc:
+            raise UserError(f'`ranks_filter` names rank {max(self.ranks_filter)}, and the '
+                            f'{self.num_proc} ranks count from 0')
 
     def is_launcher(self, environ: Mapping[str, str] = os.environ) -> bool:
         """Whether this process is to start ranks; UserError in a process that is a rank itself."""
@@ -48,6 +55,18 @@ class Processes:
                             'out `num_proc` and `max_restarts`, or start the script without that '
                             'launcher')
         return wanted
+
+    def variables(self, environ: Mapping[str, str] = os.environ) -> Dict[str, str]:
+        """What `env` gives all ranks."""
+        found = {}
+        for text in self.env:
+            name, given, value = text.partition('=')
+            if not re.fullmatch(r'[A-Za-z_]\w*', name):
+                raise UserError(f'`env` {text!r} is no variable; NAME=VALUE or NAME is expected')
+            if not given and name not in environ:
+                raise UserError(f'`env` {name} is not set here: export it, or say {name}=VALUE')
+            found[name] = value if given else environ[name]
+        return found
 
     def read_hosts(self) -> List[Tuple[str, int]]:
         """[(host, slots)]; all ranks on this machine by default."""

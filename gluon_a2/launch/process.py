@@ -11,10 +11,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Collection, Mapping, Sequence
 
 from ..errors import UserError
 from ..machine import network
+from ..machine.ranks import STDERR
 from .options import Processes
 
 # what a rank on another host needs of the environment here
@@ -91,13 +92,16 @@ def _address_of(interface: str) -> str:
                         'addr') from error
 
 
-def remote_command(shell: str, host: str, command: Sequence[str],
-                   variables: Mapping[str, str]) -> list[str]:
-    """The command that runs a rank on `host` through a remote shell, with `{host}` in it. The
-    shell's last argument is one line, in which `exec` makes the rank the remote shell's child, so
-    that its watchdog sees the shell go."""
+def remote_command(shell: str, host: str, command: Sequence[str], variables: Mapping[str, str],
+                   passed: Collection[str] = ()) -> list[str]:
+    """The command that runs a rank on `host` through a remote shell, with `{host}` in it. Of the
+    variables it takes those that ranks need, and those whose names are `passed`.
+
+    The shell's last argument is one line, in which `exec` makes the rank the remote shell's child,
+    so that its watchdog sees the shell go.
+    """
     names = ' '.join(f'{name}={shlex.quote(value)}' for name, value in sorted(variables.items())
-                     if EXPORTED.fullmatch(name))
+                     if EXPORTED.fullmatch(name) or name in passed)
     line = f'exec env {names} {" ".join(map(shlex.quote, command))}'
     return [*shlex.split(shell.replace('{host}', host)), f'cd {shlex.quote(os.getcwd())} && {line}']
 
@@ -118,18 +122,28 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 class Rank(subprocess.Popen):
     """A process that was started, here (`local`) or through a remote shell, in a session of its
-    own, so that no signal to the launcher's process group reaches it."""
+    own, so that no signal to the launcher's process group reaches it. One of several is told the
+    `secret` of the job, and what it prints comes through pipes (see `output`)."""
 
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
-                 local: bool = True) -> None:
+                 local: bool = True, secret: str | None = None) -> None:
         self.number, self.local, self.late = number, local, 0.0  # `late`: s without its start
-        self.name = f'rank {number}' + ('' if local else f' on {variables["HOROVOD_HOSTNAME"]}')
+        self.host = socket.gethostname() if local else variables['HOROVOD_HOSTNAME']
+        self.name = f'rank {number}' + ('' if local else f' on {self.host}')
+        pipe, ours = (subprocess.PIPE if secret else None), os.dup(2)
         try:
-            super().__init__(command, env=variables, stdin=subprocess.DEVNULL,
-                             start_new_session=True, preexec_fn=_die_with_parent())
+            super().__init__(command, env={**variables, **({STDERR: str(ours)} if local else {})},
+                             stdin=pipe or subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+                             pass_fds=[ours] if local else [], start_new_session=True,
+                             preexec_fn=_die_with_parent())
         except OSError as error:
             raise UserError(f'{command[0]} cannot be started: {error.strerror}; see '
                             '`remote_shell`') from error
+        finally:
+            os.close(ours)
+        if self.stdin:
+            with contextlib.suppress(OSError), self.stdin:  # it may have ended
+                self.stdin.write(f'{secret}\n'.encode())
 
     def kill(self) -> None:
         """End it and its data workers, which share its process group."""

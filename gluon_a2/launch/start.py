@@ -2,9 +2,11 @@
 for ever, nor without a launcher."""
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
+import sys
 import threading
 import time
 
@@ -13,8 +15,9 @@ from ..machine.network import RENDEZVOUS
 from ..machine.ranks import launch_id, rank
 from .protocol import say
 
+PORT = 'HOROVOD_GLOO_RENDEZVOUS_PORT'
 LIMIT = 'GLUON_A2_START_TIMEOUT'  # s, set by our launcher
-SCOPE = 'gluon_a2'                # of the rendezvous, where ranks show themselves
+SHOWN, MET = 'shown', 'met'       # scopes of the rendezvous, in which ranks say how far they are
 REACH = 15                        # s in which the launcher must be reached
 TICK = 0.5                        # s
 
@@ -22,30 +25,38 @@ _met, _watched = threading.Event(), threading.Event()
 
 
 def show() -> None:
-    """Tell the launcher that this rank has started, and watch the start; nothing without our
-    launcher. UserError where the launcher cannot be reached."""
-    if not launch_id() or LIMIT not in os.environ:
+    """Learn the job's secret, tell the launcher that this rank has started, and watch the start,
+    once; nothing without our launcher. UserError where the launcher cannot be reached."""
+    if not _launched() or '/' in os.environ[RENDEZVOUS]:
         return
     threading.Thread(target=_watch, args=(os.getppid(), float(os.environ[LIMIT])), name='start',
                      daemon=True).start()
-    where = os.environ[RENDEZVOUS], int(os.environ['HOROVOD_GLOO_RENDEZVOUS_PORT'])
+    address, port = os.environ[RENDEZVOUS], os.environ[PORT]
+    # by stdin, because every user of a machine sees command lines
+    secret = sys.stdin.readline().strip()
+    if not secret:
+        raise UserError(f'{_name()} was not told the secret of its job: `remote_shell` must pass '
+                        'its standard input on, as ssh, srun and docker exec -i do')
+    os.environ[RENDEZVOUS] = f'{address}:{port}/{secret}'
     until = time.monotonic() + REACH
     while True:
         try:
-            _put(where)
+            _report(SHOWN)
             return
         except (OSError, http.client.HTTPException) as error:
             if time.monotonic() > until:
-                raise UserError(f'rank {rank()} on {socket.gethostname()} cannot reach the '
-                                f'launcher at {where[0]}:{where[1]} ({error}): open the network or '
-                                'the firewall, or name the network with `network_interface`'
-                                ) from error
+                raise UserError(f'{_name()} cannot reach the launcher at {address}:{port} ({error})'
+                                ': open the network or the firewall, or name the network with '
+                                '`network_interface`') from error
             time.sleep(TICK)
 
 
 def met() -> None:
     """The ranks have met: from now on this one may take its time."""
     _met.set()
+    if _launched():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            _report(MET)
 
 
 def watched() -> None:
@@ -54,10 +65,21 @@ def watched() -> None:
     _watched.set()
 
 
-def _put(where: tuple[str, int]) -> None:
-    connection = http.client.HTTPConnection(*where, timeout=5)
+def _launched() -> bool:
+    """Whether our launcher has started this rank as one of several."""
+    return launch_id() is not None and LIMIT in os.environ
+
+
+def _name() -> str:
+    return f'rank {rank()} on {socket.gethostname()}'
+
+
+def _report(scope: str) -> None:
+    """Tell the launcher, where Horovod asks for the addresses of the others."""
+    where, _, secret = os.environ[RENDEZVOUS].partition('/')
+    connection = http.client.HTTPConnection(where, timeout=5)
     try:
-        connection.request('PUT', f'/{SCOPE}/{rank()}', b'started')
+        connection.request('PUT', f'/{secret}:{os.environ[PORT]}/{scope}/{rank()}', b'yes')
         connection.getresponse().read()
     finally:
         connection.close()
@@ -65,11 +87,11 @@ def _put(where: tuple[str, int]) -> None:
 
 def _watch(parent: int, limit: float) -> None:
     """End this process without its parent, or after `limit` seconds among too few."""
-    until, name = time.monotonic() + limit, f'rank {rank()} on {socket.gethostname()}'
+    until = time.monotonic() + limit
     while not _watched.wait(TICK):
         gone = os.getppid() != parent
         if gone or time.monotonic() > until and not _met.is_set():
-            say(f'{name} was ended at its start: ' + (
+            say(f'{_name()} was ended at its start: ' + (
                 'the launcher is gone' if gone else
                 f'it has not met the others within {limit:g} s, see --start-timeout'))
             # no exception would reach a main thread that waits inside Horovod

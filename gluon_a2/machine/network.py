@@ -18,6 +18,11 @@ def one_machine(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get('HOROVOD_SIZE') == environ.get('HOROVOD_LOCAL_SIZE')
 
 
+def launcher_address(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The address of the launcher's machine, as a launcher says; behind it may stand a secret."""
+    return environ.get(RENDEZVOUS, '').partition(':')[0] or None
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine reaches the IPv4 `address`."""
     return address.startswith('127.')
@@ -46,8 +51,10 @@ def job_address(environ: Mapping[str, str] = os.environ) -> str:
     """This rank's address for the other ranks of its job."""
     if one_machine(environ):
         return LOOPBACK
-    with contextlib.suppress(KeyError, OSError):
-        return facing(environ[RENDEZVOUS])
+    launcher = launcher_address(environ)
+    if launcher:
+        with contextlib.suppress(OSError):
+            return facing(launcher)
     return own_address()
 
 

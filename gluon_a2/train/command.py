@@ -75,15 +75,21 @@ def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
     os.environ.update(recipes.environment(recipe))
     # what all ranks find in the data is said once
     logging.basicConfig(format='%(message)s', level='ERROR' if ranks.rank() else 'WARNING')
-    report = (train if options.test_io is None else _read)(recipe, options)
+    work = _read if options.test_io is not None else _check if options.check else train
+    report = work(recipe, options)
     if ranks.rank() == 0:
         print(report)
+
+
+def _check(recipe: Recipe, options: Options) -> str:
+    """What there is, without training."""
+    from .checking import check
+    return check(recipe, options)
 
 
 def _read(recipe: Recipe, options: Options) -> str:
     """Read without training, and say how fast that is."""
     from .reading import measure
-    start.met()
     count, damaged, seconds = measure(recipe, options)
     what = 'clips' if recipe.frames else 'images'
     return (f'{count} {what} read and {damaged} damaged in {seconds:.1f} s: {count / seconds:.0f} '

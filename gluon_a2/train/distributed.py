@@ -206,6 +206,7 @@ def _start_horovod() -> Any:
     of sums from run to run."""
     os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
     _check_own_name()
+    start.show()
     try:
         import horovod.mxnet as hvd
         from horovod.common.exceptions import HorovodInternalError
@@ -221,7 +222,7 @@ def _start_horovod() -> Any:
 def _check_own_name() -> None:
     """UserError where the others could not reach this machine, which is not the launcher's; the
     launcher checks its own."""
-    launcher = os.environ.get(network.RENDEZVOUS)
+    launcher = network.launcher_address()
     if launcher and not network.one_machine():
         address = network.job_address()
         if address != launcher:

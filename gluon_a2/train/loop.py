@@ -60,17 +60,7 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
     """
     with contextlib.ExitStack() as stack:
         group = Group()
-        folder = Path(group.broadcast(options.save_dir or str(default_folder(recipe)), 'folder'))
-        # before the run folder is touched: whatever is wrong is said first
-        with group.all_or_none('preparation'):
-            network.check_model(recipe)
-            train_transform(recipe)  # it holds the bounds of augmentation
-            train_source, val_source = sources = open_sources(recipe, options)
-            net = network.build(recipe, choose_device(recipe, options, group.local_rank))
-            tune(net, recipe)
-            if not options.num_gpus:
-                preflight.check_memory(net, recipe)
-        preflight.check(group, recipe, options, sources, net, folder)
+        folder, (train_source, val_source), net = prepare(group, recipe, options)
         with group.all_or_none('run folder'):
             run = stack.enter_context(
                 Run(folder, recipe, options) if group.first else Spectator(folder))
@@ -83,6 +73,22 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
                 export(run, recipe)
         group.barrier('exported')  # nobody leaves before the files are there
     return run.folder, validation
+
+
+def prepare(group: Group, recipe: Recipe, options: Options) -> tuple[Path, list, Any]:
+    """The run folder, which is not touched yet, the sources and the network; UserError on all ranks
+    for whatever is wrong."""
+    folder = Path(group.broadcast(options.save_dir or str(default_folder(recipe)), 'folder'))
+    with group.all_or_none('preparation'):
+        network.check_model(recipe)
+        train_transform(recipe)  # it holds the bounds of augmentation
+        sources = open_sources(recipe, options)
+        net = network.build(recipe, choose_device(recipe, options, group.local_rank))
+        tune(net, recipe)
+        if not options.num_gpus:
+            preflight.check_memory(net, recipe)
+    preflight.check(group, recipe, options, sources, net, folder)
+    return folder, sources, net
 
 
 def export(run: Run, recipe: Recipe) -> None:
