@@ -107,6 +107,13 @@ def test_hosts(tmp_path):
     ] == [True, True, True, False]
 
 
+def test_the_nodes_of_a_slurm_job_are_asked_for(monkeypatch):
+    monkeypatch.setenv('SLURM_JOB_NUM_NODES', '2')
+    assert flags('-np', 3, '-H', 'localhost:3').read_hosts() == [('localhost', 3)]
+    with pytest.raises(UserError, match='this Slurm job has 2 nodes: name them with `hosts`'):
+        flags('-np', 3).read_hosts()
+
+
 def test_variables_of_all_ranks():
     given = flags('-np', 2, '--env', 'NCCL_IB_HCA=mlx5_0,mlx5_1', '--env', 'HOME', '--env', 'A=')
     assert given.variables({'HOME': '/h'}) == {

@@ -77,6 +77,10 @@ class Processes:
         elif self.hosts:
             texts = [item.strip() for item in self.hosts.split(',')]
         else:
+            nodes = os.environ.get('SLURM_JOB_NUM_NODES', '')
+            if self.num_proc > 1 and nodes.isdigit() and int(nodes) > 1:
+                raise UserError(f'this Slurm job has {nodes} nodes: name them with `hosts`, or say '
+                                f'-H localhost:{self.num_proc} for this one alone')
             return [('localhost', self.num_proc)]
         found = []
         for text in texts:

@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple, Sequence
 
 from .. import cli, flags
 from ..errors import UserError
-from ..launch import start
+from ..launch import foreign, start
 from ..launch.launcher import launch
 from ..launch.options import Processes
 from ..machine import ranks
@@ -40,7 +40,7 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     recipes.add_flags(parser, dims)
     flags.add_flags(parser, Processes)
     known, unknown = parser.parse_known_args(argv)
-    gluoncv_flags.answer(unknown)
+    _answer(unknown)
     if unknown:
         parser.error(f'unrecognized arguments: {" ".join(unknown)}')
     given = vars(known)
@@ -63,9 +63,20 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     return Command(recipes.choose(name, fields, dims, earlier), options, processes, arguments)
 
 
+def _answer(words: Sequence[str]) -> None:
+    """UserError for the first of the unknown words that others have as a flag."""
+    known = {'GluonCV': gluoncv_flags.ANSWERS, **foreign.FLAGS}
+    for flag in (word.partition('=')[0] for word in words if word.startswith('--')):
+        for whose, answers in known.items():
+            answer = answers.get(flag[2:]) or answers.get(flag[2:].replace('_', '-'))
+            if answer:
+                raise UserError(f'{flag} is a flag of {whose}: {answer}')
+
+
 def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
     """Start the ranks, or be one: read, or `train(recipe, options)`; rank 0 prints the result."""
     recipe, options, processes, arguments = command
+    foreign.refuse_copies()
     if processes.is_launcher():
         save_dir = options.save_dir or recipes.default_folder(recipe)
         script, *words = cli.program()

@@ -5,10 +5,6 @@ others of them have the same name here.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..errors import UserError
-
 _RESUME = 'give --resume and --save-dir, which restore weights, optimizer and order at once'
 _TEACHER = 'the paper trains without a teacher, and distillation is not here'
 _SLOWFAST = 'SlowFast networks are not here'
@@ -59,11 +55,3 @@ ANSWERS = {
     'more-fix-crop': 'leave it out, because windows lie anywhere',
     'max-distort': 'give --min-aspect and --max-aspect',
 }
-
-
-def answer(words: Sequence[str]) -> None:
-    """UserError for the first of the unknown words that is a flag of GluonCV's."""
-    for word in words:
-        flag = word.partition('=')[0]
-        if flag.startswith('--') and flag[2:] in ANSWERS:
-            raise UserError(f'{flag} is a flag of GluonCV: {ANSWERS[flag[2:]]}')
