@@ -1,4 +1,5 @@
 """Real ranks under Horovod: they compute what one process does, and none of them fails alone."""
+import contextlib
 import json
 import os
 import re
@@ -210,6 +211,59 @@ def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, to_all, c
     assert job.returncode == code, err
     assert re.search(said, err) and 'Traceback' not in err and 'error' not in err, err
     assert newest(folder).state['at']['step'] >= 2
+
+
+# ---- secrets and ports
+
+def listening(pids):
+    """Addresses, as in /proc/net/tcp, at which these processes listen."""
+    tables = [line.split() for name in ('tcp', 'tcp6')
+              for line in Path(f'/proc/net/{name}').read_text().splitlines()[1:]]
+    where = {f'socket:[{row[9]}]': row[1].partition(':')[0] for row in tables if row[3] == '0A'}
+    held = set()
+    for pid in pids:
+        for link in Path(f'/proc/{pid}/fd').glob('*'):
+            with contextlib.suppress(OSError):
+                held.add(os.readlink(link))
+    return [where[socket] for socket in held if socket in where]
+
+
+# In place of Python's os.urandom: all secrets are the same, and leave a mark that they were asked.
+NO_SECRET = """
+import os
+def urandom(count):
+    open({mark!r}, 'a').close()
+    return b'\\xab' * count
+os.urandom = urandom
+"""
+
+
+def test_secrets_are_nowhere_to_be_read_and_ports_open_to_nobody_else(tmp_path, images):
+    """Of two ranks, one of them behind a remote shell whose command line stays."""
+    secret, shell, mark = b'ab' * 16, tmp_path / 'shell', tmp_path / 'asked'
+    (tmp_path / 'sitecustomize.py').write_text(NO_SECRET.format(mark=str(mark)))
+    shell.write_text('#!/bin/sh\nsh -c "$2"\nexit $?\n')
+    shell.chmod(0o755)
+    path = os.pathsep.join(filter(None, [str(tmp_path), ENVIRON.get('PYTHONPATH')]))
+    command = [*RANK, *FLAGS, '--data-dir', images, '--save-dir', tmp_path / 'run', '-np', 2, '-H',
+               'localhost:1,other:1', '--remote-shell', f'{shell} {{host}}', '--network-interface',
+               'lo', '--num-epochs', 1]
+    commands, ports = set(), []
+    with open(tmp_path / 'said', 'w') as said, subprocess.Popen(
+            list(map(str, command)), stdout=said, stderr=said,
+            env={**ENVIRON, 'PYTHONPATH': path, 'TOY_JOB': str(tmp_path)}) as job:
+        while job.poll() is None:
+            pids = of_job(tmp_path)
+            ports += listening(pids)
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    commands.add(Path(f'/proc/{pid}/cmdline').read_bytes())
+            time.sleep(0.2)
+    assert job.returncode == 0, (tmp_path / 'said').read_text()
+    assert mark.exists() and any(b'other' in line for line in commands)
+    for text in [*commands, *(path.read_bytes() for path in tmp_path.rglob('*') if path.is_file())]:
+        assert secret not in text
+    assert set(ports) == {'0100007F'}
 
 
 # ---- faults: proofs/faults.py has each kind on each of four ranks, test_launch_watchdog.py on toys
