@@ -18,7 +18,7 @@ ALLOWED = {
     'machine': {'errors'},
     'formats': {'backend', 'errors'},
     'nn': {'backend', 'errors'},
-    'models': {'backend', 'errors', 'formats', 'known', 'legacy', 'nn'},
+    'models': {'backend', 'data', 'errors', 'files', 'formats', 'known', 'legacy', 'nn'},
     'paper': {'cost', 'errors', 'formats', 'models', 'nn'},
     'data': {'errors', 'files', 'flags', 'machine'},
     'scoring': {'data', 'errors', 'files', 'machine'},

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..formats import archive, params
 from ..formats.pytorch import BATCH_NORM
 from ..nn import BLOCKS, block_of
+from . import released
 from .convert import EPSILON, name_map, translate
 
 TORCH = ('.safetensors', '.pth', '.pt', '.tar')
@@ -200,8 +201,11 @@ def _way_out(net, misfits, unknown, torch):
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """{name: array} of a `.params` or PyTorch file, halves as float32; UserError if it is none.
 
-    The prefixes that others put before all names, such as `arg:` and `module.`, are taken off.
+    A name of `released.RELEASES` is its file. The prefixes that others put before all names, such
+    as `arg:` and `module.`, are taken off.
     """
+    if released.find(path):
+        path = released.path_of(str(path))
     if (Path(path) / 'manifest.json').exists():
         raise UserError(f'{path} {CHECKPOINT}')
     try:

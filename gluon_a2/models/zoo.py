@@ -7,7 +7,7 @@ from pathlib import Path
 from ..backend import mx
 from ..errors import UserError
 from ..nn.blocks import refuse_options
-from . import foreign
+from . import foreign, released
 from .baselines import ConvNetLSTM, Res3D, from_gluoncv
 from .resnet import ResNet
 from .table import STAGES, BaselineRow, Row
@@ -35,10 +35,12 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     name : str
         A name of `list_models()` or `list_baselines()`, or of an image network of GluonCV such as
         gluoncv:resnet50_v1b, in any case.
-    pretrained : False or path
-        A file that `load_weights` takes, of the same network; from another's, call that.
+    pretrained : False, True, name or path
+        True for the weights of this network that come along, a name of `released.RELEASES` for
+        others of them; or a file that `load_weights` takes, of the same network.
     classes : int
-        Number of logits; by default 1000 (ImageNet-1k) for images and 400 (Kinetics) for video.
+        Number of logits; by default that of the weights that come along, or 1000 (ImageNet-1k) for
+        images and 400 (Kinetics) for video.
     ctx : mx.Context
         Where `pretrained` is loaded; CPU by default.
     plug : str, optional
@@ -69,10 +71,10 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     if placed is not None and blocks is not None:
         raise UserError('`plug` names places and `blocks` others: give one of them')
     blocks = placed if blocks is None else blocks
-    if pretrained is True:
-        raise UserError(f'no weights of {row.name} are published: give the path of a .params file '
-                        'as `pretrained`')
-    classes = row.classes if classes is None else classes
+    pretrained = released.usual(row.name) if pretrained is True else pretrained
+    if classes is None:
+        release = released.find(pretrained)
+        classes = len(release.classes) if release else row.classes
     if not isinstance(classes, numbers.Integral) or classes < 1:
         raise UserError(f'`classes` must be 1 or more, not {classes}')
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:

@@ -16,7 +16,7 @@ from ..deploy.bundle import PARAMS, Bundle, require_float32
 from ..deploy.gluon import from_gluon
 from ..errors import UserError
 from ..machine.resources import free_memory
-from ..models import get_model, load_weights
+from ..models import get_model, load_weights, released
 from ..models.baselines import downloaded
 from ..models.foreign import with_blocks
 from ..models.resnet import ResNet
@@ -132,15 +132,19 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
              input_size: int | None = None) -> Bundle:
     """A network of the zoo as a `Bundle`, with the preprocessing of the paper's recipe for it.
 
-    Its weights are those of the file `pretrained`; without one they are random (He et al. 2015),
-    those that end a branch a quarter, since dozens of branches would add up, and rounding with
-    them. `class_names` are as many as the network has classes, by default numbers. `input_size` is
-    the side of its input, by default the paper's; UserError where this machine could not run it.
+    Its weights are those of the file or release `pretrained`; without one they are random (He et
+    al. 2015), those that end a branch a quarter, since dozens of branches would add up, and
+    rounding with them. `class_names` are as many as the network has classes, by default numbers.
+    `input_size` is the side of its input, by default the paper's; UserError where this machine
+    could not run it.
     """
-    row = find_row(name)
-    side = row.input_size[-1] if input_size is None else input_size
+    row, release = find_row(name), released.find(pretrained)
+    usual = release.input_size if release else row.input_size[-1]
+    side = usual if input_size is None else input_size
+    if release and class_names is None:
+        class_names = release.classes
     check_input_size(row, (*row.input_size[:-2], side, side))
-    recipe = dataclasses.replace(RECIPES[row.recipe], **{
+    recipe = dataclasses.replace(RECIPES[release.recipe if release else row.recipe], **{
         **known.brought(row.name), 'model': row.name, 'blocks': None, 'input_size': side,
         'frames': row.input_size[0] if row.dims == 3 else 0,
         'classes': row.classes if class_names is None else len(class_names),
@@ -150,8 +154,8 @@ def from_zoo(name: str, pretrained: str | None = None, class_names: Sequence[str
         for parameter in net.collect_params(LAST_OF_BRANCH).values():
             parameter.set_data(parameter.data() / 4)
     names = list(map(str, range(recipe.classes))) if class_names is None else class_names
-    made = bundle(net, recipe, names, {
-        'data': 'unknown data' if pretrained else 'nothing: the weights are random'})
+    data = 'unknown data' if pretrained else 'nothing: the weights are random'
+    made = bundle(net, recipe, names, {'data': release.data if release else data})
     needed, free = made.meta['memory'], free_memory()
     if needed > free:
         raise UserError(f'{row.name} needs about {needed / 1e9:.1f} GB of memory for one input of '
