@@ -8,9 +8,9 @@
 Needs an exported network and knows no model: it finds the blocks in the graph, by the names of
 their softmaxes, which stand in the registry of blocks.
 """
-from .maps import Attention, BlockAttention, attend, attention_maps
+from .maps import Attention, BlockAttention, attend, attention_maps, watch
 from .page import write_page
 from .sheet import draw_animation, draw_sheet
 
 __all__ = ['Attention', 'BlockAttention', 'attend', 'attention_maps', 'draw_animation',
-           'draw_sheet', 'write_page']
+           'draw_sheet', 'watch', 'write_page']

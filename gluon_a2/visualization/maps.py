@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -130,14 +130,47 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
 
     `names` says which blocks, and in which order; default: all, from the input on.
     """
+    return watch(bundle, names)(pixels)
+
+
+def watch(bundle: Bundle, names: Sequence[str] | None = None) -> Callable[
+        [np.ndarray], tuple[np.ndarray, tuple[BlockAttention, ...]]]:
+    """`attention_maps` of a network as a function of the input, for many inputs of one size."""
+    network = bundle.meta['network']
+    symbol, chosen = _choose(bundle, names)
+    internals = symbol.get_internals()
+    outputs = [internals[node] for _, softmaxes, _ in chosen.values() for node in softmaxes]
+    net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'],
+                                                              dtype='float32'))
+    net.collect_params().load_dict(
+        {name: mx.nd.array(value) for name, value in bundle.values.items()}, ctx=mx.cpu())
+
+    def maps(pixels):
+        logits, *arrays = (array[0].asnumpy() for array in net(mx.nd.array(pixels[None])))
+        if not all(np.isfinite(array).all() for array in (logits, *arrays)):
+            raise UserError(f'{network} computes values that are not numbers, which cannot be '
+                            'visualized: give another checkpoint')
+        rest, blocks = iter(arrays), []
+        for name, (label, softmaxes, shaped) in chosen.items():
+            # 1×m×(d×)h×w, as the graph says without computing it
+            _, (shape,), _ = internals[shaped].infer_shape(
+                **{bundle.meta['input']: (1, *pixels.shape)})
+            blocks.append(BlockAttention(name, label, (1, *shape[2:])[-3:],
+                                         *(next(rest) for _ in softmaxes)))
+        return logits, tuple(blocks)
+    return maps
+
+
+def _choose(bundle, names):
+    """(symbol, {block: what `_find_blocks` says of it}) of the blocks asked for; UserError where
+    they cannot be shown."""
     network = bundle.meta['network']
     precision = bundle.meta.get('precision', 'float32')  # older files do not say
     if precision != 'float32':  # the inner outputs of others are not checked
         raise UserError(f'attention is visualized in float32, and this {network} is in {precision}:'
                         ' give the network it was made from')
     symbol = parse_symbol(bundle.graph, network)
-    internals = symbol.get_internals()
-    found = _find_blocks(internals.list_outputs())
+    found = _find_blocks(symbol.get_internals().list_outputs())
     if not found:
         kinds = ' or '.join(row.label for row in BLOCKS.values() if row.maps)
         raise UserError(f'{network} has no {kinds} block to visualize, only '
@@ -151,22 +184,7 @@ def attention_maps(bundle: Bundle, pixels: np.ndarray, names: Sequence[str] | No
         if any(operators[node] != 'softmax' for node in softmaxes):
             raise UserError(f'{name} of {network} was made without a softmax (`softmax`): its '
                             'weights are no shares, which maps show; choose another network')
-    outputs = [internals[node] for _, softmaxes, _ in chosen.values() for node in softmaxes]
-    net = mx.gluon.SymbolBlock([symbol, *outputs], mx.sym.var(bundle.meta['input'],
-                                                              dtype='float32'))
-    net.collect_params().load_dict(
-        {name: mx.nd.array(value) for name, value in bundle.values.items()}, ctx=mx.cpu())
-    logits, *arrays = (array[0].asnumpy() for array in net(mx.nd.array(pixels[None])))
-    if not all(np.isfinite(array).all() for array in (logits, *arrays)):
-        raise UserError(f'{network} computes values that are not numbers, which cannot be '
-                        'visualized: give another checkpoint')
-    rest, blocks = iter(arrays), []
-    for name, (label, softmaxes, shaped) in chosen.items():
-        # 1×m×(d×)h×w, as the graph says without computing it
-        shape = internals[shaped].infer_shape(**{bundle.meta['input']: (1, *pixels.shape)})[1][0]
-        blocks.append(BlockAttention(name, label, (1, *shape[2:])[-3:],
-                                     *(next(rest) for _ in softmaxes)))
-    return logits, tuple(blocks)
+    return symbol, chosen
 
 
 def _find_blocks(outputs: list[str]) -> dict[str, tuple[str, list[str], str]]:
