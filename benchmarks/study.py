@@ -318,9 +318,10 @@ def again(shop, count):
     """Carry out some finished runs anew; UserError where one ends in other bits."""
     runs = {run.key: run for run in shop.plan.runs}
     kept = [row for row in all_rows(shop.plan.path.parent)
-            if row['status'] == OK and row['run'] in runs]
+            if row['status'] == OK and row['run'] in runs and row['processor'] == processor()]
     if len(kept) < count:
-        raise UserError(f'`again` {count}: only {len(kept)} runs of {shop.plan.path} have finished')
+        raise UserError(f'`again` {count}: only {len(kept)} runs of {shop.plan.path} have finished '
+                        f'on this kind of processor, {processor()}; another rounds in its own way')
     differing = []
     for row in random.sample(kept, count):
         anew = shop.carry_out(runs[row['run']])
@@ -331,8 +332,8 @@ def again(shop, count):
               f'({row["top1"]}, {anew.get("top1", anew["status"])})', flush=True)
         differing += [] if same else [runs[row['run']].name]
     if differing:
-        raise UserError(f'not reproduced: {", ".join(differing)}; the rows are of the commits and '
-                        'processors that they name')
+        raise UserError(f'not reproduced: {", ".join(differing)}; the rows are of the commits that '
+                        'they name')
 
 
 @entry

@@ -20,7 +20,7 @@ BENCHMARKS = DOCS.parent / 'benchmarks'
 sys.path[:0] = [str(DOCS.parent), str(BENCHMARKS)]
 
 from bench import read_rows  # noqa: E402
-from study import read_plan  # noqa: E402
+from study import all_rows, read_plan  # noqa: E402
 from tables import table  # noqa: E402
 
 MINIATURE = 'measured in miniature: '
@@ -62,23 +62,23 @@ def stated(one):
 
 def verdicts(plan):
     """{"far a2x4 > plain": agrees, disagrees, undecided or incomplete} of a plan by its rows."""
-    found = read_plan(plan_file(plan))
-    if not found.rows.exists():
-        return {}
     from study_report import Results, judge
-    judged = judge(Results(found, read_rows(found.rows)))
-    return {stated(one.hypothesis): one.word for one in judged}
+    found = read_plan(plan_file(plan))
+    judged = judge(Results(found, all_rows(found.path.parent)))
+    return {stated(one.hypothesis): one.word.partition(':')[0] for one in judged}
 
 
 def studied(study):
     """What the hypotheses of a cell say together: they agree where all do, and disagree where one
-    does."""
-    words = {verdicts(plan).get(one, 'planned').partition(':')[0]
-             for plan, one in hypotheses(study)}
-    for word in ('disagrees', 'planned', 'incomplete', 'undecided'):
-        if word in words:
-            return 'planned' if word == 'incomplete' else word
-    return 'agrees'
+    does. Those of a plan count when all of them have been run."""
+    words = {}
+    for plan, one in hypotheses(study):
+        words.setdefault(plan, set()).add(verdicts(plan)[one])
+    done = set().union(*(said for said in words.values() if 'incomplete' not in said))
+    for word in ('disagrees', 'undecided', 'agrees'):
+        if word in done:
+            return word
+    return 'planned'
 
 
 def shown(row):

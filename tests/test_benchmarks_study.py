@@ -265,10 +265,17 @@ def test_runs_can_be_done_anew(shop, capsys):
     go(shop)
     study.again(shop, 2)
     assert capsys.readouterr().out.count('the same bits') == 2
-    with pytest.raises(UserError, match='only 2 runs of .* have finished'):
+    with pytest.raises(UserError, match='only 2 runs of .* have finished on this kind of'):
         study.again(shop, 3)
     shop.results = lambda folder: {'top1': '0.4', 'curve': '0.25 0.4', 'weights': '-'}
     with pytest.raises(UserError, match='not reproduced: far-a-'):
+        study.again(shop, 1)
+
+
+def test_a_run_of_another_processor_is_not_done_anew(shop, monkeypatch):
+    go(shop)
+    monkeypatch.setattr(study, 'processor', lambda: 'Z80')
+    with pytest.raises(UserError, match='only 0 runs of .*, Z80; another rounds in its own way'):
         study.again(shop, 1)
 
 
