@@ -275,18 +275,33 @@ def popen_remote(folder, shell, *given):
     return popen(folder, '-np', 2, '-H', 'localhost:1,other:1', '--remote-shell', shell, *given)
 
 
-@pytest.mark.parametrize('shell, how', [
-    ('sh -c "echo Permission denied; exit 255" {host}', 'ended with exit code 255 before it '
-     'started: see above what its remote shell says'),
-    ('sleep 60 {host}', 'has not started within 2 s (--start-timeout): the remote shell hangs, or '
-                        'the host does not answer')])
-def test_what_never_started_is_not_started_again(tmp_path, horovod, shell, how):
-    """A login that is refused, and one that hangs."""
-    shell = {'sleep 60 {host}': 'sh -c "sleep 60" {host}'}.get(shell, shell)
+@pytest.mark.parametrize('shell, code, how', [
+    ('echo Permission denied; exit 255', 1, 'ended with exit code 255 before it started: see above '
+                                            'what its remote shell says'),
+    ('python3 no-script.py', 2, 'ended with exit code 2 before it started: see above what its '
+                                'remote shell says'),
+    ('sleep 60', 1, 'has not started within 2 s (--start-timeout): the remote shell hangs, or the '
+                    'host does not answer')])
+def test_what_never_started_is_not_started_again(tmp_path, horovod, shell, code, how):
+    """A login that is refused, a host without the checkout, and a login that hangs."""
+    shell = f'sh -c "{shell}" {{host}}'
     with popen_remote(tmp_path, shell, '--max-restarts', 3, '--start-timeout', 2) as job:
         said = job.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
-    assert job.returncode == 1 and f'rank 1 on other {how}\n' in said and 'restart' not in said
+    assert job.returncode == code and f'rank 1 on other {how}\n' in said
+    assert 'restart' not in said
+
+
+def test_who_has_killed_a_rank_is_said():
+    killed, left = (process.Rank(number, ['sleep', '60'], {'PATH': os.environ['PATH']})
+                    for number in (0, 1))
+    os.kill(killed.pid, signal.SIGKILL)
+    while killed.poll() is None:
+        time.sleep(0.01)
+    for rank in (killed, left):
+        rank.kill()
+    assert killed.ending() == 'rank 0 was killed by SIGKILL'
+    assert left.ending() == 'rank 1 has not ended, and was killed by the launcher'
 
 
 def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):

@@ -115,6 +115,12 @@ def test_what_is_no_fault(tmp_path, fault):
     assert not (tmp_path / 'fault.json').exists()
 
 
+def test_a_watchdog_that_stands_still_is_ended_with_its_rank(tmp_path):
+    codes, said = finish(tmp_path, start(tmp_path, '--fault', 'overlooked', '--at-rank', 1))
+    assert 'error: the watchdog of rank 1 gave no sign of life for 1.5 s: ending this rank' in said
+    assert codes[1] == 1 and 0 not in codes
+
+
 def test_drawing_for_ever_is_a_fault(monkeypatch):
     """To be alive is no progress any more, after some timeouts."""
     monkeypatch.setattr(hearts, 'ALONE', 2)

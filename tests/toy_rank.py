@@ -127,8 +127,9 @@ class Toy:
                 for name in ('step', 'agreed'):
                     (self.meet / f'{name}-{rest}-{self.rank}').touch()
             sys.exit(0)
-        elif fault == 'unwatched':
-            heart._process.kill()
+        elif fault in ('unwatched', 'overlooked'):
+            number = signal.SIGKILL if fault == 'unwatched' else signal.SIGSTOP
+            heart._process.send_signal(number)
             time.sleep(600)
 
 

@@ -142,6 +142,7 @@ class Heart:
                        f'gave no sign of life for {self.timeout:g} s')
                 say(f'the watchdog of rank {self.rank} {how}: ending this rank, since nothing '
                     'watches it any more')
+                self._process.kill()  # one that is stopped would stay for ever
                 # No exception would reach the main thread in a collective that never returns.
                 os._exit(1)
 

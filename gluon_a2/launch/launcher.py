@@ -236,16 +236,22 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
         return PREEMPTED if any(codes) else 0
     for rank in sorted(ranks, key=lambda rank: rank is first):
         sys.stderr.write(job.output.last_words(rank))
-    if MISTAKE in codes:
+    mistaken = next((rank for rank in ranks if rank.returncode == MISTAKE), None)
+    if mistaken:
+        if _shell_failed(job, mistaken):  # Python ends with the same code where a script is missing
+            _say(_ending(job, mistaken))
         return MISTAKE
     if signals and first.returncode == -signal.SIGTERM:
         return TERMINATED  # asked to stop before the ranks were ready for it
     culprit = first if first.late else _culprit(job, ranks, first)
     job.lasting = bool(first.late) or _shell_failed(job, culprit)
-    _say(culprit.ending() + (
-        ' before it started: see above what its remote shell says' if _shell_failed(job, culprit)
-        else ''))
+    _say(_ending(job, culprit))
     return 1
+
+
+def _ending(job: Job, rank: Rank) -> str:
+    return rank.ending() + (' before it started: see above what its remote shell says'
+                            if _shell_failed(job, rank) else '')
 
 
 def _shell_failed(job: Job, rank: Rank) -> bool:

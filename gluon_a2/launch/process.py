@@ -128,6 +128,7 @@ class Rank(subprocess.Popen):
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
                  local: bool = True, secret: str | None = None) -> None:
         self.number, self.local, self.late = number, local, 0.0  # `late`: s without its start
+        self.given_up = False  # it had to be ended
         self.host = socket.gethostname() if local else variables['HOROVOD_HOSTNAME']
         self.name = f'rank {number}' + ('' if local else f' on {self.host}')
         pipe, ours = (subprocess.PIPE if secret else None), os.dup(2)
@@ -147,6 +148,7 @@ class Rank(subprocess.Popen):
 
     def kill(self) -> None:
         """End it and its data workers, which share its process group."""
+        self.given_up = self.poll() is None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
@@ -163,6 +165,8 @@ class Rank(subprocess.Popen):
         if self.late:
             where = ('' if self.local else ': the remote shell hangs, or the host does not answer')
             return f'{self.name} has not started within {self.late:g} s (--start-timeout){where}'
+        if self.given_up:
+            return f'{self.name} has not ended, and was killed by the launcher'
         if self.returncode >= 0:
             return f'{self.name} ended with exit code {self.returncode}'
         try:
