@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Are gathering maps dense or sparse, and how many descriptors are used? Over a whole data set.
 
-    make demo
-    python benchmarks/attention_support.py runs/demo/export/a2_resnet26
-    python benchmarks/attention_support.py PREFIX [PREFIX …] --data-dir DIR --png maps.png
+    gluon-a2 export a2_resnet26 --pretrained digits --out exported/digits
+    gluon-a2 export a2_resnet26 --pretrained far --out exported/far
+    python benchmarks/cued_digits.py cued --digits 5
+    python benchmarks/attention_support.py exported/digits exported/far=cued/far --png docs/maps.png
 
 Section 2.1 of the paper says that a softmax over positions lets a descriptor be dense, for texture
 and light, or sparse, for objects and parts. Measured for each block, over every picture of the
@@ -115,10 +116,11 @@ def draw(path, blocks, maps, pictures, restore):
 def main(argv=None):
     """Measure, print, keep and draw."""
     flags = parser(__doc__)
-    flags.add_argument('networks', nargs='+', help='prefixes of exported image networks, or runs')
-    flags.add_argument('--data-dir', help='by default what a network was trained on, if embedded')
+    flags.add_argument('networks', nargs='+', metavar='PREFIX[=DATA_DIR]', help='exported image '
+                       'networks, and their data where it is not embedded')
     flags.add_argument('--pictures', type=at_least(1), help='the first so many; by default all')
-    flags.add_argument('--csv', default=str(ROOT / 'benchmarks' / 'attention_support.csv'))
+    flags.add_argument('--csv', default=str(ROOT / 'benchmarks' / 'attention_support.csv'),
+                       help='where the rows go (%(default)s)')
     flags.add_argument('--png', help='also draw the maps of the last network')
     args = flags.parse_args(argv)
     from gluon_a2.data import Loader
@@ -127,16 +129,17 @@ def main(argv=None):
     from gluon_a2.scoring.samples import open_samples
     from gluon_a2.visualization import watch
     rows = []
-    for name in args.networks:
+    for words in args.networks:
+        name, _, data = words.partition('=')
         bundle = load(name)
         preprocessing, maps = Classifier(bundle).preprocessing, watch(bundle)
-        source = open_samples(bundle.meta, args.data_dir)
+        source = open_samples(bundle.meta, data or None)
         count = min(len(source), args.pictures or len(source))
         with Loader(source, preprocessing, 0) as loader:
             pictures = np.concatenate([batch.images.copy() for batch in loader.load(
                 np.array_split(np.arange(count), -(-count // 100)), 0)])
         blocks = list(look(maps, pictures, count))
-        rows += [row(name, args.data_dir or 'embedded', seen) for seen in blocks]
+        rows += [row(name, data or bundle.meta['training']['data'], seen) for seen in blocks]
     keep(rows, args.csv)
     if args.png:
         draw(args.png, blocks, maps, pictures, preprocessing.restore)

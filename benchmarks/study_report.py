@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 import numpy as np
-from bench import ROOT, interval
+from bench import ROOT, interval, read_rows
 from real_photographs import wilson
 from study import OK, all_rows, read_plan
 from tables import table
@@ -38,6 +38,7 @@ from gluon_a2.files import write_whole
 
 PLANS = ROOT / 'benchmarks' / 'study'
 DOCS = ROOT / 'docs'
+SUPPORT = ROOT / 'benchmarks' / 'attention_support.csv'
 LEVEL = 0.05
 MOST_EXACT = 16  # seeds, above which swaps are drawn
 SAMPLES = 10_000
@@ -242,13 +243,15 @@ def plan_of(results):
     flags = {name: ' '.join(f'{key}={value}' for key, value in changed.items())
              for name, changed in plan.content['arms'].items()}
     taken = sum(float(row['cpu_seconds']) for row in results.kept.values()) / 3600
-    commits = sorted({row['commit'] for row in results.rows})
+    commits, processors = (sorted({row[name] for row in results.rows})
+                           for name in ('commit', 'processor'))
     train = ' '.join(f'{key}={value}' for key, value in plan.content['train'].items())
     same = all(equal for _, equal in results.duplicates)
     twice = f'{len(results.duplicates)} were done twice{"" if same else ", with other results"}'
     lines = [f'{len(results.kept)} of {len(plan.runs)} runs are done, {len(results.failed)} failed '
              f'and {twice}. They took {taken:.1f} core-hours. Commit of the code: '
-             f'{", ".join(commits) or "none yet"}. All networks train with `{train}`.', '',
+             f'{", ".join(commits) or "none yet"}; processors: '
+             f'{", ".join(processors) or "none yet"}. All networks train with `{train}`.', '',
              table(flags, [('network', str), ('its flags', lambda name: f'`{flags[name]}`')])]
     return '\n'.join(lines)
 
@@ -328,6 +331,27 @@ def costs(results):
     return drawing.as_png(figure)
 
 
+def seeds(results):
+    """PNG: top-1 of every seed and its mean, network by network, a panel a question."""
+    from gluon_a2.visualization import figure as drawing
+    questions, paint = asked(results), colours(results.plan)
+    shown = {one: [arm for arm in paint if results.of(one, arm)] for one in questions}
+    figure = drawing.new_figure(1.5 + 0.85 * sum(map(len, shown.values())), 3.6)
+    panels = figure.subplots(1, len(questions), squeeze=False, sharey=True, width_ratios=[
+        max(1, len(arms)) for arms in shown.values()])[0]
+    for axes, (question, arms) in zip(panels, shown.items()):
+        for x, arm in enumerate(arms):
+            values = [100 * float(row['top1']) for row in results.of(question, arm).values()]
+            aside = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0]
+            axes.plot(x + np.array(aside), values, 'o', color=paint[arm], markersize=4, alpha=0.7)
+            axes.hlines(statistics.mean(values), x - 0.35, x + 0.35, color='black')
+        axes.set(title=question, xticks=range(len(arms)), xticklabels=arms, ylim=(0, 101))
+        axes.tick_params('x', labelsize=8, rotation=30)
+        axes.grid(axis='y', alpha=0.3)
+    panels[0].set_ylabel('validation top-1, %')
+    return drawing.as_png(figure)
+
+
 # ---- the page
 
 def read_results(folder=PLANS):
@@ -337,11 +361,26 @@ def read_results(folder=PLANS):
             for path in sorted(Path(folder).glob('*.json'))}
 
 
+def support(rows):
+    """Markdown of what `attention_support.py` kept."""
+    def per_cent(*names):
+        return lambda row: ', '.join(f'{100 * float(row[name]):.0f}' for name in names)
+
+    return table(rows, [
+        ('network', 'network'), ('pictures', 'pictures'), ('block', 'block'),
+        ('positions', 'positions'),
+        ('support, % of them: 10th, 50th, 90th percentile', per_cent(
+            'support_10', 'support_50', 'support_90')),
+        ('read of sparse maps, %', per_cent('read_sparse')),
+        ('read of dense maps, %', per_cent('read_dense')), ('descriptors', 'descriptors'),
+        ('used in a picture', 'used_in_a_picture'), ('never chosen', 'never_chosen')])
+
+
 def page(found, template):
     """The Markdown of `template` with the tables of each plan."""
-    return template.format(**{
-        f'{name}_{part.__name__}': part(results) for name, results in found.items()
-        for part in (plan_of, hypotheses, arms)})
+    tables = {f'{name}_{part.__name__}': part(results) for name, results in found.items()
+              for part in (plan_of, hypotheses, arms)}
+    return template.format(**tables, support=support(read_rows(SUPPORT)))
 
 
 @entry
@@ -352,7 +391,7 @@ def main(argv=None):
     template = (DOCS / 'study.md.in').read_text(encoding='utf-8')
     write_whole(DOCS / 'study.md', page(found, template).encode())
     for name, results in found.items():
-        for draw in (curves, costs):
+        for draw in (curves, costs, seeds):
             picture = f'study_{name}_{draw.__name__}.png'
             if picture in template:
                 write_whole(DOCS / picture, draw(results))

@@ -28,7 +28,8 @@ def rows(made, top1, **more):
     return [{**dict.fromkeys(study.FIELDS, ''), 'run': keys[arm, seed], 'question': 'far',
              'arm': arm, 'seed': str(seed), 'status': 'ok', 'top1': str(value / 100),
              'curve': f'0.1 {value / 100}', 'train_curve': '0.2 0.9', 'cpu_seconds': '36',
-             'flops': '2000000', 'parameters': '1000000', 'commit': 'abc', **more}
+             'flops': '2000000', 'parameters': '1000000', 'commit': 'abc', 'processor': 'made up',
+             **more}
             for arm, values in top1.items() for seed, value in enumerate(values)
             if value is not None]
 
@@ -164,13 +165,14 @@ def test_tables_by_hand(tmp_path):
     line = report.hypotheses(results).splitlines()[2]
     assert line == ('| far: a > b | – | 3 | +11.0 (+8.5 to +13.5) | +10.0 to +12.0 | '
                     '1.00 (0.44 to 1.00) | 0.250 | **undecided** |')
-    assert 'took 0.1 core-hours. Commit of the code: abc.' in report.plan_of(results)
+    assert ('took 0.1 core-hours. Commit of the code: abc; processors: made up.'
+            in report.plan_of(results))
 
 
 def test_pictures_have_what_was_run(tmp_path):
     made = plan(tmp_path)
     results = report.Results(made, rows(made, {'a': [60, 61, 62, 63], 'b': [50, None, None, None]}))
-    for draw in (report.curves, report.costs):
+    for draw in (report.curves, report.costs, report.seeds):
         assert draw(results)[:4] == b'\x89PNG' and draw(results) != draw(
             report.Results(made, []))
 
