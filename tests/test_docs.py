@@ -10,7 +10,8 @@ from loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'gluon_a2'
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [*(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
+         *sorted((ROOT / 'docs').glob('*.md'))]
 SCRIPTS = sorted((ROOT / 'scripts').glob('*.py'))
 TOOLS = sorted(path for folder in ('benchmarks', 'proofs', 'docs')
                for path in (ROOT / folder).glob('*.py'))

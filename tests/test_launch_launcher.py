@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from argparse import ArgumentParser
 
@@ -365,6 +366,7 @@ def test_a_launcher_out_of_reach_is_named(monkeypatch):
     for name, value in ((start.LIMIT, '60'), ('GLUON_A2_LAUNCH', 'x'), ('HOROVOD_RANK', '1'),
                         (network.RENDEZVOUS, '127.0.0.1'), ('HOROVOD_GLOO_RENDEZVOUS_PORT', '9')):
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(start, '_shown', threading.Event())
     monkeypatch.setattr(sys, 'stdin', io.StringIO('secret\n'))
     with pytest.raises(UserError, match='rank 1 on .* cannot reach the launcher at 127.0.0.1:9 '):
         start.show()

@@ -253,11 +253,13 @@ def test_secrets_are_nowhere_to_be_read_and_ports_open_to_nobody_else(tmp_path, 
             list(map(str, command)), stdout=said, stderr=said,
             env={**ENVIRON, 'PYTHONPATH': path, 'TOY_JOB': str(tmp_path)}) as job:
         while job.poll() is None:
-            pids = of_job(tmp_path)
+            pids, trains = of_job(tmp_path), any((tmp_path / 'run').glob('checkpoints/step-*'))
             ports += listening(pids)
+            assert not (trains and listening(pids))
             for pid in pids:
                 with contextlib.suppress(OSError):
-                    commands.add(Path(f'/proc/{pid}/cmdline').read_bytes())
+                    commands |= {Path(f'/proc/{pid}/{name}').read_bytes()
+                                 for name in ('cmdline', 'environ')}
             time.sleep(0.2)
     assert job.returncode == 0, (tmp_path / 'said').read_text()
     assert mark.exists() and any(b'other' in line for line in commands)

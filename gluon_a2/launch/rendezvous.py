@@ -18,9 +18,29 @@ import time
 from typing import Any
 
 from ..errors import UserError
+from .door import STRANGERS, Stranger
+from .protocol import wait
 from .start import MET, SHOWN
 
-HELD = 256  # connections at once; the oldest gives way, and ranks hold theirs for milliseconds
+PAUSE = 0.005  # s between two looks at the door
+WORD = len('DELETE /')
+
+
+class Caller(Stranger):
+    """A stranger whose request, `METHOD /SECRET…`, is not taken from the socket."""
+
+    def knows(self, token: bytes) -> bool | None:
+        """Whether the request shows the secret; None until that is seen."""
+        try:
+            said = self.socket.recv(WORD + len(token), socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            said = b''
+        word, _, shown = said.partition(b'/')
+        if said and len(word) < WORD and len(shown) < len(token) and b'\n' not in said:
+            return None
+        return hmac.compare_digest(shown[:len(token)], token)
 
 
 def serve(plan: list, address: str) -> Any:
@@ -29,18 +49,16 @@ def serve(plan: list, address: str) -> Any:
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
     class Handler(RendezvousHandler):
-        """Hangs up on strangers."""
+        """Answers those who were let in."""
 
         path: str
 
         def parse_request(self) -> bool:
-            """Whether the request is to be answered."""
-            if not super().parse_request():
-                return False
-            begin = f'/{self.server.secret}:{self.server.server_port}'
-            known = hmac.compare_digest(self.path[:len(begin)].encode(), begin.encode())
-            self.path = self.path[len(begin):]
-            return known
+            """Without the secret in front."""
+            sound = super().parse_request()
+            if sound:
+                self.path = '/' + self.path[1:].partition('/')[2]
+            return sound
 
         def do_PUT(self) -> None:  # noqa: N802
             """Store a value; the last rank to have met the others closes the door behind it."""
@@ -49,36 +67,52 @@ def serve(plan: list, address: str) -> Any:
                 self.server.close()
 
     class Server(RendezvousHTTPServer):
-        """On one address, with a bounded number of connections."""
+        """On one address; a thread for each request of a rank, and one for all strangers."""
 
         daemon_threads, block_on_close = True, False
         request_queue_size = 1024
 
         def __init__(self) -> None:
             self.begun, self.secret = time.monotonic(), os.urandom(16).hex()
-            self._held: list[socket.socket] = []
             super().__init__((address, 0), Handler, 0)
             self.init(plan)
-            threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
+            self.socket.setblocking(False)
+            self._closing = threading.Event()
+            self._thread = threading.Thread(target=self._let_in, daemon=True)
+            self._thread.start()
 
         def server_bind(self) -> None:
             """Without the look-up of the address's name, which may take seconds."""
             socketserver.TCPServer.server_bind(self)
             self.server_name, self.server_port = self.server_address[:2]
 
-        def process_request(self, request: Any, client_address: Any) -> None:
-            """In a thread of its own."""
-            self._held.append(request)
-            for oldest in self._held[:-HELD]:
-                with contextlib.suppress(OSError):  # which ends its thread
-                    oldest.shutdown(socket.SHUT_RDWR)
-            super().process_request(request, client_address)
+        def _let_in(self) -> None:
+            strangers: list[Caller] = []
+            while not self._closing.wait(PAUSE):  # some may say a byte, and no more
+                wait([self.socket, *strangers], 0.1)
+                with contextlib.suppress(OSError):  # none more
+                    for _ in range(STRANGERS):
+                        strangers.append(Caller(self.socket.accept()[0], 0))
+                strangers = self._ask(strangers)
+            self.server_close()
+            for stranger in strangers:
+                stranger.socket.close()
 
-        def shutdown_request(self, request: Any) -> None:
-            """Hang up."""
-            with contextlib.suppress(ValueError):
-                self._held.remove(request)
-            super().shutdown_request(request)
+        def _ask(self, strangers: list[Caller]) -> list[Caller]:
+            """Let in who shows the secret; those who still may, the newest of them."""
+            waiting = []
+            for stranger in strangers:
+                known = stranger.knows(self.secret.encode())
+                if known is None:
+                    waiting.append(stranger)
+                elif known:
+                    stranger.socket.settimeout(Handler.timeout)
+                    self.process_request(stranger.socket, None)
+                else:
+                    stranger.socket.close()
+            for stranger in waiting[:-STRANGERS]:
+                stranger.socket.close()
+            return waiting[-STRANGERS:]
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Nothing: Python's would print a traceback."""
@@ -89,8 +123,8 @@ def serve(plan: list, address: str) -> Any:
 
         def close(self) -> None:
             """End it."""
-            self.shutdown()
-            self.server_close()
+            self._closing.set()
+            self._thread.join()
 
     try:
         return Server()

@@ -11,7 +11,7 @@ import threading
 import time
 
 from ..errors import UserError
-from ..machine.network import RENDEZVOUS
+from ..machine.network import RENDEZVOUS, launcher_address
 from ..machine.ranks import launch_id, rank
 from .protocol import say
 
@@ -21,14 +21,15 @@ SHOWN, MET = 'shown', 'met'       # scopes of the rendezvous, in which ranks say
 REACH = 15                        # s in which the launcher must be reached
 TICK = 0.5                        # s
 
-_met, _watched = threading.Event(), threading.Event()
+_shown, _met, _watched = threading.Event(), threading.Event(), threading.Event()
 
 
 def show() -> None:
     """Learn the job's secret, tell the launcher that this rank has started, and watch the start,
     once; nothing without our launcher. UserError where the launcher cannot be reached."""
-    if not _launched() or '/' in os.environ[RENDEZVOUS]:
+    if not _launched() or _shown.is_set():
         return
+    _shown.set()
     threading.Thread(target=_watch, args=(os.getppid(), float(os.environ[LIMIT])), name='start',
                      daemon=True).start()
     address, port = os.environ[RENDEZVOUS], os.environ[PORT]
@@ -57,6 +58,7 @@ def met() -> None:
     if _launched():
         with contextlib.suppress(OSError, http.client.HTTPException):
             _report(MET)
+        os.environ[RENDEZVOUS] = launcher_address() or ''  # children need no secret
 
 
 def watched() -> None:
