@@ -152,7 +152,7 @@ class Attacked(contextlib.ExitStack):
         self.callback(self._hang_up)
         self.first = self.call(TOKEN.encode() + _line(hello(0)))
         self.turn()
-        assert list(self.hub.peers) == [0]
+        assert list(self.hub.judge.peers) == [0]
 
     def call(self, content):
         """A connection that sends this, or as much of it as is taken."""
@@ -174,8 +174,9 @@ class Attacked(contextlib.ExitStack):
 
     def _hang_up(self):
         self.hub.door.close()
-        for peer in self.hub.peers.values():
-            peer.channel.close()
+        self.hub.clock.now += STEP
+        for line in self.hub.channels():
+            line.close()
 
 
 def _gone(sock):
@@ -195,7 +196,7 @@ def from_strangers(contents):
         callers = [attacked.call(content) for content in contents]
         attacked.turn()
         state, sent_away = attacked.hub, [_gone(caller) for caller in callers]
-        harmed = list(state.peers) != [0] or state.ended or state.verdict_at is not None
+        harmed = list(state.judge.peers) != [0] or state.judge.ended or state.verdict_at is not None
         return ['harmed' if harmed else 'sent_away' if gone else '' for gone in sent_away]
 
 

@@ -52,7 +52,8 @@ class Served:
 
     def close(self):
         self.hub.door.close()
-        for sock in [*self.callers, *(peer.channel for peer in self.hub.peers.values())]:
+        self.clock.now += 1
+        for sock in [*self.callers, *self.hub.channels()]:
             sock.close()
 
 
@@ -85,10 +86,10 @@ def test_a_stranger_is_sent_away(served, content):
     stranger = job.call(content)
     job.turn()
     assert is_closed(stranger)
-    assert (job.hub.peers, job.hub.ended, job.hub.verdict_at) == ({}, {}, None)
+    assert (job.hub.judge.peers, job.hub.judge.ended, job.hub.verdict_at) == ({}, {}, None)
     job.call(TOKEN.encode(), hello(1))
     job.turn()
-    assert list(job.hub.peers) == [1]
+    assert list(job.hub.judge.peers) == [1]
 
 
 def test_a_token_that_comes_in_pieces(served):
@@ -99,7 +100,7 @@ def test_a_token_that_comes_in_pieces(served):
     job.turn()
     rank.sendall(b'\n')
     job.turn()
-    assert list(job.hub.peers) == [0]
+    assert list(job.hub.judge.peers) == [0]
     assert b'joined' in rank.recv(99)
 
 
@@ -119,14 +120,14 @@ def test_a_rank_comes_in_through_a_crowd(served, monkeypatch):
     crowd = [job.call() for _ in range(60)]
     rank = job.call(TOKEN.encode(), hello(1))
     job.turn(8)
-    assert list(job.hub.peers) == [1]
+    assert list(job.hub.judge.peers) == [1]
     assert len(job.hub.door._strangers) == 16
     assert is_closed(crowd[0])
     assert b'joined' in rank.recv(99)
 
 
 def test_a_flood_of_connections_costs_little(served):
-    """Between two looks the door is not even waited for."""
+    """Between two rounds the door is not even waited for."""
     job = served()
     for _ in range(3 * door.AT_ONCE):
         job.call()
@@ -141,7 +142,7 @@ def test_the_port_closes_once_all_are_there(served):
     for rank in range(2):
         job.call(TOKEN.encode(), hello(rank))
     job.turn()
-    assert len(job.hub.peers) == 2 and is_closed(late)
+    assert len(job.hub.judge.peers) == 2 and is_closed(late)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(job.address, 1)
 
@@ -156,8 +157,9 @@ def test_more_connections_than_select_can_hold(served):
         if rank % 20 == 0:
             job.turn(1)
     job.turn()
+    job.clock.now += 0.05
     protocol.wait(job.hub.channels(), 0)
-    assert max(peer.channel.fileno() for peer in job.hub.peers.values()) > 1024
+    assert max(line.fileno() for line in job.hub.channels()) > 1024
     assert job.hub.verdict_at is None
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -172,7 +174,7 @@ def test_messages_that_no_watchdog_sends(served, change):
     job = served()
     with_token = job.call(TOKEN.encode(), hello(1, change))
     job.turn()
-    assert is_closed(with_token) and job.hub.peers == {}
+    assert is_closed(with_token) and job.hub.judge.peers == {}
 
 
 def test_a_rank_that_is_not_understood_is_named(served, tmp_path, capfd):

@@ -10,8 +10,7 @@ from .protocol import Channel, Clock
 
 STRANGERS = 256  # connections that are not let in yet, at once; the oldest gives way
 HELLO = 5        # s a connection may take to show the token, and then to introduce itself
-PAUSE = 0.02     # s between two looks outside, so that a flood of connections costs little
-AT_ONCE = 20     # connections accepted in one look
+AT_ONCE = 40     # connections accepted in one look
 
 
 class Stranger:
@@ -42,25 +41,24 @@ class Stranger:
 class Door:
     """Listens, and lets in who shows the token and then sends a message."""
 
-    def __init__(self, listener: socket.socket, token: str, clock: Clock) -> None:
-        listener.setblocking(False)
-        self._listener, self._token, self._clock = listener, token.encode(), clock
+    def __init__(self, listener: int, token: str, clock: Clock) -> None:
+        self._listener = socket.socket(fileno=listener)
+        self._listener.setblocking(False)
+        self._token, self._clock = token.encode(), clock
         self._strangers: list[Stranger] = []
         self._silent: list[tuple[Channel, float]] = []  # with the token; each until when it may be
-        self._opens = 0.0
         self.closed = False
 
     def channels(self) -> list[Any]:
         """What to wait for."""
-        if self.closed or self._clock.now < self._opens:
+        if self.closed:
             return []
         return [self._listener, *self._strangers, *(channel for channel, _ in self._silent)]
 
     def look(self) -> list[tuple[Channel, list[dict]]]:
         """Who has come in, with the first messages of each."""
-        if self.closed or self._clock.now < self._opens:
+        if self.closed:
             return []
-        self._opens = self._clock.now + PAUSE
         until = self._clock.now + HELLO
         with contextlib.suppress(OSError):  # none more, or no file descriptor for it
             for _ in range(AT_ONCE):

@@ -53,13 +53,17 @@ class Watchdog:
             channels = [channel for channel in (self.line, self.link)
                         if channel and not channel.closed]
             wait(channels + (self.hub.channels() if self.hub else []), tick)
-            self.clock.tick()
-            if not self.finished:
-                self.watch()
-                self.talk()
-                self.leave()
-            if self.hub:
-                self.hub.turn()
+            self.turn()
+
+    def turn(self) -> None:
+        """One round: hear both sides, tell them what is new, end the rank where that is due."""
+        self.clock.tick()
+        if not self.finished:
+            self.watch()
+            self.talk()
+            self.leave()
+        if self.hub:
+            self.hub.turn()
 
     # -- the rank
 

@@ -35,8 +35,9 @@ class Saver:
         with loop.timer.during('checkpoint'):
             self._check_ranks_agree()
             if loop.group.first:
-                self._writer.save(loop.at.step, loop.stepper.tensors(),
-                                  dataclasses.asdict(self._state()), best)
+                with loop.group.during('checkpoint'):  # the one before may still be written
+                    self._writer.save(loop.at.step, loop.stepper.tensors(),
+                                      dataclasses.asdict(self._state()), best)
 
     def _state(self) -> checkpoint.State:
         loop, source = self.loop, self.loop.sources[0]
@@ -67,7 +68,8 @@ class Saver:
         loop, state = self.loop, None
         with loop.group.all_or_none('resume'):
             if loop.group.first:
-                state = self._read()
+                with loop.group.during('resume'):
+                    state = self._read()
         state = loop.group.broadcast(state, 'state')
         if state is None:
             return
@@ -105,4 +107,5 @@ class Saver:
 
     def wait(self) -> None:
         """Return once everything is on the disk; raises the error of the last save."""
-        self._writer.wait()
+        with self.loop.group.during('checkpoint'):
+            self._writer.wait()
