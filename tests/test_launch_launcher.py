@@ -206,6 +206,12 @@ def test_exit_codes_of_several(tmp_path, horovod, fault, expected):
     assert code == expected, said
 
 
+def test_the_last_lines_of_a_rank_that_is_not_shown(tmp_path, horovod):
+    code, said = run(tmp_path, '-np', 2, '--fault', 'raise', '--at-rank', 1, '--ranks-filter', 0)
+    assert code == 1 and '[1 ' not in said
+    assert re.search(r'the last lines of rank 1:\n( .*\n)+ +ValueError: the dog ate it\n', said)
+
+
 @pytest.mark.parametrize('whom', ['launcher', 'group', 'all'])
 def test_a_request_to_stop(tmp_path, horovod, whom):
     """SIGTERM: the ranks agree on it, save, and end with 75; that is no fault. `timeout` signals

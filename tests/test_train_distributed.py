@@ -213,6 +213,18 @@ def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, to_all, c
     assert newest(folder).state['at']['step'] >= 2
 
 
+# ---- a look before a long run
+
+def test_a_check_names_ranks_and_times_a_sum_and_leaves_nothing(tmp_path, images):
+    out, _ = run(tmp_path / 'run', images, 2, '--check', 0.5)
+    found = re.findall(r'^\[0 \S+\] rank (\d) on \S+: cpu\(0\), 1 CPU threads, \S+ GB of', out,
+                       re.MULTILINE)
+    assert found == ['0', '1']
+    assert re.search(r'the same code, recipe and data everywhere: 40 and \d+ samples\n\S+ \S+ all-'
+                     r'reduce of 0.5 MB over 2 ranks: \S+ ms, algbw \S+ GB/s, busbw \S+ GB/s', out)
+    assert not (tmp_path / 'run').exists()
+
+
 # ---- secrets and ports
 
 def listening(pids):
