@@ -7,7 +7,7 @@ import tiny_bundle
 
 from gluon_a2 import data
 from gluon_a2.backend import mx
-from gluon_a2.deploy import engines, parity
+from gluon_a2.deploy import engines, onnx_graph, parity
 from gluon_a2.deploy.gluon import from_gluon
 from gluon_a2.deploy.mxnet_engine import MXNetEngine
 from gluon_a2.deploy.onnx import OPSET, to_onnx
@@ -81,7 +81,7 @@ def ranks(onnx, model):
 
 @pytest.mark.parametrize('model, dynamic, opset', [
     ('a2_resnet26', 'all', 13), ('a2_resnet26', 'all', 17), ('a2_resnet26', 'batch', 13),
-    ('a2_resnet26', 'batch', 20), ('nl_resnet26_3d', 'all', 17), ('nl_resnet26_3d', 'batch', 17),
+    ('a2_resnet26', 'batch', 20), ('nl_resnet26_3d', 'all', 17), ('nl_resnet26_3d', 'batch', 18),
     ('se_resnet26', 'batch', 17), ('a2_resnet26 none', 'batch', 17),
     ('a2_resnet26 gather', 'all', 17), ('a2_resnet26 distribute', 'all', 13)])
 def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
@@ -102,7 +102,8 @@ def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
             assert known[node.output[0]] == (3 if node.op_type == 'MatMul' else axes)
     kinds = {node.op_type for node in loaded.graph.node}
     assert kinds.isdisjoint(
-        {'Slice', 'Concat', *(['Shape'] if dynamic == 'batch' else [])})
+        {'Slice', 'Concat', *(['Shape'] if dynamic == 'batch' else []),
+         *(['GlobalAveragePool'] if axes == 5 else [])})
     pixels = data.photo_batch(2, data.Preprocessing.from_meta(bundle.meta))
     expected = MXNetEngine(bundle)(pixels)
     assert parity.relative_gap(engines.OnnxFile(content, bundle.meta)(pixels),
@@ -110,6 +111,34 @@ def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
     if opset > 13:
         (said,) = ReferenceEvaluator(loaded).run(None, {'data': pixels})
         assert parity.relative_gap(said, expected) < parity.TOLERANCE
+
+
+@pytest.mark.parametrize('window, becomes', [((1, 3, 5), 4), ((2, 3, 5), 5)])
+@pytest.mark.parametrize('fixed', [True, False])
+def test_pools_of_videos_are_written_as_every_tool_has_them(window, becomes, fixed):
+    """Windows of one frame in 2-D, where sizes are fixed, and the global average as a mean."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+    inputs, outputs = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (None, 3, *sides))
+        for name, sides in (('data', (5, 7, 11)), ('logits', (1, 1, 1))))
+    nodes = [onnx.helper.make_node('Relu', ['data'], ['x']),
+             onnx.helper.make_node('MaxPool', ['x'], ['pool'], kernel_shape=window,
+                                   strides=(1, 2, 3), pads=(0, 1, 2) * 2),
+             onnx.helper.make_node('GlobalAveragePool', ['pool'], ['logits'])]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, 'pools', [inputs], [outputs]),
+        opset_imports=[onnx.helper.make_opsetid('', onnx_graph.WRITTEN)])
+    pixels = np.random.default_rng(0).normal(size=(2, 3, 5, 7, 11)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(model).run(None, {'data': pixels})
+    shapes = onnx_graph.infer_shapes(onnx, model, (3, 5, 7, 11))
+    onnx_graph.pool_plainly(onnx, model.graph, shapes, fixed)
+    onnx.checker.check_model(model, full_check=True)
+    known, kinds = ranks(onnx, model), [node.op_type for node in model.graph.node]
+    (pool,) = (node.output[0] for node in model.graph.node if node.op_type == 'MaxPool')
+    assert known[pool] == (becomes if fixed else 5) and 'GlobalAveragePool' not in kinds
+    (said,) = ReferenceEvaluator(model).run(None, {'data': pixels})
+    np.testing.assert_allclose(said, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_file_of_one_size_refuses_others():

@@ -22,7 +22,16 @@ from ..legacy import onnx_mapping
 from .bundle import Bundle, require_float32
 from .fold import without_workaround
 from .graph import Graph
-from .onnx_graph import DYNAMIC, OPSET, WRITTEN, keep, shorten, state_shapes
+from .onnx_graph import (
+    DYNAMIC,
+    OPSET,
+    WRITTEN,
+    infer_shapes,
+    keep,
+    pool_plainly,
+    shorten,
+    state_shapes,
+)
 
 AXES = {4: ('height', 'width'), 5: ('frames', 'height', 'width')}
 
@@ -63,7 +72,9 @@ def to_onnx(bundle: Bundle, dynamic: str = DYNAMIC[0], opset: int = OPSET) -> by
     shorten(model.graph)
     fixed = joined or dynamic == 'batch' or bool(bundle.meta.get('fixed'))
     _describe(model, onnx, bundle.meta, fixed)
-    state_shapes(onnx, model, bundle.meta['input_shape'], fixed)
+    shapes = infer_shapes(onnx, model, bundle.meta['input_shape'])
+    state_shapes(onnx, model.graph, shapes, fixed)
+    pool_plainly(onnx, model.graph, shapes, fixed)
     if opset != WRITTEN:
         model = _converted(onnx, model, opset)
     onnx.checker.check_model(model, full_check=True)
