@@ -72,24 +72,62 @@ class MXNetEngine:
 
 def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
     """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers. A
-    softmax at its end, as networks of Module have, is taken off.
+    softmax at its end, as networks of Module have, is taken off, and so is preprocessing at its
+    front, as GluonCV's export_block writes it; UserError where that is another than is stated.
 
     `SymbolError` unless the arrays are those of the symbol: what hashes say of files with metadata.
     """
     name = prefix.stem if prefix.suffix == '.tar' else prefix.name
     bundle = read_pair(prefix, describe(name, (), preprocessing))
+    graph = Graph(parse_symbol(bundle.graph, str(prefix)).tojson().encode())
+    (last, _), *others = graph.heads
+    if last.op in ('SoftmaxOutput', 'softmax') and not others:
+        graph.heads = last.inputs[:1]
+    _take_off_preprocessing(graph, bundle.arguments, preprocessing, str(prefix))
+    bundle = bundle._replace(graph=graph.to_bytes())
     symbol, shape = parse_symbol(bundle.graph, str(prefix)), (1, *preprocessing.input_shape)
     values = {f'{kind}:{name}': value
               for kind, group in (('arg', bundle.arguments), ('aux', bundle.statistics))
               for name, value in group.items()}
     check_values(symbol, values, str(prefix), shape)
-    graph = Graph(symbol.tojson().encode())
-    (last, _), *others = graph.heads
-    if last.op in ('SoftmaxOutput', 'softmax') and not others:
-        graph.heads = last.inputs[:1]
-        bundle = bundle._replace(graph=graph.to_bytes())
-    classes = range(count_classes(symbol, 'data', shape, str(prefix)))
-    return bundle._replace(meta={**bundle.meta, 'classes': list(map(str, classes))})
+    count = count_classes(symbol, 'data', shape, str(prefix))
+    return bundle._replace(meta={
+        **bundle.meta, 'classes': list(map(str, range(count))),
+        'fixed': not _takes_larger(symbol, bundle, count),
+        'memory': peak_memory(symbol, 'data', shape)})
+
+
+def _take_off_preprocessing(graph, arguments, preprocessing, source):
+    """Let the network begin behind (x − mean) / std and the transposing of x, N×H×W×3."""
+    for node in graph.nodes():
+        chain = [node]
+        while len(chain) < 4 and chain[-1].inputs:
+            chain.append(chain[-1].inputs[0][0])
+        if [each.op for each in chain] != ['transpose', 'broadcast_div', 'broadcast_sub', 'null']:
+            continue
+        mean, std = (arguments.pop(each.inputs[1][0].name, np.zeros(3)).ravel()
+                     for each in (chain[2], chain[1]))
+        if not (np.allclose(mean, preprocessing.mean, rtol=1e-3)
+                and np.allclose(std * preprocessing.scale, 1, rtol=1e-3)):
+            raise UserError(f'{source} prepares pixels itself, with `mean` {_listed(mean)} and '
+                            f'`std` {_listed(std)} of `pixels` 255: state the same')
+        graph.replace(node, chain[3])
+
+
+def _listed(values):
+    return ','.join(f'{value:g}' for value in values)
+
+
+def _takes_larger(symbol: mx.sym.Symbol, bundle: Bundle, count: int) -> bool:
+    """Whether an input of twice the size gives `count` logits, too: the last pool of Dual Path
+    Networks has a window of its own, and a fully connected layer behind it."""
+    channels, *sides = bundle.meta['input_shape']
+    shapes = {name: value.shape for name, value in bundle.values.items()}
+    try:
+        return infer_shapes(symbol, data=(1, channels, *(2 * side for side in sides)),
+                            **shapes)[1] == [(1, count)]
+    except UserError:
+        return False
 
 
 def count_classes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int], source: str) -> int:
