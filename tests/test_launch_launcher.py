@@ -230,6 +230,20 @@ def test_a_request_to_stop(tmp_path, horovod, whom):
     assert len(starts(tmp_path)) == 2
 
 
+def test_a_request_to_stop_reaches_ranks_elsewhere(tmp_path, horovod):
+    """Through remote shells that end at a signal, as ssh does."""
+    shell = tmp_path / 'shell'
+    shell.write_text('#!/bin/sh\ntrap "exit 255" TERM\nexec 3<&0\nsh -c "$2" <&3 &\nwait $!\n')
+    shell.chmod(0o755)
+    with popen(tmp_path, '-np', 2, '-H', 'other:2', '--remote-shell', f'{shell} {{host}}',
+               '--steps', 1000) as process:
+        wait_for(tmp_path, 'step-2')
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert (process.returncode, said) == (75, '')
+
+
 @pytest.mark.parametrize('number, code, said', [
     (signal.SIGINT, 130, 'interrupted: saving at the next step; another Ctrl-C ends at once\n'
                          'interrupted: --resume with --save-dir {} goes on\n'),

@@ -7,9 +7,8 @@ The ranks are started directly and not with horovodrun, which loses their exit c
 5 s after SIGTERM.
 
 SIGTERM and Ctrl-C are requests to save and stop. They go as SIGTERM to the ranks on this machine,
-because the ranks agree on it. Where all are elsewhere it goes to the remote shells: srun passes it
-on, whereas with ssh the remote ranks end without saving (let the scheduler signal them). A later
-signal ends everything at once.
+because the ranks agree on it. Where all are elsewhere they go as a line through the remote shells.
+A later signal ends everything at once.
 """
 from __future__ import annotations
 
@@ -213,7 +212,7 @@ def _wait(job: Job, ranks: list[Rank], signals: Signals) -> Rank | None:
             if signals[0][0] == signal.SIGINT:
                 _say('interrupted: saving at the next step; another Ctrl-C ends at once')
             for rank in [rank for rank in ranks if rank.local] or ranks:
-                rank.terminate()
+                rank.stop()
         first = first or _first_bad(ranks)
         late = None if first else job.late(ranks)
         if late:
@@ -241,7 +240,7 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
         if _shell_failed(job, mistaken):  # Python ends with the same code where a script is missing
             _say(_ending(job, mistaken))
         return MISTAKE
-    if signals and first.returncode == -signal.SIGTERM:
+    if signals and (first.returncode == -signal.SIGTERM or not first.local):
         return TERMINATED  # asked to stop before the ranks were ready for it
     culprit = first if first.late else _culprit(job, ranks, first)
     job.lasting = bool(first.late) or _shell_failed(job, culprit)

@@ -15,7 +15,7 @@ from typing import Any, Callable, Collection, Mapping, Sequence
 
 from ..errors import UserError
 from ..machine import network
-from ..machine.ranks import STDERR
+from ..machine.ranks import STDERR, STOP
 from .options import Processes
 
 # what a rank on another host needs of the environment here
@@ -135,16 +135,28 @@ class Rank(subprocess.Popen):
         try:
             super().__init__(command, env={**variables, **({STDERR: str(ours)} if local else {})},
                              stdin=pipe or subprocess.DEVNULL, stdout=pipe, stderr=pipe,
-                             pass_fds=[ours] if local else [], start_new_session=True,
+                             bufsize=0, pass_fds=[ours] if local else [], start_new_session=True,
                              preexec_fn=_die_with_parent())
         except OSError as error:
             raise UserError(f'{command[0]} cannot be started: {error.strerror}; see '
                             '`remote_shell`') from error
         finally:
             os.close(ours)
+        self._tell(f'{secret}\n'.encode())
+        if self.stdin and local:
+            self.stdin.close()
+
+    def _tell(self, content: bytes) -> None:
         if self.stdin:
-            with contextlib.suppress(OSError), self.stdin:  # it may have ended
-                self.stdin.write(f'{secret}\n'.encode())
+            with contextlib.suppress(OSError):  # it may have ended
+                self.stdin.write(content)
+
+    def stop(self) -> None:
+        """Ask it to save and stop. A signal would end its remote shell."""
+        if self.local:
+            self.terminate()
+        else:
+            self._tell(STOP)
 
     def kill(self) -> None:
         """End it and its data workers, which share its process group."""

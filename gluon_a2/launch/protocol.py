@@ -49,7 +49,7 @@ ENDS = {
     'dead': '{name} died {where} without a word: killed, crashed, or out of memory',
     'early': '{name} ended early {where}, without finishing',
     'failed': '{name}: {sentence}',
-    'orphan': '{name} was ended {where}: the launcher is gone',
+    'orphan': '{name} was ended {where}: the launcher is gone, or its remote shell',
     'garbled': '{name} is not understood: install the same gluon_a2 on every host',
     'unreachable': '{name} cannot be reached: its watchdog, its machine or the network is gone'}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import signal
 import socket
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 
 from ..errors import UserError
 from ..machine.network import RENDEZVOUS, launcher_address
-from ..machine.ranks import launch_id, rank
+from ..machine.ranks import STOP, launch_id, rank
 from .protocol import say
 
 PORT = 'HOROVOD_GLOO_RENDEZVOUS_PORT'
@@ -38,6 +39,7 @@ def show() -> None:
     if not secret:
         raise UserError(f'{_name()} was not told the secret of its job: `remote_shell` must pass '
                         'its standard input on, as ssh, srun and docker exec -i do')
+    threading.Thread(target=_obey, name='stop', daemon=True).start()
     os.environ[RENDEZVOUS] = f'{address}:{port}/{secret}'
     until = time.monotonic() + REACH
     while True:
@@ -65,6 +67,13 @@ def watched() -> None:
     """From now on a watchdog sees whether the launcher is there."""
     _met.set()
     _watched.set()
+
+
+def _obey() -> None:
+    """Save and stop, as at a signal, when the launcher says so through a remote shell."""
+    with contextlib.suppress(OSError):
+        if os.read(0, len(STOP)) == STOP:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _launched() -> bool:

@@ -8,6 +8,7 @@ from ..errors import UserError
 
 LAUNCH = 'GLUON_A2_LAUNCH'  # the number of the launch, set by our own launcher
 LAUNCHER = 'GLUON_A2_LAUNCHER'  # its process number, set for the ranks on its machine
+STOP = b'stop\n'  # a line by which the launcher asks a rank elsewhere to save and stop
 STDERR = 'GLUON_A2_STDERR'  # its stderr, a file descriptor, set for the ranks on its machine
 # where launchers say how many ranks there are, and which of them this process is
 SIZE = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')
