@@ -55,8 +55,8 @@ class Scenario(NamedTuple):
 
     prepare: lines of shell that a host, by its number, runs before its sshd starts. fault: a line
     that runs outside once training is under way, with the numbers of processes for {rank2},
-    {watchdog2}, {ssh2} (its client), {sshd2} (its session) and {launcher}, {in2} for nsenter's
-    words to host 2, and {port2} for the bridge's port to it. within: seconds.
+    {watchdog2}, {ssh2} (its client), {sshd2} (its session) and {launcher}; {port2} is the bridge's
+    port to host 2, and {wire} makes a bad wire of it (cluster_wire.py). within: seconds.
     """
     name: str
     flags: Tuple[str, ...]
@@ -251,7 +251,7 @@ FAULTS = [
          r'rank [23] on node2 cannot be reached'),
     ends("the launcher's link goes down", 'ip link set {port1} down',
          r'rank [23] on node2 cannot be reached'),
-    ends("all of a host's packets are dropped", f'{{in2}} {firewall("drop")}',
+    ends("all of a host's packets are lost", '{wire} {port2} --loss 1 &',
          r'rank [23] on node2 cannot be reached'),
 ]
 GO_ON = [
@@ -336,9 +336,7 @@ class Job:
                     found[f'sshd{number}'] = process.parent
         # it stops with its child
         found.update(wire=f'{sys.executable} {WIRE}', nsenter=self.launcher.pid)
-        for number, host in self.hosts.items():
-            found[f'in{number}'] = shlex.join(host.enter)
-            found[f'port{number}'] = f'eth0-{number}'
+        found.update({f'port{number}': f'eth0-{number}' for number in self.hosts})
         return found
 
     def _await(self, there):

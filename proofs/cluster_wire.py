@@ -45,6 +45,11 @@ def splice(port):
     return tap(port), tap(inner)
 
 
+def unsplice(port):
+    """Remove that wire."""
+    subprocess.run(['ip', 'link', 'delete', f'{port}-w'], check=True)
+
+
 def carry(ends, delay, loss):
     """Carry frames between two sockets."""
     rng, poll, late = random.Random(0), select.poll(), collections.deque()
@@ -70,4 +75,7 @@ if __name__ == '__main__':
     flags.add_argument('--delay', type=float, default=0.0)
     flags.add_argument('--loss', type=float, default=0.0)
     given = flags.parse_args()
-    carry(splice(given.port), given.delay, given.loss)
+    ends = splice(given.port)
+    with contextlib.suppress(OSError):  # the port is gone, and its host
+        carry(ends, given.delay, given.loss)
+    unsplice(given.port)
