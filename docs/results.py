@@ -84,10 +84,9 @@ def peaks():
     for row in rows('peers'):
         if row['task'] == 'product':
             key = row['threads'], row['precision']
-            peak = float(row['gflop_per_s']) / float(row['share_of_peak'])
-            top[key] = f'{peak:.0f}'
-    return ', '.join(f'{peak} in {precision} on {threads}' + ' thread' + 's' * (threads != '1')
-                     for (threads, precision), peak in top.items())
+            top[key] = float(row['gflop_per_s']) / float(row['share_of_peak'])
+    return table(top, [('threads', lambda key: key[0]), ('precision', lambda key: key[1]),
+                       ('GFLOP/s', lambda key: f'{top[key]:.0f}')])
 
 
 def layers():
