@@ -116,7 +116,7 @@ def goes_on(name, fault, flags=TWO, **more):
     return Scenario(name, (*flags, '--max-restarts', '3'), fault=fault, same=True, **more)
 
 
-def fails(name, prepare, says, flags=TWO, code=1, within=30, **more):
+def fails(name, prepare, says, flags=TWO, code=1, within=60, **more):
     """A scenario in which the job does not even begin."""
     return Scenario(name, flags, prepare, code=code, says=says, within=within, **more)
 
@@ -204,7 +204,7 @@ FAIL = [
     fails('the launcher behind a firewall', {1: firewall(NEW)},
           r'rank [23] on node2 cannot reach the launcher at 10.77.0.1', code=2),
     fails('hosts between which a firewall stands', {2: firewall(NEW)}, r'node3',
-          ('-np', '4', '-H', 'node2:2,node3:2', '--start-timeout', '30'), hosts=3, within=60),
+          ('-np', '4', '-H', 'node2:2,node3:2', '--start-timeout', '30'), hosts=3),
     fails('no checkout', {2: hide(job.ROOT)}, r'rank [23] on node2 ended', code=2),
     fails('no Python', {2: hide(VENV)}, r'rank [23] on node2 ended'),
     fails('no Horovod', {2: hide(HOROVOD)}, r'node2\] error: .*Horovod', code=2),
