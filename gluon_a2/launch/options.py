@@ -27,8 +27,8 @@ class Processes:
     network_interface: Optional[str] = option(None, 'the network between the hosts, as in eth0',
                                               metavar='NAME', group=GROUP)
     remote_shell: Optional[str] = option(
-        None, 'runs its last argument, a line of shell, on {host}; default: ssh; inside a Slurm '
-        'job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
+        None, 'runs its last argument, a line of shell, on {host}, with its own input; default: '
+        'ssh; in a Slurm job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
     env: Tuple[str, ...] = option((), 'a variable of all ranks, or passed on to all; repeatable',
                                   metavar='NAME[=VALUE]', repeat=True, group=GROUP)
     ranks_filter: Tuple[int, ...] = option((), 'whose output is shown; default: of all ranks',

@@ -27,7 +27,7 @@ class Options:
     rank_timeout: float = run(20, 'seconds after which a silent rank counts as failed', low=1)
     test_io: Optional[int] = run(None, 'no training: time the reading of N samples, or all', low=0,
                                  const=0, metavar='N')
-    check: Optional[float] = run(None, 'no training: check all ranks, and time a sum of MB',
+    check: Optional[float] = run(None, 'no training: check all ranks, and time a sum of MB (100)',
                                  above=0, const=100, metavar='MB', excludes=['test_io'])
 
     data_dir: Optional[str] = data(None, 'folder of train.rec and val.rec, or train/ and val/',
