@@ -276,9 +276,9 @@ def test_the_watchdog_sees_that_the_launcher_is_gone(tmp_path):
     """Where the kernel does not kill the ranks, as on other machines: a shell that ends stands for
     the launcher."""
     command = (f'{shlex.quote(sys.executable)} {TOY} --save-dir {tmp_path} --steps 1000 '
-               f'>{tmp_path}/said 2>&1 & sleep 1')
+               f'>{tmp_path}/said 2>&1 & until ls {tmp_path}/meet-*/step-2-0; do sleep 0.1; done')
     subprocess.run(['sh', '-c', command], env=dict(environment(tmp_path), GLUON_A2_LAUNCH='x'),
-                   check=True, timeout=30)
+                   check=True, timeout=30, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert_all_gone(tmp_path)
     assert 'the launcher is gone' in (tmp_path / 'said').read_text()
 
