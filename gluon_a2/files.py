@@ -36,6 +36,16 @@ def sync_folder(folder: str | os.PathLike) -> None:
             os.close(handle)
 
 
+def make_folder(folder: str | os.PathLike) -> None:
+    """Make a folder, and those above it, where they are not there yet; a power cut does not undo
+    it."""
+    folder = Path(folder)
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        sync_folder(each.parent)
+
+
 def write_synced(path: str | os.PathLike, content: bytes) -> None:
     """Write bytes to `path` and wait until they are on the disk; an OSError names the file."""
     with naming(path), open(path, 'wb') as file:
@@ -54,7 +64,7 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     Raises OSError (a full disk, no permission) and then leaves the old file as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         write_synced(temporary, content)

@@ -15,6 +15,10 @@ import pytest
 from gluon_a2.run import checkpoint
 from gluon_a2.run.checkpoint import CheckpointError
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'proofs'))
+
+import lost_writes
+
 ROOT = Path(__file__).resolve().parents[1]
 TENSORS = {'param/w': np.arange(6, dtype=np.float32).reshape(2, 3),
            'state/w/0': np.full(3, 0.1, np.float16)}
@@ -281,3 +285,31 @@ def test_a_best_mark_outlives_a_failed_save(tmp_path):
     with pytest.raises(CheckpointError):
         checkpoint.save(tmp_path, 2, {'w': np.array([np.inf])}, {})
     assert (tmp_path / 'best.json').read_bytes() == (tmp_path / 'kept').read_bytes()
+
+
+# ---- power cuts
+
+early = pytest.mark.skipif(sys.version_info < (3, 10), reason='pathlib keeps functions of its own')
+
+
+@early
+def test_a_power_cut_loses_no_announced_checkpoint(tmp_path):
+    """Some of those of proofs/lost_writes.py."""
+    found = list(lost_writes.histories(40, 2, tmp_path))
+    assert [(number, wrong) for number, _, wrong, *_ in found if wrong] == []
+    assert len({before[0] for _, before, *_ in found}) > 5
+
+
+@early
+@pytest.mark.parametrize('what', [
+    'tensors.safetensors', 'manifest.json', 'step-00000001.PID.tmp', 'checkpoints', 'run'])
+def test_every_sync_is_needed(tmp_path, monkeypatch, what):
+    """Without it some power cut loses a checkpoint."""
+    record, own = lost_writes.record, what.replace('PID', str(os.getpid()))
+
+    def without(*given):
+        operations, expected = record(*given)
+        return [('sync', '.') if name == 'sync' and path.endswith(own) else (name, path, *rest)
+                for name, path, *rest in operations], expected
+    monkeypatch.setattr(lost_writes, 'record', without)
+    assert any(wrong for _, _, wrong, *_ in lost_writes.histories(400, 2, tmp_path))

@@ -1,15 +1,23 @@
 import argparse
 import json
 import logging
+import random
 import re
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
 from gluon_a2.errors import UserError
-from gluon_a2.run import recipes
+from gluon_a2.run import checkpoint, recipes
 from gluon_a2.run.folder import LogFile, Run, check_resumable, log
 from gluon_a2.run.options import Options
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'proofs'))
+
+import recorded_disk
 
 pytestmark = pytest.mark.usefixtures('tiny_zoo')
 
@@ -129,7 +137,7 @@ def test_rewind_forgets_later_and_broken_lines(tmp_path):
         for step in (1, 2, 3):
             run.record(step, {'loss': 0.5})
         with open(run.folder / 'log.jsonl', 'a') as file:
-            file.write('{"step": 1')
+            file.write('\0\0"step": 1}\n{"step": 1')
         run.rewind(2)
         assert [
             json.loads(line)['step']
@@ -200,3 +208,22 @@ def test_what_a_cut_start_leaves_is_in_nobodys_way(tmp_path):
         (folder / name).write_text('half')
     with open_run(folder):
         assert (folder / 'run.json').exists() and not list(folder.glob('.run.json.*'))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason='pathlib keeps functions of its own')
+def test_logs_are_on_the_disk_before_the_checkpoint_that_they_led_to(tmp_path):
+    """Whatever a power cut loses then, a resumed run finds every line."""
+    with open_run(tmp_path / 'run') as run, recorded_disk.recording(tmp_path) as done:
+        run.rewind(0)
+        run.record(1, {'loss': 0.5})
+        writer = checkpoint.Writer(run.checkpoints, run.sync)
+        writer.save(1, {'w': np.zeros(3)}, {})
+        run.record(2, {'loss': 0.4})
+        writer.wait()
+    named = next(at for at, operation in enumerate(done) if operation[0] == 'rename')
+    disk = recorded_disk.Disk()
+    for operation in [('mkdir', 'run'), ('sync', '.'), *done[:named]]:
+        disk.apply(*operation)
+    for seed in range(20):
+        left = disk.after_cut(random.Random(seed))
+        assert left['run/log.jsonl'].startswith(b'{"step": 1, "loss": 0.5}\n')

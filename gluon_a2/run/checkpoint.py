@@ -20,14 +20,14 @@ import re
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from ..errors import UserError
-from ..files import naming, sha256, sync_folder, write_synced, write_whole
+from ..files import make_folder, naming, sha256, sync_folder, write_synced, write_whole
 
 _log = logging.getLogger(__name__)
 FORMAT = 'gluon_a2 checkpoint 2'
@@ -132,7 +132,8 @@ def save(folder: str | Path, step: int, tensors: Mapping[str, np.ndarray], state
     temporary = folder / f'.step-{step:08d}.{os.getpid()}.tmp'
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
     try:
-        temporary.mkdir(parents=True)
+        make_folder(folder)
+        temporary.mkdir()
         content = safetensors.numpy.save({
             name: np.ascontiguousarray(array) for name, array in tensors.items()})
         write_synced(temporary / TENSORS, content)
@@ -185,15 +186,22 @@ class Writer:
     disk. The next `save` or `wait` raises the error of a save; a process ends only after its last.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, before: Callable[[], None] = lambda: None) -> None:
+        """`before` is called in the background, before a checkpoint is written."""
         self.folder, self._thread = Path(folder), ThreadPoolExecutor(1, 'checkpoint')
+        self._before = before
         self._last: Future | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
              best: bool = False) -> None:
         """Begin to write, once the save before is done; arrays must not change afterwards."""
         self.wait()
-        self._last = self._thread.submit(save, self.folder, step, tensors, state, best=best)
+        self._last = self._thread.submit(self._write, step, tensors, state, best)
+
+    def _write(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping,
+               best: bool) -> None:
+        self._before()
+        save(self.folder, step, tensors, state, best=best)
 
     def wait(self) -> None:
         """Return once everything is on the disk; raises the error of the last save."""

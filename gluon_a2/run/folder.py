@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import os
 import platform
 import shlex
 import shutil
@@ -30,7 +31,7 @@ from tensorboardX import SummaryWriter
 from .. import __version__, flags
 from ..backend import mx, threads
 from ..errors import UserError
-from ..files import check_folder, write_whole
+from ..files import check_folder, sync_folder, write_whole
 from ..machine.ranks import launch_id
 from ..visualization import plots
 from . import recipes
@@ -40,6 +41,7 @@ from .recipes import Recipe
 
 log = logging.getLogger(__name__)
 PACKAGE = logging.getLogger('gluon_a2')  # above all loggers of ours: what a run folder keeps
+LOGS = 'log.jsonl', 'timing.jsonl'
 # how a global batch is cut: a resumed run may cut it otherwise
 SHARES = ('batch_size', 'accumulate', 'ranks')
 
@@ -194,14 +196,11 @@ class Run:
         # a killed process's
         for unfinished in (*self.folder.glob('.*.tmp'), *self.folder.glob('export/.*.tmp')):
             unfinished.unlink()
-        for name in ('log.jsonl', 'timing.jsonl'):
+        for name in LOGS:
             path = self.folder / name
             if path.exists():
-                lines = path.read_text().splitlines(keepends=True)
-                kept = [
-                    line for line in lines
-                    if line.endswith('\n') and json.loads(line)['step'] <= step]
-                write_whole(path, ''.join(kept).encode())
+                lines = path.read_bytes().splitlines(keepends=True)
+                write_whole(path, b''.join(line for line in lines if _is_of(line, step)))
         self._board = SummaryWriter(str(self.folder), purge_step=step + 1)
 
     def record(self, step: int, values: dict[str, Any], name: str = 'log.jsonl') -> None:
@@ -211,9 +210,25 @@ class Run:
         for key, value in values.items():
             self._board.add_scalar(key, value, step)
 
+    def sync(self) -> None:
+        """Have the logs survive a power cut, as the checkpoint must that comes next."""
+        for name in LOGS:
+            with contextlib.suppress(FileNotFoundError), open(self.folder / name, 'rb') as file:
+                os.fsync(file.fileno())
+        sync_folder(self.folder)
+
     def draw(self) -> None:
         """Draw curve.png from log.jsonl."""
         plots.learning_curve(self.folder / 'log.jsonl', self.folder / 'curve.png')
+
+
+def _is_of(line: bytes, step: int) -> bool:
+    """Whether a line of a log is of `step` or one before, and whole: a power cut may leave zeros,
+    and a killed process a part of it."""
+    try:
+        return line.endswith(b'\n') and json.loads(line)['step'] <= step
+    except ValueError:
+        return False
 
 
 class Spectator(Run):
@@ -230,4 +245,4 @@ class Spectator(Run):
     def record(self, *args: Any, **kwargs: Any) -> None:
         """Rank 0 does it."""
 
-    rewind = draw = record
+    rewind = draw = sync = record

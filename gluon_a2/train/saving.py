@@ -26,7 +26,7 @@ class Saver:
 
     def __init__(self, loop: Loop) -> None:
         self.loop, self.folder = loop, loop.run.checkpoints
-        self._writer = checkpoint.Writer(self.folder)
+        self._writer = checkpoint.Writer(self.folder, loop.run.sync)
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of now, on rank 0 in the background. UserError if ranks differ."""
