@@ -24,7 +24,7 @@ endif
 READY = $(VENV)/.ready-$(DEVICE)
 HOROVOD = $(VENV)/.horovod-$(DEVICE)
 
-.PHONY: help demo video test lint doctor matrix horovod bench study wheelhouse lock clean
+.PHONY: help demo video test lint docs release doctor matrix horovod bench study wheelhouse lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,10 @@ lint: $(READY) ## check the style and the types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+docs: $(READY) ## write the reference from the docstrings: build/api/index.html
+	$(PY) -c 'import pdoc' 2>/dev/null || $(PY) -m pip install 'pdoc>=14,<17'
+	$(PY) tools/api.py
+
 doctor: $(READY) ## tell what is installed, what is wrong with it and what corrects it
 	$(PY) -m gluon_a2.doctor
 
@@ -64,6 +68,12 @@ study: $(READY) ## go on with the study of docs/study.md, a run on each core (ho
 		$(PY) benchmarks/study.py benchmarks/study/$$plan.json --workers $$(nproc) $(ARGS) || exit; done
 	$(PY) benchmarks/study_report.py
 	$(PY) docs/claims.py
+
+# The tests run a short form of each proof. What is generated must be what is committed.
+release: lint test docs ## what a release must pass: style, tests, reference, prose, generated files
+	$(PY) tools/prose.py
+	for script in symbols/generate.py docs/claims.py docs/results.py; do $(PY) $$script || exit; done
+	git diff --exit-code
 
 # For this processor and this Python: PYTHON=... names another.
 wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)

@@ -49,6 +49,8 @@ EXTRAS = {
     # gluoncv asks for opencv-python: it and the headless one both provide cv2, so they share one
     # range.
     'zoo': ['gluoncv==0.10.5.post0', 'opencv-python' + OPENCV],
+    # writes the reference from the docstrings: make docs
+    'docs': ['pdoc>=14,<17'],
     # selenium drives the browser, Chromium, that the page of attention is tested in.
     'dev': [
         'pytest>=7', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.5,<1', 'mypy>=1.8,<2',

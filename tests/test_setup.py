@@ -435,8 +435,8 @@ def test_make_alone_lists_the_targets(machine):
     listed = subprocess.run(['make'], cwd=machine.checkout, capture_output=True, text=True,
                             check=True, env={'PATH': str(machine.bin)}).stdout
     assert [line.split()[1] for line in listed.splitlines()] == [
-        'help', 'demo', 'video', 'test', 'lint', 'doctor', 'matrix', 'horovod', 'bench',
-        'study', 'wheelhouse', 'lock', 'clean']
+        'help', 'demo', 'video', 'test', 'lint', 'docs', 'doctor', 'matrix', 'horovod', 'bench',
+        'study', 'release', 'wheelhouse', 'lock', 'clean']
 
 
 @pytest.mark.parametrize('failing, status', [('ruff', '1'), ('mypy', '1'), ('pytest', '1'),

@@ -41,6 +41,13 @@ class Classifier:
     `crops` windows each, and their softmax is averaged; `protocol` is one of `data.PROTOCOLS`.
     `preprocessing` is that of a pair of files without metadata, which needs it. With `features`,
     `score` finds what enters the classifier, too.
+
+    Examples
+    --------
+    >>> from gluon_a2.run.network import from_zoo
+    >>> bundle = from_zoo('a2_resnet26', pretrained='digits')  # or Classifier('exported/digits')
+    >>> Classifier(bundle).predict('docs/digit.png', top=1)[0][0]
+    '2'
     """
 
     def __init__(self, source: str | Path | Bundle, size: int | None = None,

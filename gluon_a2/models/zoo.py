@@ -66,6 +66,13 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
         Every residual branch starts at zero, as GluonCV's flag of this name does for its networks.
     dropout : float
         Rate in front of the classifier.
+
+    Examples
+    --------
+    >>> net = get_model('a2_resnet26', classes=10, input_size=32)
+    >>> net.initialize(mx.init.MSRAPrelu())
+    >>> net(mx.nd.zeros((2, 3, 32, 32))).shape
+    (2, 10)
     """
     row, placed = foreign.with_blocks(name, plug)
     if placed is not None and blocks is not None:
