@@ -271,13 +271,14 @@ SLURM_JOBS = [
     Batch('Slurm: scontrol requeue', (('under way', 'scontrol requeue {job}'),)),
     Batch('Slurm: scancel, and sbatch again', (('under way', 'scancel {job}'),
                                                ('CANCELLED', 'sbatch'))),
-    Batch('Slurm: a signal before the time limit', flags=('--num-epochs', '20'),
-          sbatch=('--time=2', '--signal=B:TERM@60')),
+    Batch('Slurm: the signal before the time limit', (
+        ('under way', 'scontrol update jobid={job} timelimit=3'),
+        ('PENDING', 'scontrol update jobid={job} timelimit=60')), says='stopped on request',
+        sbatch=('--time=60', '--signal=B:TERM@150'), flags=('--num-epochs', '10')),
     Batch('Slurm: a node is drained', (
         ('under way', 'scontrol update nodename=node2 state=drain reason=proof'),)),
-    Batch('Slurm: a node fails, and comes back', (
-        ('under way', 'scontrol update nodename=node2 state=down reason=proof'),
-        ('PENDING', 'scontrol update nodename=node2 state=resume'))),
+    Batch('Slurm: a node is lost, and comes back', (
+        ('under way', 'scontrol update nodename=node2 state=down reason=proof'),)),
 ]
 SCENARIOS = [*WORK, *FAIL, *FAULTS, *GO_ON, *SLURM_JOBS]
 
@@ -292,6 +293,7 @@ def job_flags(folder):
 
 class Job:
     """The job of a scenario, on its hosts, and its processes."""
+    pause = 0.01  # s between two looks
 
     def __init__(self, scenario, hosts, folder):
         self.scenario, self.hosts, self.folder = scenario, hosts, folder
@@ -345,7 +347,7 @@ class Job:
         while not there():
             if self.ended() is not None or time.monotonic() > until:
                 return False
-            time.sleep(0.01)
+            time.sleep(self.pause)
         return True
 
     def under_way(self):
@@ -377,15 +379,17 @@ class Job:
                 break
             if code is not None:
                 until = min(until, time.monotonic() + TIMEOUT + SLACK)
-            time.sleep(0.05)
+            time.sleep(self.pause)
         return code, left
 
 
 class SlurmJob(Job):
     """A job that sbatch has taken."""
+    pause = 0.5
 
     def start(self):
-        """Give it to Slurm."""
+        """Give it to Slurm, which appends to what it says."""
+        self.log.write_text('')
         slurm.wait_until_up(self.hosts[1])
         self.before = {process.pid for process in self._all()}
         self.since = time.monotonic()
@@ -413,9 +417,10 @@ class SlurmJob(Job):
     def strike(self):
         """Do what the scenario says when it says so."""
         for when, line in self.scenario.acts:
-            if not self._await(self.under_way if when == 'under way' else
-                               lambda state=when: self.state() == state):
-                return self.ended() == when
+            there = self._await(self.under_way if when == 'under way' else
+                                lambda state=when: self.state() == state)
+            if not there and self.ended() != when:
+                return False
             if line == 'sbatch':
                 self._submit()
             else:

@@ -25,14 +25,14 @@ FLAGS = [
 pytest.importorskip('horovod', reason='Horovod is not installed: make horovod')
 
 
-def start(tmp_path, images, *flags):
+def start(tmp_path, images, *flags, **variables):
     for name, text in STUBS.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     environment = {
         **os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
         'SLURM_JOB_NODELIST': 'node[1-2]', 'SLURM_JOB_NUM_NODES': '2', 'SLURM_GPUS_ON_NODE': '1',
-        'SLURM_JOB_ID': '7', 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'
+        'SLURM_JOB_ID': '7', 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', **variables
     }
     command = [
         'bash', 'scripts/train_imagenet.slurm',
@@ -65,6 +65,11 @@ def test_a_job_runs_on_its_nodes_is_stopped_and_goes_on(tmp_path, images):
     assert job.returncode == 0, told
     assert f'resumed from {tmp_path / "run"}' in told
     assert checkpoint.newest(tmp_path / 'run' / 'checkpoints').state['at']['epoch'] == epochs
+
+
+def test_another_script(tmp_path):
+    told = start(tmp_path, 'videos', PYTHON='echo', SCRIPT='train_video').communicate()[0]
+    assert told.startswith('scripts/train_video.py --data-dir videos --save-dir ')
 
 
 def test_what_it_needs_is_said(tmp_path):
