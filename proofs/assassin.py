@@ -2,6 +2,7 @@
 """The training script as kills.py runs it: with somebody in each rank who kills on cue."""
 import contextlib
 import functools
+import importlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from gluon_a2.run import checkpoint
 # Of the module os; before and after each is a moment to kill in.
 CALLS = ('mkdir', 'fsync', 'replace', 'rename', 'unlink', 'rmdir')
 # in the environment of launcher, ranks and watchdogs
-CONTROL, LAUNCH = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH'
+CONTROL, LAUNCH, TRAIN = 'A2_KILLS_CONTROL', 'A2_KILLS_LAUNCH', 'A2_KILLS_TRAIN'
 
 
 class Assassin:
@@ -191,8 +192,7 @@ def child():
         hook(Assassin(Path(os.environ[CONTROL]), int(os.environ.get('HOROVOD_RANK', 0))))
     else:
         os.environ[LAUNCH] += f':{os.getpid()}'
-    import train_imagenet
-    train_imagenet.main()
+    importlib.import_module(os.environ[TRAIN]).main()
 
 
 # ---- the files that ranks and harness talk by

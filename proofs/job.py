@@ -26,17 +26,37 @@ def write_data(folder, train_images=40, val_images=13):
     return folder
 
 
+def write_clips(folder, train_videos=40, val_videos=13):
+    """Write train/<class>/ and val/<class>/ with video files of digits in motion; the folder."""
+    from gluon_a2.data import moving_digits
+    images, _ = moving_digits.load_digits()
+    for number, (split, count) in enumerate((('train', train_videos), ('val', val_videos))):
+        rng = np.random.default_rng(number)
+        for i in range(count):
+            motion = moving_digits.CLASSES[i % len(moving_digits.CLASSES)]
+            ending, codec, options = moving_digits.FORMATS[i % len(moving_digits.FORMATS)]
+            path = Path(folder) / split / motion / f'{i:03d}{ending}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            moving_digits.write_video(str(path), moving_digits.frames_of(images[i], motion, rng),
+                                      codec, options)
+    return folder
+
+
+# what a job of a kind is: its script, what writes its data, flags of its own
+KINDS = {'images': ('train_imagenet', write_data, ['--recipe', 'digits', '--mixup']),
+         'clips': ('train_video', write_clips, ['--recipe', 'moving_digits', '--frames', 4,
+                                                '--frame-stride', 3, '--views', 1])}
 # 40 images in steps of 12: the last step of an epoch has 4, so most ranks have none in it.
 GLOBAL_BATCH, BATCH = 12, 3
 
 
-def flags(folder, images, ranks):
+def flags(folder, images, ranks, kind='images'):
     """Flags of the training script for that job on `ranks` ranks, all randomness on."""
     several = ['-np', ranks] if ranks > 1 else []
-    return ['--recipe', 'digits', '--input-size', 16, '--batch-size', BATCH, '--mixup', '--dropout',
-            0.3, '--label-smoothing', 0.1, '--lr', 0.02, '--log-interval', 1, '-j', 0,
-            '--max-damaged', 0, '--exact-sums', '--accumulate', GLOBAL_BATCH // BATCH // ranks,
-            '--data-dir', images, '--save-dir', folder, *several]
+    return [*KINDS[kind][2], '--input-size', 16, '--batch-size', BATCH, '--dropout', 0.3,
+            '--label-smoothing', 0.1, '--lr', 0.02, '--log-interval', 1, '-j', 0, '--max-damaged',
+            0, '--exact-sums', '--accumulate', GLOBAL_BATCH // BATCH // ranks, '--data-dir', images,
+            '--save-dir', folder, *several]
 
 
 def read_lines(path):

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Kill a training job at any moment, again and again, and see that nothing is lost.
 
-    python proofs/kills.py                              # 200 kills
-    python proofs/kills.py --kills 12 --ranks 2 --seed 5
+    python proofs/kills.py                              # goes on to 800 kills, in pieces
+    python proofs/kills.py --kind clips --kills 200     # of video
+    python proofs/kills.py --kills 12 --ranks 2 --seed 5 --csv some.csv
 
-The job is scripts/train_imagenet.py on 40 pictures of digits: 12 steps with a checkpoint each, on
-1, 2 and 4 ranks at the same global batch. SIGKILL hits a rank, which the launcher starts again, or
-the launcher, whose command is then given again with --resume. At the end of each run everything
-that it wrote is compared with an undisturbed run's: the last checkpoint's tensors and state,
-log.jsonl, and the exported network, byte for byte. Keeps `kills.csv`, one row a kill; exit code 1
-if any run ends otherwise. A seed draws the same victims and moments, as fractions of a phase.
+The job is scripts/train_imagenet.py on 40 pictures of digits, or train_video.py on 40 clips: 12
+steps with a checkpoint each, on 1, 2 and 4 ranks at the same global batch. SIGKILL hits a rank,
+which the launcher starts again, or the launcher, whose command is then given again with --resume.
+At the end of each run everything that it wrote is compared with an undisturbed run's: the last
+checkpoint's tensors and state, log.jsonl, and the exported network, byte for byte. Keeps
+`kills.csv`, one row a kill, which grows: the rows that are there count, so that it can be stopped
+and goes on. Exit code 1 if any run ends otherwise. A seed draws the same victims and moments, as
+fractions of a phase.
 """
 import collections
 import contextlib
@@ -26,8 +29,8 @@ from pathlib import Path
 
 import job
 import numpy as np
-from assassin import CONTROL, LAUNCH, append, is_alive
-from bench import at_least, keeping, whole_numbers
+from assassin import CONTROL, LAUNCH, TRAIN, append, is_alive
+from bench import at_least, keeping, read_rows, whole_numbers
 from job import read_lines
 from tqdm import tqdm
 
@@ -48,12 +51,12 @@ KILLS_A_RUN = 14    # at most; the job's 12 steps rarely leave time for more
 MOMENTS = {'save': 24, 'opening': 10}
 BEYOND = 1.5        # `anywhere` reaches so many times as far as the first step
 GONE = 10  # s after which no process of a killed launcher may be left; watchdogs linger for 3
-STUCK = 180         # s without a kill or an end
+STUCK = 900         # s without a kill or an end, on a machine at work
 HARNESS = 'harness'
 SCRIPT = Path(__file__).with_name('assassin.py')
 
-FIELDS = ('kill', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step', 'ranks_gone_s',
-          'going_again_s', 'leftovers', 'identical')
+FIELDS = ('kill', 'kind', 'ranks', 'run', 'victim', 'pid', 'aim', 'phase', 'moment', 'step',
+          'ranks_gone_s', 'going_again_s', 'leftovers', 'identical')
 
 
 # ---- processes
@@ -92,8 +95,9 @@ class Orphans(Exception):
 class Run:
     """One training run, in `place`, that is killed as `plan` says."""
 
-    def __init__(self, place, images, ranks, plan):
+    def __init__(self, place, kind, images, ranks, plan):
         self.place, self.images, self.ranks, self.plan = place, images, ranks, plan
+        self.kind = kind
         self.folder, self.control = place / 'run', place / 'control'
         self.control.mkdir(parents=True)
         (self.control / 'plan.json').write_text(json.dumps(plan))
@@ -106,9 +110,9 @@ class Run:
         again = ['--resume'] if (self.folder / 'run.json').exists() else []
         # The launcher gives its ranks its own arguments, and so has none for us.
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', CONTROL: str(self.control),
-                       LAUNCH: self.launches[-1]}
-        words = [sys.executable, SCRIPT, *job.flags(self.folder, self.images, self.ranks),
-                 *ENDURING, *again]
+                       LAUNCH: self.launches[-1], TRAIN: job.KINDS[self.kind][0]}
+        words = [sys.executable, SCRIPT, *job.flags(self.folder, self.images, self.ranks,
+                                                    self.kind), *ENDURING, *again]
         with open(self.place / 'output.txt', 'a') as output:
             self.launcher = subprocess.Popen(list(map(str, words)), stdout=output, stderr=output,
                                              env=environment, start_new_session=True)
@@ -150,8 +154,9 @@ class Run:
     def _note(self, hit):
         plan, self.since = self.plan[hit['number']], hit['time']
         self.rows.append({
-            'ranks': self.ranks, 'victim': plan['victim'], 'pid': hit['pid'], 'aim': plan['aim'],
-            'phase': hit['phase'], 'moment': hit['moment'], 'step': hit['step'], 'time': hit['time']
+            'kind': self.kind, 'ranks': self.ranks, 'victim': plan['victim'], 'pid': hit['pid'],
+            'aim': plan['aim'], 'phase': hit['phase'], 'moment': hit['moment'],
+            'step': hit['step'], 'time': hit['time']
         })
         until = time.monotonic() + 5
         while is_alive(hit['pid']):  # a kill that did not kill would be no kill
@@ -257,27 +262,31 @@ def draw(rng, ranks, times, first):
     }
 
 
-def torture(place, images, given, bar):
-    """All runs; yields the rows of each when it has ended."""
-    rng, references = np.random.default_rng(given['seed']), {}
-    for ranks in given['ranks']:
-        bar.set_description(f'{ranks} ranks, undisturbed')
-        references[ranks] = Run(place / f'undisturbed-{ranks}', images, ranks, [])
-        fault = references[ranks].complete()
-        if fault:
-            raise RuntimeError(fault)
+def torture(place, given, before, bar):
+    """All runs that `before`, the rows that are there, leave to do; yields the rows of each when it
+    has ended."""
+    references, kind = {}, given['kind']
+    images = job.KINDS[kind][1](place / kind)
     share = collections.Counter({
         ranks: given['kills'] // len(given['ranks']) for ranks in given['ranks']
     })
     share[given['ranks'][0]] += given['kills'] - sum(share.values())
-    number = 0
-    while sum(share.values()):
+    share.subtract(row['ranks'] for row in before if row['kind'] == kind)
+    for ranks in [ranks for ranks in given['ranks'] if share[ranks] > 0]:
+        bar.set_description(f'{ranks} ranks, undisturbed')
+        references[ranks] = Run(place / f'undisturbed-{ranks}', kind, images, ranks, [])
+        fault = references[ranks].complete()
+        if fault:
+            raise RuntimeError(fault)
+    number = max((row['run'] for row in before), default=0)
+    while max(share.values()) > 0:
         ranks, left = share.most_common(1)[0]
         number, times = number + 1, references[ranks].times()
+        rng = np.random.default_rng([given['seed'], number])
         bar.set_description(f'{ranks} ranks, run {number}')
         plan = [draw(rng, ranks, times, first=i == 0) for i in range(min(left, KILLS_A_RUN))]
-        rows = one_run(Run(place / f'run-{number}', images, ranks, plan), references[ranks], number,
-                       bar, given['keep'])
+        rows = one_run(Run(place / f'run-{number}', kind, images, ranks, plan), references[ranks],
+                       number, bar, given['keep'])
         share[ranks] -= len(rows)
         yield rows
 
@@ -300,22 +309,31 @@ def one_run(run, reference, number, bar, keep):
 
 
 def summary(rows):
-    """Rows of a table: ranks by phases in which a kill came."""
+    """Rows of a table: jobs by phases in which a kill came."""
     phases = sorted({row['phase'] for row in rows})
-    table = [('ranks', 'runs', 'kills', 'of the launcher', *phases, 'identical')]
-    for ranks in sorted({row['ranks'] for row in rows}):
-        ours = [row for row in rows if row['ranks'] == ranks]
-        table.append((ranks, len({row['run'] for row in ours}), len(ours),
+    table = [('kind', 'ranks', 'runs', 'kills', 'of the launcher', *phases, 'identical')]
+    for kind, ranks in sorted({(row['kind'], row['ranks']) for row in rows}):
+        ours = [row for row in rows if (row['kind'], row['ranks']) == (kind, ranks)]
+        table.append((kind, ranks, len({row['run'] for row in ours}), len(ours),
                       sum(row['victim'] == 'launcher' for row in ours),
                       *(sum(row['phase'] == phase for row in ours) for phase in phases),
                       sum(row['identical'] for row in ours)))
     return table
 
 
+def earlier(path):
+    """The rows of a CSV that may be there, with numbers where `summary` takes them."""
+    return [{**row, 'kill': int(row['kill']), 'run': int(row['run']), 'ranks': int(row['ranks']),
+             'going_again_s': float(row['going_again_s']), 'identical': row['identical'] == 'True'}
+            for row in (read_rows(path) if path.exists() else ())]
+
+
 def arguments(argv):
     """The flags, as a dict."""
     flags = parser(__doc__)
-    flags.add_argument('--kills', type=at_least(1), default=200, help='how many in all')
+    flags.add_argument('--kills', type=at_least(1), default=800,
+                       help='how many of this kind in all, with those in the CSV')
+    flags.add_argument('--kind', choices=job.KINDS, default='images', help='what to train on')
     flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
                        help='numbers of ranks to share them: 1, 2 or 4, with commas between')
     flags.add_argument('--seed', type=int, default=0, help='draws the victims and moments')
@@ -331,11 +349,15 @@ def arguments(argv):
 @entry
 def main(argv=None):
     """Kill, compare, and say what came of it."""
-    given, rows = arguments(argv), []
+    given = arguments(argv)
+    rows = earlier(given['csv'])
     place = Path(tempfile.mkdtemp(prefix='kills-'))
-    images = job.write_data(place / 'images')
-    with keeping(given['csv'], FIELDS) as write, tqdm(total=given['kills'], unit='kill') as bar:
-        for found in torture(place, images, given, bar):
+    done = sum(row['kind'] == given['kind'] for row in rows)
+    with keeping(given['csv'], FIELDS) as write, tqdm(total=given['kills'], initial=done,
+                                                      unit='kill') as bar:
+        for row in rows:
+            write(row)
+        for found in torture(place, given, list(rows), bar):
             for row in found:
                 rows.append({'kill': len(rows) + 1, **row})
                 write(rows[-1])

@@ -17,8 +17,9 @@ the troubles below. The watchdogs, the hub and its judge are the real code.
     hung        a process is left after the limit
 
 `slowest` is the longest time from the trouble to the end of the last process, in --rank-timeouts.
-Prints and keeps `simulate_ranks.csv`; ends with 1 where anyone innocent is named, anything is wrong
-or hangs.
+Prints and keeps `simulate_ranks.csv`, which grows: the schedules that are in it are not tried
+again, so that it can be stopped and goes on; delete it to begin anew. Ends with 1 where anyone
+innocent is named, anything is wrong or hangs.
 """
 import collections
 import concurrent.futures
@@ -28,7 +29,7 @@ import sys
 from pathlib import Path
 
 import job  # noqa: F401 (it makes `bench` importable)
-from bench import at_least, keep
+from bench import at_least, keep, read_rows
 from simulated_job import FOREVER, World
 from tqdm import tqdm
 
@@ -336,11 +337,20 @@ def survey(schedules, seed):
     return counts, slowest
 
 
+def earlier(path):
+    """The survey, as above, that a CSV file is of; none tried where there is no file."""
+    rows = read_rows(path) if Path(path).exists() else []
+    return ({row['trouble']: collections.Counter({end: int(row[end]) for end in OUTCOMES})
+             for row in rows},
+            collections.Counter({row['trouble']: float(row['slowest']) for row in rows}))
+
+
 def tabulate(surveys):
     """A row a kind of trouble, of several surveys."""
     surveys = list(surveys)
     for name in (kind.__name__ for kind in KINDS):
-        counts = sum((counts[name] for counts, _ in surveys), collections.Counter())
+        counts = sum((counts.get(name, collections.Counter()) for counts, _ in surveys),
+                     collections.Counter())
         yield {'trouble': name, 'schedules': sum(counts.values()),
                **{end: counts[end] for end in OUTCOMES},
                'slowest': round(max(slowest[name] for _, slowest in surveys), 1)}
@@ -360,17 +370,19 @@ def main(argv=None):
         *_, end, seconds, world = simulate(args.seed, args.show)
         print('\n'.join([*world.story, f'{end} after {seconds:.1f} s']))
         return int(end in DEFECTS)
+    surveys = [earlier(args.out)]
+    done = sum(sum(counts.values()) for counts in surveys[0][0].values())
     shares = [range(start, min(start + SHARE, args.count))
-              for start in range(0, args.count, SHARE)]
+              for start in range(done, args.count, SHARE)]
     with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
         found = pool.map(survey, shares, [args.seed] * len(shares))
-        surveys = []
         for share in tqdm(found, total=len(shares), unit='share', disable=None):
             surveys.append(share)
-            rows = list(tabulate(surveys))
-            keep(rows, args.out, show=len(surveys) == len(shares))  # what is done is kept
+            keep(list(tabulate(surveys)), args.out, show=False)
+    rows = list(tabulate(surveys))
+    keep(rows, args.out)
     defects = {end: sum(row[end] for row in rows) for end in DEFECTS}
-    print(f'{args.count:,} schedules: ' + ', '.join(f'{number} {end}'
+    print(f'{sum(row["schedules"] for row in rows):,} schedules: ' + ', '.join(f'{number} {end}'
                                                     for end, number in defects.items()))
     return int(any(defects.values()))
 
