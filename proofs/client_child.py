@@ -110,7 +110,8 @@ def opencv(prefix, x):
     """OpenCV DNN; it is given fixed sizes."""
     import cv2
     network = cv2.dnn.readNetFromONNX(f'{prefix}-batch.onnx')
-    network.enableFusion(x.ndim == 4)  # 4 fuses a sum into 3-D convolutions, which then refuse it
+    if x.ndim == 5 and cv2.__version__ < '5':  # it fuses sums into Conv3D, which then refuses them
+        network.enableFusion(False)
     network.setInput(x)
     return cv2.__version__, network.forward()
 
@@ -147,11 +148,12 @@ def ncnn(prefix, x):
 
 
 def mnn(prefix, x):
-    """MNN, its file made by mnnconvert."""
+    """MNN. Its `mnnconvert` reports each conversion to its maker, and runs pip to be able to, so
+    what lies beneath is called."""
     import MNN
     import MNN.expr as expr
-    run([os.path.join(os.path.dirname(sys.executable), 'mnnconvert'), '-f', 'ONNX', '--modelFile',
-         f'{prefix}-batch.onnx', '--MNNModel', f'{prefix}.mnn', '--bizCode', 'x'])
+    run([sys.executable, '-c', 'import sys, _tools; _tools.mnnconvert(sys.argv)', '-f', 'ONNX',
+         '--modelFile', f'{prefix}-batch.onnx', '--MNNModel', f'{prefix}.mnn', '--bizCode', 'x'])
     network = MNN.nn.load_module_from_file(f'{prefix}.mnn', ['data'], ['logits'])
     fed = expr.const(x.ravel().tolist(), list(x.shape), expr.NCHW)
     logits = expr.convert(network.forward(fed), expr.NCHW)

@@ -52,6 +52,24 @@ def test_both_forms_are_written_read_back_and_say_much_the_same(model, precision
     assert 1e-4 < gap < tolerance  # none at all would mean that nothing was converted
 
 
+@avx512
+def test_module_gives_the_same_bits_where_it_folds_nothing(tmp_path, monkeypatch):
+    """By default it lets oneDNN fold BatchNorms, whose weights are rounded to bfloat16 again."""
+    bundle = to_bf16(bundle_of('a2_resnet26'))
+    write_bundle(bundle, tmp_path / 'net')
+    pixels = photos(bundle, 2)
+
+    def logits():
+        module = mx.mod.Module.load(str(tmp_path / 'net'), 0, label_names=None)
+        module.bind([('data', pixels.shape)], for_training=False)
+        module.forward(mx.io.DataBatch([mx.nd.array(pixels)]), is_train=False)
+        return module.get_outputs()[0].asnumpy()
+    folded = logits()
+    monkeypatch.setenv('MXNET_SUBGRAPH_BACKEND', 'NONE')
+    np.testing.assert_array_equal(logits(), MXNetEngine(bundle)(pixels))
+    assert not np.array_equal(folded, logits())
+
+
 def test_bfloat16_is_the_nearest_upper_half():
     values = np.array([1.0, -2.5, 3.1415927, 1 + 2**-8, 1 + 3 * 2**-8, 1e-40, 3.0e38], np.float32)
     halves = _rounded(values)
