@@ -72,6 +72,15 @@ def test_another_script(tmp_path):
     assert told.startswith('scripts/train_video.py --data-dir videos --save-dir ')
 
 
+def test_a_signal_before_training_has_begun_queues_the_job_again(tmp_path):
+    (tmp_path / 'python').write_text('#!/bin/sh\nexit 143\n')
+    (tmp_path / 'python').chmod(0o755)
+    job = start(tmp_path, 'images', PYTHON=str(tmp_path / 'python'))
+    job.communicate(timeout=60)
+    assert job.returncode == 143
+    assert (tmp_path / 'calls').read_text().endswith('scontrol requeue 7\n')
+
+
 def test_what_it_needs_is_said(tmp_path):
     done = subprocess.run(['bash', 'scripts/train_imagenet.slurm', 'data'], cwd=ROOT,
                           capture_output=True, text=True)
