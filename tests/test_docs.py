@@ -114,8 +114,6 @@ def test_headings_by_hand(tmp_path):
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_nine_sentences_of_ten_are_short_and_no_word_is_private(page):
-    if page.name == 'leaving-mxnet.md':
-        pytest.xfail('its sentences are still to be split')
     share, long = PROSE.measure(page)[3:]
     assert share >= PROSE.SHARE, '\n'.join(' '.join(words) for words in long)
     assert PROSE.private(page) == []

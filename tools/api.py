@@ -24,7 +24,10 @@ def modules():
     package = importlib.import_module('gluon_a2')
     for row in pkgutil.walk_packages(package.__path__, 'gluon_a2.'):
         if not row.name.endswith(('__main__', 'a2_torch')):
-            yield importlib.import_module(row.name)
+            module = importlib.import_module(row.name)
+            parent, _, name = row.name.rpartition('.')
+            getattr(sys.modules[parent], '__all__', []).append(name)  # else pdoc leaves it out
+            yield module
 
 
 def resolve(module):
