@@ -15,8 +15,8 @@ from .graph import Graph, Node
 LAYERS = ('FullyConnected', 'Convolution', '_sg_mkldnn_fully_connected', '_sg_mkldnn_conv')
 ONNX_LAYERS = ('Gemm', 'MatMul', 'Conv')
 ONNX_BESIDE = ('Add', 'Reshape')  # the bias of a product, a shape: their second input is a number
-FOUND_NOT = ('{} has no layer that its logits come out of alone, so nothing can be told to be its '
-             'features: leave `features` out')
+FOUND_NOT = ('{} has no layer that its logits come out of alone, so its features are unknown: '
+             'leave `features` out')
 
 
 def with_features(graph: bytes, name: str) -> bytes:
