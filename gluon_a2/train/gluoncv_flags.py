@@ -8,7 +8,7 @@ from __future__ import annotations
 _RESUME = 'give --resume and --save-dir, which restore weights, optimizer and order at once'
 _TEACHER = 'the paper trains without a teacher, and distillation is not here'
 _SLOWFAST = 'SlowFast networks are not here'
-_READ = 'leave it out, because PyAV reads videos and folders of frames are found out'
+_READ = 'leave it out, because PyAV reads videos and folders of frames are recognized'
 _GEOMETRY = 'give --input-size and --crop-ratio, and say with --stretch where frames become squares'
 
 ANSWERS = {
