@@ -186,3 +186,15 @@ def test_the_page_is_what_the_rows_say():
     for name, results in found.items():
         assert f'{{{name}_hypotheses}}' in template
         assert not [row for row in results.rows if row['commit'].endswith('+')]
+
+
+def test_the_readme_says_what_the_rows_say():
+    results = report.read_results()['mechanism']
+    readme = (report.ROOT / 'README.md').read_text(encoding='utf-8')
+    for arm in ('plain', 'a2x4', 'se', 'nlx4'):
+        rows = results.of('far', arm).values()
+        assert f'{report.spread_of([float(row["top1"]) for row in rows])} %' in readme
+    assert all(min(results.pairs('far', 'a2x4', arm).values()) > 0 for arm in (
+        'plain', 'se', 'nlx4'))
+    done = sum(not verdict.word.startswith('incomplete') for verdict in report.judge(results))
+    assert done == 3 and 'Three of the plan\'s twelve expectations have been run' in readme
