@@ -108,7 +108,7 @@ setup(
     packages=[*find_packages(include=['gluon_a2', 'gluon_a2.*']), 'gluon_a2.symbols',
               'gluon_a2.compare'],
     package_dir={'gluon_a2.symbols': 'symbols', 'gluon_a2.compare': 'benchmarks'},
-    package_data={'gluon_a2': ['py.typed', 'pytorch/a2_torch.py'],
+    package_data={'gluon_a2': ['py.typed', 'pytorch/a2_torch.py', 'released/*.params'],
                   'gluon_a2.data': ['imagenet_names.txt'],
                   'gluon_a2.visualization': ['page.html'],
                   'gluon_a2.symbols': ['*-symbol.json']},

@@ -54,19 +54,20 @@ def usual(network: str) -> str:
 
 def find(name: object) -> Release | None:
     """The release of this name; None where `name` is none, or a file of this name is there."""
-    return None if Path(str(name)).exists() else RELEASES.get(str(name))
+    return None if Path(str(name)).is_file() else RELEASES.get(str(name))
 
 
 def path_of(name: str) -> Path:
     """The file of a release, out of the package or the cache, its hash checked."""
     release = RELEASES[name]
     file = f'{release.network}-{name}.params'
-    places = [HERE / file, Path(cache_folder(), 'models', file)]
-    for path in places:
-        if path.exists():
-            if sha256(path.read_bytes()) != release.sha256:
-                raise UserError(f'{path} is not the released file, whose SHA-256 begins with '
-                                f'{release.sha256[:8]}: remove it, and copy or install it again')
-            return path
-    raise UserError(f'the weights {name!r} are not installed: copy gluon_a2/released/{file} of the '
-                    f'source to {places[1]}')
+    path = HERE / file
+    if not path.exists():
+        path = Path(cache_folder(), 'models', file)
+    if not path.exists():
+        raise UserError(f'the weights {name!r} are not installed: copy gluon_a2/released/{file} of '
+                        f'the source to {path}')
+    if sha256(path.read_bytes()) != release.sha256:
+        raise UserError(f'{path} is not the released file, whose SHA-256 begins with '
+                        f'{release.sha256[:8]}: remove it, and copy or install it again')
+    return path
