@@ -67,6 +67,7 @@ class Output(threading.Thread):
 
     def last_words(self, rank: Rank) -> str:
         """The last lines of a rank, under its name, unless they were shown or there are none."""
-        lines = [] if rank.number in self._chosen else self._last[rank.number]
+        # a copy, because the thread may still add to it
+        lines = [] if rank.number in self._chosen else list(self._last[rank.number])
         return ''.join([f'the last lines of {rank.name}:\n', *(f'    {line}\n' for line in lines)]
                        if lines else [])

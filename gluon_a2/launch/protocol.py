@@ -141,7 +141,7 @@ class Channel:
         except OSError:
             content = b''
         *lines, self._in = (self._in + content).split(b'\n')
-        self.closed = not content or len(self._in) > LONGEST
+        self.closed |= not content or len(self._in) > LONGEST
         try:
             messages = [json.loads(line) for line in lines]
         except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from ..backend import mx, threads
+from ..errors import UserError
 from ..machine.resources import free_memory
 from ..run.options import Options
 from ..run.recipes import Recipe
@@ -38,18 +39,23 @@ def check(recipe: Recipe, options: Options) -> str:
 
 def _sum(group: Group, device: object, megabytes: float) -> str:
     """Sum a vector as gradients are, and say how fast; bandwidths as nccl-tests define them."""
-    vector = mx.nd.zeros(max(1, int(megabytes * 1e6 / 4)), ctx=device)  # float32
+    size, expected = max(1, int(megabytes * 1e6 / 4)), group.size * (group.size + 1) / 2
     seconds = []
     for repeat in range(REPEATS + 1):
+        vector = mx.nd.full(size, group.rank + 1, ctx=device)  # float32
         vector.wait_to_read()
         group.all_reduce(np.zeros(1), 'meet')
         begun = time.perf_counter()
         group.begin_sum(vector, 'check', 'none', 1)
         group.finish([vector])
         slowest = max(group.all_gather(time.perf_counter() - begun, 'seconds'))
+        low, high = vector.min().asscalar(), vector.max().asscalar()
+        if not low == high == expected:
+            raise UserError(f'the ranks sum wrongly: {expected:g} is expected everywhere, and rank '
+                            f'{group.rank} has {low:g} to {high:g}; check the network')
         if repeat:  # the first finds its memory and connections cold
             seconds.append(slowest)
     middle = statistics.median(seconds)
-    rate = vector.size * 4 / middle / 1e9
+    rate = size * 4 / middle / 1e9
     return (f'all-reduce of {megabytes:g} MB over {group.size} ranks: {1000 * middle:.1f} ms, '
             f'algbw {rate:.2f} GB/s, busbw {rate * 2 * (group.size - 1) / group.size:.2f} GB/s')
