@@ -108,6 +108,11 @@ class Results:
         self.planned = {at: [run.seed for run in plan.runs if (run.question, run.arm) == at]
                         for at in dict.fromkeys((run.question, run.arm) for run in plan.runs)}
 
+    @property
+    def processor(self):
+        """That of most of its runs."""
+        return statistics.mode([row['processor'] for row in self.kept.values()] or [''])
+
     def of(self, question, arm):
         """{seed: row} of a network's finished runs."""
         return {seed: self.kept[question, arm, seed]
@@ -185,11 +190,12 @@ def hypotheses(results):
 
     return table(judge(results), [
         ('expected', expected), ('the paper', lambda verdict: verdict.hypothesis['paper']),
-        ('seeds', lambda verdict: len(verdict.differences)),
+        ('pairs', lambda verdict: len(verdict.differences)),
         ('difference, points (95 %, t)', measured(by_t)),
         ('95 %, bootstrap', measured(lambda d: between(*bootstrap(d)) if len(d) > 1 else '–')),
         ('P(better) (95 %)', measured(by_wins)),
-        ('p (Holm)', lambda verdict: f'{verdict.p:.3f}' if verdict.differences else '–'),
+        ('p (Holm)', lambda verdict: '–' if verdict.word.startswith('incomplete')
+         else f'{verdict.p:.3f}'),
         ('', lambda verdict: f'**{verdict.word}**')])
 
 
@@ -216,6 +222,10 @@ def arms(results):
         values = [100 * float(row['top1']) for row in rows]
         return f'{min(values):.1f} to {max(values):.1f}'
 
+    def seconds(rows):
+        taken = cpu_seconds(results, rows)
+        return '–' if taken is None else f'{taken:.0f}'
+
     def failures(line):
         return sum((*line['at'], seed) in results.failed for seed in line['planned'])
 
@@ -229,12 +239,14 @@ def arms(results):
             [float(row['train_curve'].split()[-1]) for row in rows]))),
         ('parameters, M', cell(lambda rows: f'{int(rows[0]["parameters"]) / 1e6:.2f}')),
         ('MFLOPs', cell(lambda rows: f'{int(rows[0]["flops"]) / 1e6:.1f}')),
-        ('CPU seconds', cell(lambda rows: f'{cpu_seconds(rows):.0f}'))])
+        (f'CPU seconds, {results.processor or "none yet"}', cell(seconds))])
 
 
-def cpu_seconds(rows):
-    """The median of what the runs took."""
-    return statistics.median(float(row['cpu_seconds']) for row in rows)
+def cpu_seconds(results, rows):
+    """The median of what the runs took on the processor that most runs of the plan were made on,
+    or None: processors differ by a factor of two."""
+    taken = [float(row['cpu_seconds']) for row in rows if row['processor'] == results.processor]
+    return statistics.median(taken) if taken else None
 
 
 def plan_of(results):
@@ -320,11 +332,13 @@ def costs(results):
             if not rows:
                 continue
             mean, half = interval([100 * float(one['top1']) for one in rows])
-            for axes, x in zip(row, (int(rows[0]['flops']) / 1e6, cpu_seconds(rows))):
+            for axes, x in zip(row, (int(rows[0]['flops']) / 1e6, cpu_seconds(results, rows))):
+                if x is None:
+                    continue
                 axes.errorbar(x, mean, half if len(rows) >= DRAWN else 0, color=colour, marker='o',
                               capsize=3, label=f'{arm} ({len(rows)})')
         row[0].set(xlabel='million multiply-adds a picture', ylabel=f'{question}: top-1, %')
-        row[1].set(xlabel='CPU seconds of a run (median)')
+        row[1].set(xlabel=f'CPU seconds of a run (median), {results.processor}')
         for axes in row:
             axes.grid(alpha=0.3)
         _legend(row[1])

@@ -15,6 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gluon_a2.cli import entry, parser
+from gluon_a2.errors import UserError
 from gluon_a2.files import sha256, write_whole
 
 
@@ -42,14 +43,16 @@ def main(argv=None):
     from gluon_a2.scoring.samples import open_samples
     bundle = load(args.prefix)
     half = rounded(bundle.values)
+    if not all(np.isfinite(value).all() for value in half.values()):
+        raise UserError(f'{args.prefix} has values that float16 cannot hold: it cannot be released')
     content = params.to_bytes(half)
-    HERE.mkdir(exist_ok=True)
-    write_whole(HERE / f'{bundle.meta["network"]}-{args.name}.params', content)
     again = {name: value.astype(np.float32) for name, value in half.items()}
     bundle = bundle._replace(
         arguments={name: again[name] for name in bundle.arguments},
         statistics={name: again[name] for name in bundle.statistics})
     scores = Classifier(bundle).score(open_samples(bundle.meta, args.data_dir), 32, 0)
+    HERE.mkdir(exist_ok=True)
+    write_whole(HERE / f'{bundle.meta["network"]}-{args.name}.params', content)
     print(f'{args.name!r}:', Release(
         bundle.meta['network'], bundle.meta['training']['data'], tuple(bundle.meta['classes']),
         args.recipe, bundle.meta['input_shape'][-1], round(scores.accuracy, 6), scores.images,
