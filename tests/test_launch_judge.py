@@ -135,7 +135,7 @@ def test_the_launcher_is_the_cause_of_what_follows():
     court.end(0, 1, end='orphan')
     (rank, sentence), when = court.live(5)
     assert (rank, sentence) == (0, 'rank 0 on a was ended at step 3 (compute): the launcher is '
-                                   'gone')
+                                   'gone, or its remote shell')
     assert when == pytest.approx(GRACE, abs=0.2)
 
 
