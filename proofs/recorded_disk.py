@@ -95,16 +95,17 @@ class File:
 
     def after_cut(self, rng):
         """Bytes that a cut may leave: blocks that were not synced are old, new or zero, and the
-        length is any between."""
+        length is any between. What was synced and only added to stays."""
         if self.content == self.synced or rng.random() < 0.2:
             return self.content
         length = rng.choice([len(self.synced), len(self.content),
                              rng.randint(*sorted([len(self.synced), len(self.content)]))])
         old, new = (text.ljust(length, b'\0') for text in (self.synced, self.content))
-        lost = rng.random()
+        lost, added_to = rng.random(), self.content.startswith(self.synced)
         return b''.join(
             new[at:at + BLOCK] if rng.random() > lost else
-            old[at:at + BLOCK] if rng.random() < 0.5 else bytes(len(old[at:at + BLOCK]))
+            old[at:at + BLOCK] if rng.random() < 0.5 or added_to else
+            bytes(len(old[at:at + BLOCK]))
             for at in range(0, length, BLOCK))[:length]
 
 

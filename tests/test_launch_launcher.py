@@ -299,8 +299,7 @@ def popen_remote(folder, shell, *given, hosts='localhost:1,other:1'):
 @pytest.mark.parametrize('shell, code, how', [
     ('echo Permission denied; exit 255', 1, 'ended with exit code 255 before it started: see above '
                                             'what its remote shell says'),
-    ('python3 no-script.py', 2, 'ended with exit code 2 before it started: see above what its '
-                                'remote shell says'),
+    ('exit 2', 2, 'ended with exit code 2 before it started: see above what its remote shell says'),
     ('sleep 60', 1, 'has not started within 5 s (--start-timeout): the remote shell hangs, or the '
                     'host does not answer')])
 def test_what_never_started_is_not_started_again(tmp_path, horovod, shell, code, how):

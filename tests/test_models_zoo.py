@@ -68,7 +68,8 @@ def test_a_near_name_is_suggested():
     ('resnet26', {'dropout': -0.1}, '`dropout` must be 0 or more and below 1, not -0.1'),
     ('resnet26', {'dropout': float('nan')}, '`dropout` must be 0 or more and below 1, not nan'),
     ('resnet26', {'pretrained': True},
-     'no weights of resnet26 are published: give the path of a .params file as `pretrained`'),
+     'no weights of resnet26 come along, only of a2_resnet26: give the path of a .params file as '
+     '`pretrained`'),
     ('resnet26', {'pretrained': 'no/such.params'},
      'the weights no/such.params cannot be read: No such file or directory'),
     ('a2_resnet26', {'blocks': {'conv6': (1,)}},

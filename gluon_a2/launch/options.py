@@ -20,23 +20,20 @@ class Processes:
     """The launcher's options. Raises UserError where they contradict each other."""
 
     num_proc: int = option(1, 'processes (ranks) to train with', low=1, short='-np', group=GROUP)
-    hosts: Optional[str] = option(None, 'where they run; default: all on this machine', short='-H',
+    hosts: Optional[str] = option(None, 'where they run; or lines of "HOST slots=N"', short='-H',
                                   metavar='HOST:SLOTS,…', group=GROUP, excludes=['hostfile'])
-    hostfile: Optional[str] = option(None, 'lines of "HOST slots=SLOTS", instead of --hosts',
-                                     metavar='FILE', group=GROUP)
+    hostfile: Optional[str] = option(None, None, metavar='FILE', group=GROUP)
     network_interface: Optional[str] = option(None, 'the network between the hosts, as in eth0',
                                               metavar='NAME', group=GROUP)
     remote_shell: Optional[str] = option(
         None, 'runs its last argument, a line of shell, on {host}, with its own input; default: '
         'ssh; in a Slurm job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
-    env: Tuple[str, ...] = option((), 'a variable of all ranks, or passed on to all; repeatable',
+    env: Tuple[str, ...] = option((), 'a variable of all ranks; whose output is shown',
                                   metavar='NAME[=VALUE]', repeat=True, group=GROUP)
-    ranks_filter: Tuple[int, ...] = option((), 'whose output is shown; default: of all ranks',
-                                           low=0, metavar='RANK,…', group=GROUP)
-    start_timeout: float = option(120, 'seconds that the ranks may take to start and to meet',
+    ranks_filter: Tuple[int, ...] = option((), None, low=0, metavar='RANK,…', group=GROUP)
+    start_timeout: float = option(120, 'seconds to start and to meet; restarts after faults',
                                   low=1, group=GROUP)
-    max_restarts: int = option(0, 'restarts after a fault, at most, from the last checkpoint',
-                               low=0, group=GROUP)
+    max_restarts: int = option(0, None, low=0, group=GROUP)
 
     def __post_init__(self) -> None:
         check(self)

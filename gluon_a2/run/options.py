@@ -25,10 +25,9 @@ class Options:
     max_damaged: Optional[int] = run(None, 'unreadable samples to skip, at most; default 1 %',
                                      low=0, metavar='N')
     rank_timeout: float = run(20, 'seconds after which a silent rank counts as failed', low=1)
-    test_io: Optional[int] = run(None, 'no training: time the reading of N samples, or all', low=0,
+    test_io: Optional[int] = run(None, 'no training: time the reading; try ranks and a sum', low=0,
                                  const=0, metavar='N')
-    check: Optional[float] = run(None, 'no training: check all ranks, and time a sum of MB (100)',
-                                 above=0, const=100, metavar='MB', excludes=['test_io'])
+    check: Optional[float] = run(None, None, above=0, const=100, metavar='MB', excludes=['test_io'])
 
     data_dir: Optional[str] = data(None, 'folder of train.rec and val.rec, or train/ and val/',
                                    metavar='DIR')
