@@ -91,17 +91,12 @@ BACKBONES = {
         Stage(768, 3, (3,), (1, 2, 2)),
         frames=16, size=224, blocks={'conv3': (1, 3), 'conv4': (1, 3, 5)}, ratio=4,
         video_recipe='kinetics_ablation', unit='multi-fiber', kinds=(None,)),
-    # ResNet-26 that sees 13×13 pixels at a time, after the BagNets of Brendel and Bethge (2019):
-    # without blocks, nothing but the last pool brings together what lies farther apart
-    'bagnet26': Backbone(
-        Stem((3, 5, 5), 16, (1, 2, 2)),
-        Stage(32, 2, (3,), (2, 1, 1)),
-        Stage(64, 2, (3,), (1, 2, 2)),
-        Stage(128, 2, (3,), (1, 2, 2)),
-        Stage(256, 2, (3,), (1, 2, 2)),
-        frames=16, size=112, blocks={'conv3': (1, 2), 'conv4': (1, 2)}, ratio=4, dims=(2,),
-        kinds=(None,), local=('conv3', 'conv4', 'conv5')),
 }
+# ResNet-26 that sees 13×13 pixels at a time, after the BagNets of Brendel and Bethge (2019).
+# Without blocks, nothing but the last pool brings together what lies farther apart.
+BACKBONES['bagnet26'] = BACKBONES['resnet26']._replace(
+    dims=(2,), kinds=(None,), local=('conv3', 'conv4', 'conv5'))
+
 
 class Row(NamedTuple):
     """One network of the paper: a backbone, on images (2) or video (3), with blocks."""
