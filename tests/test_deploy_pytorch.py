@@ -169,3 +169,5 @@ def test_the_page_quotes_the_proof():
     words = [f'{float(value):.1e}'.replace('e-0', 'e-') for value in worst.values()]
     assert ('logits within {} of the largest, gradients {}, statistics {}; float32: logits within '
             '{}, where MXNet itself rounds by {}'.format(*words)) in page
+    near = sum(float(row['logits_float32']) <= 1e-6 for row in rows)
+    assert f'({near} of {len(rows)} networks within 1e-6)' in page
