@@ -1,6 +1,7 @@
 """The hosts of a cluster on one machine (proofs/cluster.py): what it needs, and the rows it has
 kept."""
 import os
+import string
 
 import pytest
 from loading import load
@@ -32,7 +33,7 @@ def test_faults_name_what_there_is():
     """A word in braces that nobody fills would end the proof in its middle."""
     words = {f'{what}{number}' for number in range(4) for what in (
         'rank', 'watchdog', 'ssh', 'sshd', 'port')} | {'launcher', 'nsenter', 'wire'}
-    for scenario in proof.SCENARIOS:
-        fault = getattr(scenario, 'fault', None)
-        if fault:
-            fault.format_map(dict.fromkeys(words, '7'))
+    used = {word for scenario in proof.SCENARIOS
+            for _, word, _, _ in string.Formatter().parse(getattr(scenario, 'fault', None) or '')
+            if word is not None}
+    assert {'launcher', 'rank2'} <= used <= words

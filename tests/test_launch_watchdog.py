@@ -211,6 +211,8 @@ def test_a_signal_to_the_whole_job_does_not_end_a_watchdog_that_starts():
     with Heart(0, 1, 20) as heart:
         heart._process.terminate()
         heart.join(heart.address)
+        assert heart._process.poll() is None
+    assert heart._process.wait(5) == 0
 
 
 def test_a_beat_is_cheap():
