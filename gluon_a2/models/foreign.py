@@ -19,7 +19,7 @@ from ..backend import mx
 from ..errors import UserError
 from ..nn import BLOCKS
 from .baselines import gluoncv_network, uninitialized
-from .plug import plug
+from .plug import plug, trace
 from .table import STAGES, BaselineRow, Row, find_row, usual_blocks
 
 
@@ -75,7 +75,7 @@ def build(row: BaselineRow, classes: int, size: tuple[int, ...],
     family = known.family(row.name)
     net = gluoncv_network(row.name, str(row.source), **{family.counts: classes})
     net.apply(_agree)
-    symbol, children = _trace(net)
+    symbol, children = trace(net, dict(_descendants(net)))
     values = _shapes(symbol, size, row.name)
     parameters = net.collect_params()
     for name, parameter in parameters.items():
@@ -146,20 +146,6 @@ def _units(row, family, children):
             if len(shape) == 4 and shape[2] > 1:
                 stages.setdefault(round(math.log2(row.input_size[0] / shape[2])), []).append(path)
     return stages
-
-
-def _trace(net):
-    """(the logits as a symbol, {path of a child: its output}, from the input on)."""
-    outputs = {}
-    paths = dict(_descendants(net))
-    hooks = [child.register_forward_hook(
-        lambda block, inputs, output, path=path: outputs.setdefault(path, output))
-        for path, child in paths.items()]
-    try:
-        return net(mx.sym.var('data')), outputs
-    finally:
-        for hook in hooks:
-            hook.detach()
 
 
 def _descendants(block, above=''):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..backend import mx
 from ..errors import UserError
+from ..formats.symbol import infer_shapes
 from ..nn import BLOCKS, make_block
 from ..nn.blocks import refuse_options
 
@@ -31,8 +32,8 @@ def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | N
     follow the structure, change. With `identity` the outputs stay what they were. The new blocks
     are initialized, and `ratio` (by default 4), `m`, `n`, `identity`, `association` and `softmax`
     are as in `get_model`.
-    `input_size`, (h, w) or (d, h, w), is one the network can take: it is fed one blank input of
-    it, to learn the channels at each place, and association='auto' is decided for it.
+    `input_size`, (h, w) or (d, h, w), is one the network can take: the channels at each place
+    follow from it, and association='auto' is decided for it.
 
     Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no
     feature map or has such a block already, an option that has no effect, and a network without
@@ -81,40 +82,41 @@ def find(net: mx.gluon.Block, place: str) -> tuple:
     return parent, names[-1]
 
 
+def trace(net: mx.gluon.HybridBlock, children: dict) -> tuple:
+    """(the output of `net` as a symbol, {path: output} of its `children`, from the input on)."""
+    outputs: dict = {}
+    hooks = [child.register_forward_hook(
+        lambda block, inputs, output, path=path: outputs.setdefault(path, output))
+        for path, child in children.items()]
+    try:
+        return net(mx.sym.var('data')), outputs
+    finally:
+        for hook in hooks:
+            hook.detach()
+
+
 def _output_shapes(net, children, input_size):
-    """{place: shape of the child's output} for one blank input."""
-    parameters = net.collect_params()
-    lacking = [name for name, parameter in parameters.items()
+    """{place: shape of the child's output} for an input of this size."""
+    lacking = [name for name, parameter in net.collect_params().items()
                if parameter._data is None and not parameter._deferred_init]
     if lacking:
         raise UserError(f'the network has no weights yet ({lacking[0]} has none): initialize or '
                         'load it before blocks are plugged in')
-    shapes, blocks = {}, []
-    hooks = [child.register_forward_hook(
-        lambda block, inputs, output, place=place: shapes.setdefault(
-            place, getattr(output, 'shape', ()))) for place, child in children.items()]
-    net.apply(blocks.append)
-    active = {block for block in blocks if getattr(block, '_active', False)}
-    try:
-        for block in active:  # a hybridized parent would call its children with symbols, once
-            block._active = False
-        parameter = next(iter(parameters.values()))
-        net(mx.nd.zeros((1, 3, *input_size), ctx=parameter.list_ctx()[0], dtype=parameter.dtype))
-    except UserError:  # of a block of ours, which says more
-        raise
-    except (ValueError, RuntimeError) as error:  # MXNetError is a RuntimeError
-        raise UserError(f'the network cannot take an input of {"×".join(map(str, input_size))}: '
-                        'give one it can as `input_size`') from error
-    finally:
-        for hook in hooks:
-            hook.detach()
-        for block in active:
-            block._active = True
+    _, outputs = trace(net, children)
     for place in children:
-        if len(shapes.get(place, ())) not in (4, 5):
+        output, shape = outputs.get(place), None
+        if isinstance(output, mx.sym.Symbol):
+            try:
+                (shape,) = infer_shapes(output, data=(1, 3, *input_size))[1] or [None]
+            except UserError as error:
+                raise UserError('the network cannot take an input of '
+                                f'{"×".join(map(str, input_size))}: give one it can as '
+                                '`input_size`') from error
+        if len(shape or ()) not in (4, 5):
             raise UserError(f'{place} yields no feature map to put a block behind, but '
-                            f'{shapes.get(place, "nothing")}')
-    return shapes
+                            f'{shape or "nothing"}')
+        outputs[place] = shape
+    return outputs
 
 
 def replace_child(parent: mx.gluon.Block, name: str, block: mx.gluon.Block) -> None:
