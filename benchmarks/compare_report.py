@@ -7,11 +7,11 @@ from pathlib import Path
 from bench import keep, processor, read_rows
 from compare_networks import IMAGE, VIDEO
 from compare_picture import as_png, by_kind
+from compare_published import AUTHORS, GLORE
 from tables import figure, scaled, spread, table, text
 
 from gluon_a2.files import write_whole
 from gluon_a2.machine import installation, resources
-from gluon_a2.paper.accuracies import AUTHORS, GLORE
 
 # title, one, unit, base
 KINDS = (('Images', 'image', 'img/s', IMAGE[0]), ('Video', 'clip', 'clips/s', VIDEO[0]))

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from bench import Child, in_turn, rates
 from compare_networks import IMAGE, NETWORKS, VIDEO
-
-from gluon_a2.paper.accuracies import ACCURACIES
+from compare_published import ACCURACIES
 
 # Timed runs of a turn, after one that is not: what ran before has left the caches full of its own.
 LATENCY_RUNS, THROUGHPUT_RUNS, TRAINING_RUNS = 3, 2, 1

@@ -4,9 +4,9 @@ import re
 
 import pytest
 from compare_networks import IMAGE, NETWORKS, VIDEO, choose
+from compare_published import ACCURACIES
 
 from gluon_a2.errors import UserError
-from gluon_a2.paper.accuracies import ACCURACIES
 
 
 def test_the_networks_the_comparison_is_for_are_there():

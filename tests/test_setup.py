@@ -210,8 +210,8 @@ def test_the_wheel_holds_the_package_the_symbols_and_nothing_else(wheel):
     assert {'gluon_a2/symbols/a2_resnet50-symbol.json',
             'gluon_a2/symbols/symbol_a2_resnet50.py'} < symbols
     measuring = {f'gluon_a2/compare/{name}.py' for name in (
-        'bench', 'compare_child', 'compare_networks', 'compare_picture', 'compare_report',
-        'compare_rounds', 'mxnet_steps', 'tables')}
+        'bench', 'compare_child', 'compare_networks', 'compare_picture',
+        'compare_published', 'compare_report', 'compare_rounds', 'mxnet_steps', 'tables')}
     assert found == files | symbols | measuring
 
 

@@ -1,1 +1,1 @@
-"""What the paper prints, as data: costs and claims, accuracies and the recipes' targets."""
+"""What the paper prints, as data: costs, and claims about them."""

@@ -1,4 +1,4 @@
-"""Accuracies that others published, and those that the recipes should reach, as data.
+"""Accuracies that others published, as data.
 
 None was measured here, and none stands in a column with what was. A network that is not among them
 has no published accuracy that is known here.
@@ -66,25 +66,3 @@ ACCURACIES = {row.network: row for row in (
 AUTHORS = {row.network: row for row in (
     Accuracy('resnet50', 76.2, None, GLORE, GLORE_IMAGE),
     Accuracy('se_resnet50', 77.2, None, GLORE, GLORE_IMAGE))}
-
-
-class Target(NamedTuple):
-    """What the paper prints for a recipe (`run.recipes`), in per cent, and the top-1 of `AUTHORS`,
-    where there is one. None was run here."""
-    where: str
-    figures: dict[str, float]
-    authors: float | None = None
-
-
-def _of(network):
-    row = ACCURACIES[network]
-    return Target(row.source.split(', ')[1], {'top-1': row.top1, 'top-5': row.top5},
-                  AUTHORS[network].top1 if network in AUTHORS else None)
-
-
-TARGETS = {
-    'imagenet_a2_resnet50': _of('a2_resnet50'), 'imagenet_resnet50': _of('resnet50'),
-    'imagenet_resnet152': _of('resnet152'), 'imagenet_se_resnet50': _of('se_resnet50'),
-    'kinetics_ablation': Target('Table 3', {'clip top-1': 53.0, 'video top-1': 63.5}),
-    'kinetics_a2_resnet50': _of('a2_resnet50_3d'),
-    'ucf101': Target('Table 6', {'average of three splits': 96.4})}
