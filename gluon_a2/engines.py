@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 
 class Engine(NamedTuple):
-    """A row of `TABLE`."""
     runtime: str  # 'mxnet', or the package that reads ONNX files
     suffix: str = ''  # of the prefix of its files
     precision: str = 'f32'  # what OpenVINO computes in where the file is float32

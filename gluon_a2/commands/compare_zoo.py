@@ -44,7 +44,6 @@ class Choices:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Choose, measure, write."""
     parsed = parser(__doc__)
     flags.add_flags(parsed, Choices)
     choices = flags.from_args(Choices, parsed.parse_args(argv))

@@ -20,7 +20,6 @@ from ..flags import add_flags, check, from_args, option
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
     networks: Tuple[str, ...] = option((), 'name of the zoo, or a symbol.json file',
                                        positional=True, metavar='NETWORK')
     input_size: Optional[Tuple[int, ...]] = option(
@@ -61,7 +60,6 @@ def network_rows(asked: Options) -> Iterator[list]:
 
 @cli.entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Parse, count, print, save."""
     flags = cli.parser(__doc__)
     add_flags(flags, Options)
     asked = from_args(Options, flags.parse_args(argv))

@@ -100,7 +100,6 @@ def load(options: Options, stated: Any) -> Tuple[Any, Optional[Path]]:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Parse, export, say what came of it."""
     flags = parser(__doc__)
     from ..deploy.bundle import bundle_prefix
     from ..deploy.export import Wanted, export

@@ -22,7 +22,6 @@ from ..machine.resources import cores
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What the command line asks for."""
     out: str = option(REQUIRED, 'folder of the record files')
     data_dir: Optional[str] = option(None, "folder of ImageNet's files, or of train/<class>/ and "
                                            'val/<class>/')

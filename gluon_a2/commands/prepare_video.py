@@ -21,7 +21,6 @@ from ..machine.resources import cores
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
     data_dir: Optional[str] = option(None, 'folder with <part>/<class>/; with --split, the folder '
                                            'of UCF-101; with --list, where its paths start',
                                      group='videos')

@@ -162,7 +162,6 @@ def average(scored: Sequence[Tuple[Any, Any]]) -> str:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Parse, score each network, print the average of several."""
     flags = parser(__doc__)
     from ..run.load import Stated
     add_flags(flags, Options)

@@ -25,5 +25,4 @@ def train_network(recipe: Recipe, options: Options) -> str:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Parse, train, say where the results are."""
     command.run(command.parse(__doc__, argv, 2), train_network)

@@ -45,5 +45,4 @@ def demonstrate(prefix: Path) -> str:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Parse, train, say where the results are."""
     command.run(command.parse(__doc__, argv, 3), train_network)

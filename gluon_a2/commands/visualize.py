@@ -50,7 +50,6 @@ class Choices:
 
 
 def choose(argv: Optional[Sequence[str]]) -> Choices:
-    """The `Choices` of a command line."""
     words = list(sys.argv[1:] if argv is None else argv)
     if '--at' in words[:-1]:  # argparse would take a word such as -1,20 for a flag
         at = words.index('--at')
@@ -91,7 +90,6 @@ def on_sheet(block: Any, given: Optional[Sequence[int]], order: Any,
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Parse, look, draw, name the files."""
     choices = choose(argv)
     from ..run.load import load
     from ..visualization import attend, draw_animation, draw_sheet, write_page

@@ -54,9 +54,7 @@ class Views:
         return len(self.labels)
 
     def name(self, i: int) -> str:
-        """Of the video."""
         return self.source.name(i // self.count)
 
     def video(self, i: int) -> Any:
-        """The video, opened."""
         return self.source.video(i // self.count)

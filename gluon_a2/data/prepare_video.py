@@ -70,8 +70,6 @@ def transcode(source: VideoSource, root: str, out: str, short_side: int = 288,
     before, at the times they had, turned as they are to be shown; sound is dropped. What is there
     already is left as it is; so are folders of frames. Nothing half done is ever seen.
     """
-    if short_side < 2:
-        raise UserError(f'`short_side` must be 2 or more, not {short_side}')
     if os.path.abspath(root) == os.path.abspath(out):
         raise UserError(f'{out} is where the videos are: choose another folder')
     stems = [os.path.splitext(os.path.relpath(path, root))[0] for path in source.paths]

@@ -65,11 +65,9 @@ class RecordSource:
         return numbers(self.labels[largest] + 1, self.name(largest))
 
     def check_complete(self) -> None:
-        """See `RecordReader.check_complete`."""
         self._reader.check_complete()
 
     def read(self, i: int) -> bytes:
-        """The encoded bytes of image i."""
         record = self._reader.read(i)
         if self._listed is not None and record.labels != (self._listed[i],):
             raise ImageError(f'its label {record.labels} is not the {self._listed[i]} listed in '
@@ -97,7 +95,6 @@ class FolderSource:
         return len(self._files)
 
     def read(self, i: int) -> bytes:
-        """The encoded bytes of image i."""
         try:
             with open(os.path.join(self.folder, self._files[i]), 'rb') as file:
                 return file.read()

@@ -22,7 +22,6 @@ class SyntheticSource:
         return len(self.labels)
 
     def name(self, i: int) -> str:
-        """For messages."""
         return f'synthetic#{i}'
 
     def read(self, i: int) -> bytes:

@@ -54,7 +54,6 @@ class TarSource:
         return len(self._names)
 
     def read(self, i: int) -> bytes:
-        """The encoded bytes of image i."""
         tar, start, size = self._places[i].tolist()
         try:
             with open(self._tars[tar], 'rb') as file:

@@ -77,7 +77,6 @@ class FrameFolder:
         return len(self._names)
 
     def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """See `open_video`."""
         for number in _checked(numbers, len(self)):
             try:
                 with open(os.path.join(self.path, self._names[number]), 'rb') as file:
@@ -106,7 +105,6 @@ class VideoFile:
             return self._index.times, 1 / rate if self._index.counted else unit, rate
 
     def read(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """See `open_video`."""
         times = [self._index.times[number] for number in _checked(numbers, len(self))]
         found, seek = 0, _counted_from_keys if self._index.counted else _sought
         if self._index.keys:

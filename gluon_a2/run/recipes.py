@@ -375,7 +375,6 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def to_json(recipe: Recipe) -> Dict[str, Any]:
-    """A recipe as plain values."""
     return dataclasses.asdict(recipe)
 
 

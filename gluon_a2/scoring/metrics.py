@@ -32,7 +32,6 @@ class Sums:
     top5: float = 0.0
 
     def add(self, other: Sums) -> None:
-        """Add another batch's sums."""
         self.images += other.images
         self.loss += other.loss
         self.top1 += other.top1
@@ -50,7 +49,6 @@ class Sums:
 
     @property
     def mean_loss(self) -> float:
-        """Loss per image."""
         return self.loss / max(1, self.images)
 
 
@@ -216,7 +214,6 @@ class VideoScores:
 
     @property
     def videos(self) -> int:
-        """All of them."""
         return int(self.confusion.sum())
 
     @property

@@ -47,7 +47,6 @@ class Timer:
         return before
 
     def speed(self, images: int) -> float:
-        """Images per second."""
         return (images - self._images) / max(1e-9, time.perf_counter() - self._start)
 
     def share(self, name: str) -> float:
