@@ -36,6 +36,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any, Iterable
 
 GRACE = 1          # s in which the first report of an end may be followed by its cause
@@ -43,6 +44,7 @@ LINGER = 3         # s after a verdict, at most, until the hub leaves
 JOIN_SLACK = 3     # s beyond the timeout for all ranks to join
 LONGEST = 1 << 16  # bytes in a line
 MOST = 1 << 20     # bytes that wait for the other side
+CLEAR = '\r\x1b[K'  # what empties a line of a terminal, on which a progress bar may stand
 
 # how a rank ends otherwise than in order
 ENDS = {
@@ -163,8 +165,17 @@ def wait(channels: Iterable[Any], seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
+def state(pid: int) -> str:
+    """The kernel's letter for how a process is (see proc(5)), as in T for a stopped one; empty
+    where it does not say."""
+    with contextlib.suppress(OSError):
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    return ''
+
+
 def say(sentence: str) -> None:
     """One line on stderr; whether anybody still reads it must not keep a watchdog from its work."""
     sentence = ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in sentence)
     with contextlib.suppress(OSError, ValueError):
-        print(f'error: {sentence}', file=sys.stderr, flush=True)
+        clear = CLEAR if sys.stderr.isatty() else ''
+        print(f'{clear}error: {sentence}', file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ LAUNCH = 'GLUON_A2_LAUNCH'  # the number of the launch, set by our own launcher
 LAUNCHER = 'GLUON_A2_LAUNCHER'  # its process number, set for the ranks on its machine
 STOP = b'stop\n'  # a line by which the launcher asks a rank elsewhere to save and stop
 STDERR = 'GLUON_A2_STDERR'  # its stderr, a file descriptor, set for the ranks on its machine
+COLUMNS = 'GLUON_A2_COLUMNS'  # the width of the progress bar on its terminal; 0: none
 # where launchers say how many ranks there are, and which of them this process is
 SIZE = ('HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE')
 RANK = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK')

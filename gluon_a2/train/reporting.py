@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING, Iterator
 
 from tqdm import tqdm
 
 from ..backend import threads
+from ..machine.ranks import COLUMNS
 from ..scoring.metrics import TOP5_CLASSES, Sums
 from .timer import PHASES
 
@@ -47,10 +49,12 @@ class Reporter:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[None]:
-        """Show a bar for as long as the block runs, on rank 0 of a terminal."""
-        loop = self.loop
-        with tqdm(total=loop.schedule.total, initial=loop.at.step, unit='step', dynamic_ncols=True,
-                  disable=None if loop.group.first else True) as self._bar:
+        """Show a bar for as long as the block runs, on rank 0 of a terminal, which may be the
+        launcher's."""
+        loop, columns = self.loop, int(os.environ.get(COLUMNS, 0))
+        hidden = not loop.group.first or (False if columns else None)  # None: without a terminal
+        with tqdm(total=loop.schedule.total, initial=loop.at.step, unit='step', disable=hidden,
+                  ncols=columns or None, dynamic_ncols=not columns) as self._bar:
             yield
 
     def begin_epoch(self) -> None:
