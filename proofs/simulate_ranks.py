@@ -83,7 +83,7 @@ def busy_machines(world):
 def pause(world):
     """All machines are suspended for minutes."""
     until = world.now + world.rng.uniform(1, 60) * world.timeout
-    for process in (*world.ranks, *world.guards):
+    for process in world.processes():
         process.stop(until + world.rng.random())
 
 
@@ -176,7 +176,7 @@ def all_killed(world):
 
 def launcher_killed(world):
     """The kernel kills its ranks, and those on other hosts follow."""
-    world.launcher_gone = True
+    world.launcher.die()
     for rank in world.ranks:
         world.at(world.now + (rank.host != 'a') * world.rng.uniform(0.1, 1), rank.crash)
     return of_host(world, 'a')
@@ -315,7 +315,7 @@ def outcome(kind, world, struck, ended):
         if in_order:
             return 'in_order'
         return 'no_hub' if kind in OF_HUB and 0 in struck[0][1] else 'wrong'
-    named = {int(found) for found in re.findall(r'rank (\d+)', world.verdicts[0][1])}
+    named = {int(found) for found in re.findall(r'rank (\d+)', world.verdicts[0])}
     if kind in HARMLESS or not struck:
         return 'innocent' if named else 'wrong'
     if named - struck[0][1]:

@@ -34,18 +34,19 @@ class World:
         # s until Horovod notices a lost rank, and a rank that only does not come
         self.notices = rng.choice([0.1, 0.1, 1, 0.7 * timeout, FOREVER])
         self.patience = rng.choice([FOREVER, FOREVER, 0.3 * timeout, 1.5 * timeout])
-        self.troubled = self.launcher_gone = self.broken = False
+        self.troubled = self.broken = False
         self.nan_at = None  # the step
         self.changed = False  # a process has ended
         self.door, self.turning = Door(), None
         names = [host for host, count in ranks_of_hosts.items() for _ in range(count)]
         self.ranks = [Rank(self, number, host) for number, host in enumerate(names)]
-        self.guards = []
+        self.guards, self.launcher = [], None
 
     def begin(self):
         """Start all processes."""
         for rank in self.ranks:
             self.guards.append(Guard(self, rank, len(self.ranks)))
+        self.launcher = Launcher(self, 'a')
 
     def at(self, when, act):
         """Have `act` called then."""
@@ -79,9 +80,18 @@ class World:
         """A line of the story of this job."""
         self.story.append(f'{self.now:8.3f}  {text}')
 
+    def judge(self, sentence):
+        """A verdict, of the hub or of the launcher."""
+        self.note(f'verdict: {sentence}')
+        self.verdicts.append(sentence)
+
     def on(self, host):
         """The processes of a host."""
-        return [process for process in (*self.ranks, *self.guards) if process.host == host]
+        return [process for process in self.processes() if process.host == host]
+
+    def processes(self):
+        """All."""
+        return (*self.ranks, *self.guards, self.launcher)
 
     # ---- collective operations
 
@@ -131,7 +141,7 @@ class World:
                     (watchdog, {'socket': sockets, 'Channel': lambda end: end,
                                 'Hub': lambda *given: Centre(self, *given),
                                 'say': self.said.append,
-                                'is_gone': lambda pid: self.launcher_gone})):
+                                'is_gone': lambda pid: not self.launcher.alive})):
                 stack.enter_context(mock.patch.multiple(module, **changes))
             yield
 
@@ -437,6 +447,29 @@ class Rank(Process):
         self.beat(step, phase)
 
 
+class Launcher(Process):
+    """What `launch.launcher` does for ranks that nobody watches any more: once one has ended in
+    order, the others may take the timeout to end, too."""
+
+    def __init__(self, world, host):
+        super().__init__(world, host)
+        self.clock, self.deadline = protocol.Clock(1), FOREVER
+        self.wake(1)
+
+    def turn(self):
+        """A look at the ranks, and another one in a second."""
+        self.clock.tick()
+        ranks, now = self.world.ranks, self.clock.now
+        if self.deadline == FOREVER and any(rank.in_order and not rank.alive for rank in ranks):
+            self.deadline = now + self.world.timeout
+        for rank in ranks if now > self.deadline else ():
+            if rank.alive:
+                self.world.judge(f'rank {rank.number} has not ended with the others')
+                self.world.at(self.world.passes(self.host, rank.host), rank.crash)
+        if now <= self.deadline:
+            self.wake(1)
+
+
 class Guard(watchdog.Watchdog, Process):
     """The real watchdog, as a process of this world."""
 
@@ -480,5 +513,4 @@ class Centre(hub.Hub):
         self.world = world
 
     def _tell(self, peer, sentence):
-        self.world.note(f'verdict: {sentence}')
-        self.world.verdicts.append((peer and peer.rank, sentence))
+        self.world.judge(sentence)

@@ -183,3 +183,8 @@ def test_schedules():
             if any(some[end] for end in simulate_ranks.DEFECTS)] == []
     assert {kind.__name__ for kind in simulate_ranks.HARMLESS} <= {
         kind for kind, some in counts.items() if some['in_order'] == 3}
+
+
+def test_a_rank_that_is_stopped_after_its_last_word():
+    """No watchdog watches it any more, and the launcher ends it."""
+    assert simulate_ranks.simulate(1, 42317)[:2] == (simulate_ranks.stopped, 'named')

@@ -232,11 +232,9 @@ def test_a_request_to_stop(tmp_path, horovod, whom):
 
 def test_a_request_to_stop_reaches_ranks_elsewhere(tmp_path, horovod):
     """Through remote shells that end at a signal, as ssh does."""
-    shell = tmp_path / 'shell'
-    shell.write_text('#!/bin/sh\ntrap "exit 255" TERM\nexec 3<&0\nsh -c "$2" <&3 &\nwait $!\n')
-    shell.chmod(0o755)
-    with popen(tmp_path, '-np', 2, '-H', 'other:2', '--remote-shell', f'{shell} {{host}}',
-               '--steps', 1000) as process:
+    shell = shell_of(
+        tmp_path, '#!/bin/sh\ntrap "exit 255" TERM\nexec 3<&0\nsh -c "$2" <&3 &\nwait $!\n')
+    with popen_remote(tmp_path, shell, '--steps', 1000, hosts='other:2') as process:
         wait_for(tmp_path, 'step-2')
         process.terminate()
         said = process.communicate(timeout=60)[0]
@@ -292,6 +290,41 @@ def test_ranks_on_another_host(tmp_path, horovod):
             for start in starts(tmp_path)} == {0: None, 1: None, 2: 'otherhost'}
 
 
+# as ssh: what it runs is in another session, and outlives it
+APART = '#!/bin/sh\nexec 3<&0\nsetsid sh -c "$2" <&3 2>"$0.err" &\nwait\n'
+
+
+@pytest.mark.parametrize('remote', [False, True])
+def test_a_rank_that_is_stopped_after_its_last_word(tmp_path, horovod, remote):
+    """No watchdog watches it any more."""
+    given = ['--fault', 'linger', '--at-rank', 1]
+    with popen_remote(tmp_path, shell_of(tmp_path, APART), *given) if remote else popen(
+            tmp_path, '-np', 2, *given) as job:
+        said = job.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    what, why = ('the remote shell of rank 1 on other', '') if remote else (
+        'rank 1', ', for it was stopped')
+    assert (job.returncode, said) == (
+        1, f'{what} has not ended{why}, and was killed by the launcher\n')
+
+
+def test_a_request_to_stop_before_the_ranks_are_ready(tmp_path, horovod):
+    with popen(tmp_path, '-np', 2, '--fault', 'absent', '--max-restarts', 2) as process:
+        wait_for(tmp_path, 'ready')
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert_all_gone(tmp_path)
+    assert (process.returncode, said) == (
+        143, 'told to stop, and ended before all ranks had saved\n')
+
+
+def shell_of(folder, content):
+    shell = folder / 'shell'
+    shell.write_text(content)
+    shell.chmod(0o755)
+    return f'{shell} {{host}}'
+
+
 def popen_remote(folder, shell, *given, hosts='localhost:1,other:1'):
     return popen(folder, '-np', 2, '-H', hosts, '--remote-shell', shell, *given)
 
@@ -328,10 +361,7 @@ def test_who_has_killed_a_rank_is_said():
 def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
     """It waits for rank 0, as inside Horovod, in a session that no kill of the launcher's
     reaches. What it says goes to a launcher that is gone."""
-    shell = tmp_path / 'shell'
-    shell.write_text('#!/bin/sh\nexec 3<&0\nsetsid sh -c "$2" <&3 2>"$0.err" &\nwait\n')
-    shell.chmod(0o755)
-    with popen_remote(tmp_path, f'{shell} {{host}}', '--fault', 'absent') as job:
+    with popen_remote(tmp_path, shell_of(tmp_path, APART), '--fault', 'absent') as job:
         wait_for(tmp_path, 'ready')
         job.kill()
     assert_all_gone(tmp_path)
@@ -340,10 +370,8 @@ def test_a_rank_whose_start_fails_is_no_orphan(tmp_path, horovod):
 
 
 def test_a_remote_shell_that_passes_no_input_is_named(tmp_path, horovod):
-    shell = tmp_path / 'shell'
-    shell.write_text('#!/bin/sh\nexec sh -c "$2" </dev/null\n')
-    shell.chmod(0o755)
-    with popen_remote(tmp_path, f'{shell} {{host}}') as job:
+    with popen_remote(tmp_path, shell_of(tmp_path, '#!/bin/sh\nexec sh -c "$2" </dev/null\n')
+                      ) as job:
         said = job.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
     assert job.returncode == 2

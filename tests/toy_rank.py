@@ -97,6 +97,8 @@ class Toy:
                 if stop and step > 3:
                     (self.meet / 'stop').touch()
                 self.gather(f'agreed-{step}')
+        if self.given.fault == 'linger' and self.faulty():
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def fault(self, heart, step):
         fault = self.given.fault
@@ -143,7 +145,7 @@ def main(argv=None):
     if processes.is_launcher():
         own = to_args(Given, vars(namespace), skip=('save_dir', 'resume', 'overwrite'))
         sys.exit(launch(processes, sys.argv[0], own, given.save_dir, given.resume,
-                        given.overwrite))
+                        given.overwrite, given.timeout))
     if given.fault == 'lockstep':
         given = dataclasses.replace(given, at_rank=ranks.rank())
     start.show()

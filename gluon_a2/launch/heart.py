@@ -17,8 +17,9 @@ from typing import Iterator
 
 from ..errors import UserError
 from ..machine.network import job_address
-from ..machine.ranks import LAUNCHER, STDERR
+from ..machine.ranks import LAUNCHER, STDERR, launch_id
 from . import start
+from .process import die_with
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
@@ -100,7 +101,10 @@ class Heart:
         self._finish({'end': 'failed', 'sentence': sentence, 'secondary': secondary})
 
     def done(self) -> None:
-        """This rank ends in order; what happens to it afterwards is no fault."""
+        """This rank ends in order; what happens to it afterwards is no fault. No watchdog sees it
+        any more, so from now on the kernel ends it with what has started it, stopped or not."""
+        if launch_id() and not self._ended.is_set():
+            die_with(self._parent)()
         self._finish({'end': 'done'})
 
     def __enter__(self) -> Heart:

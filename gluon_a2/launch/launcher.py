@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any, Iterator, List, Sequence, Tuple
 
 from ..errors import Interrupted, UserError
-from ..machine.ranks import LAUNCH, LAUNCHER, MISTAKE, PREEMPTED, TERMINATED
+from ..machine.ranks import COLUMNS, LAUNCH, LAUNCHER, MISTAKE, PREEMPTED, TERMINATED
 from .options import SSH, Processes, is_local
-from .output import Output
+from .output import Output, bar_columns
 from .process import Rank, meeting, own_address, remote_command, silence
+from .protocol import Clock
 from .rendezvous import serve
 from .start import LIMIT
 
@@ -41,8 +42,9 @@ class Job:
     """What all attempts of one launch share."""
 
     def __init__(self, processes: Processes, script: str, arguments: Sequence[str],
-                 save_dir: str | Path, resume: bool = False, overwrite: bool = False) -> None:
-        self.processes, self.save_dir = processes, Path(save_dir)
+                 save_dir: str | Path, resume: bool = False, overwrite: bool = False,
+                 rank_timeout: float = 20) -> None:
+        self.processes, self.save_dir, self.rank_timeout = processes, Path(save_dir), rank_timeout
         self.resume, self.overwrite = resume, overwrite
         self.hosts, self.id = processes.read_hosts(), uuid.uuid4().hex
         self._script, self._arguments = script, arguments
@@ -100,17 +102,18 @@ def _at_once(signals: Signals) -> bool:
 
 
 def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir: str | Path,
-           resume: bool = False, overwrite: bool = False) -> int:
+           resume: bool = False, overwrite: bool = False, rank_timeout: float = 20) -> int:
     """Start the ranks, wait for them, start them again after a fault; the exit code for this
     process.
 
     arguments: what `script` is given in every rank, besides `--save-dir` and, as they are asked
-    for or needed, `--resume` and `--overwrite`.
+    for or needed, `--resume` and `--overwrite`. rank_timeout: seconds for a rank to end after the
+    first of them has, in order.
 
     0: all ranks ended well. 2: a rank has told the user about a mistake. 75: stopped on request,
     and saved. 143: terminated. 1: a fault, and no restarts left. Raises Interrupted after Ctrl-C.
     """
-    job = Job(processes, script, arguments, save_dir, resume, overwrite)
+    job = Job(processes, script, arguments, save_dir, resume, overwrite, rank_timeout)
     restarts, code, pause, saved = processes.max_restarts, 1, 0.0, job.saved()
     with _noted(signal.SIGTERM, signal.SIGINT) as signals:
         for attempt in range(restarts + 1):
@@ -152,6 +155,7 @@ def _say(sentence: str) -> None:
 def _attempt(job: Job, command: list[str], signals: Signals) -> int:
     """Exit code of one start of all ranks."""
     ranks: list[Rank] = []
+    first = None
     with contextlib.ExitStack() as stack:
         try:
             for start in _starts(job, command, stack):
@@ -159,7 +163,7 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
             job.output = Output(ranks, job.processes.ranks_filter)
             first = _wait(job, ranks, signals)
         finally:
-            if _at_once(signals):
+            if _at_once(signals) or _was_told(first, signals):
                 silence(ranks)
             for rank in ranks:
                 rank.kill()
@@ -186,6 +190,7 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
     server = job.server = serve(plan, address)
     stack.callback(server.close)
     common[LIMIT] = str(given.start_timeout)
+    common[COLUMNS] = str(bar_columns(elsewhere, given.ranks_filter))
     for slot in plan:
         local, line = is_local(slot.hostname), command
         variables = {**common, **meeting(slot, (address, server.server_port),
@@ -202,10 +207,18 @@ def _first_bad(ranks: list[Rank]) -> Rank | None:
     return next((rank for rank in ranks if rank.poll() not in fine), None)
 
 
+def _was_told(rank: Rank | None, signals: Signals) -> bool:
+    """Whether it has ended because it was told to stop, before it could save."""
+    return bool(signals) and rank is not None and (
+        rank.returncode == -signal.SIGTERM or not rank.local)
+
+
 def _wait(job: Job, ranks: list[Rank], signals: Signals) -> Rank | None:
-    """Wait until all have ended, or a while after one ended badly; the first that did, or None."""
-    first = deadline = None
-    asked = False
+    """Wait until all have ended, or a while after one has; the first that ended badly, or a rank
+    that did not end with the others, or None."""
+    first: Rank | None = None
+    deadline: float | None = None
+    asked, clock = False, Clock(1)
     while any(rank.poll() is None for rank in ranks) and not _at_once(signals):
         if signals and not asked:
             asked = True
@@ -213,17 +226,19 @@ def _wait(job: Job, ranks: list[Rank], signals: Signals) -> Rank | None:
                 _say('interrupted: saving at the next step; another Ctrl-C ends at once')
             for rank in [rank for rank in ranks if rank.local] or ranks:
                 rank.stop()
-        first = first or _first_bad(ranks)
+        clock.tick()
+        before, first = first, first or _first_bad(ranks)
+        ended = any(rank.returncode is not None for rank in ranks)
         late = None if first else job.late(ranks)
         if late:
             late.late = job.processes.start_timeout
             return late
-        if first:
-            deadline = deadline or time.monotonic() + PATIENCE
-            if time.monotonic() > deadline:
-                break
+        if first is not before or ended and deadline is None:
+            deadline = clock.now + (PATIENCE if first else job.rank_timeout)
+        if deadline is not None and clock.now > deadline:
+            break
         time.sleep(POLL)
-    return first or _first_bad(ranks)
+    return first or _first_bad(ranks) or next((rank for rank in ranks if rank.poll() is None), None)
 
 
 def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) -> int:
@@ -240,8 +255,9 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
         if _shell_failed(job, mistaken):  # Python ends with the same code where a script is missing
             _say(_ending(job, mistaken))
         return MISTAKE
-    if signals and (first.returncode == -signal.SIGTERM or not first.local):
-        return TERMINATED  # asked to stop before the ranks were ready for it
+    if _was_told(first, signals):
+        _say('told to stop, and ended before all ranks had saved')
+        return TERMINATED
     culprit = first if first.late else _culprit(job, ranks, first)
     job.lasting = bool(first.late) or _shell_failed(job, culprit)
     _say(_ending(job, culprit))

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..machine import network
 from ..machine.ranks import STDERR, STOP
 from .options import Processes
+from .protocol import state
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
@@ -106,16 +107,16 @@ def remote_command(shell: str, host: str, command: Sequence[str], variables: Map
     return [*shlex.split(shell.replace('{host}', host)), f'cd {shlex.quote(os.getcwd())} && {line}']
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child calls first, so that the kernel kills it when this process ends."""
+def die_with(parent: int) -> Callable[[], None]:
+    """What a process calls so that the kernel kills it when its parent ends."""
     if not sys.platform.startswith('linux'):
-        return None  # the watchdog sees the parent change
+        return lambda: None  # the watchdog sees the parent change
     # looked up here, because little is safe between fork and exec
-    prctl, launcher = ctypes.CDLL(None).prctl, os.getpid()
+    prctl = ctypes.CDLL(None).prctl
 
     def prepare() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != launcher:  # it ended just before
+        if os.getppid() != parent:  # it ended just before
             os._exit(1)
     return prepare
 
@@ -128,7 +129,7 @@ class Rank(subprocess.Popen):
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],
                  local: bool = True, secret: str | None = None) -> None:
         self.number, self.local, self.late = number, local, 0.0  # `late`: s without its start
-        self.given_up = False  # it had to be ended
+        self.given_up = ''  # its state (see proc(5)) when it had to be ended
         self.host = socket.gethostname() if local else variables['HOROVOD_HOSTNAME']
         self.name = f'rank {number}' + ('' if local else f' on {self.host}')
         pipe, ours = (subprocess.PIPE if secret else None), os.dup(2)
@@ -136,7 +137,7 @@ class Rank(subprocess.Popen):
             super().__init__(command, env={**variables, **({STDERR: str(ours)} if local else {})},
                              stdin=pipe or subprocess.DEVNULL, stdout=pipe, stderr=pipe,
                              bufsize=0, pass_fds=[ours] if local else [], start_new_session=True,
-                             preexec_fn=_die_with_parent())
+                             preexec_fn=die_with(os.getpid()))
         except OSError as error:
             raise UserError(f'{command[0]} cannot be started: {error.strerror}; see '
                             '`remote_shell`') from error
@@ -160,7 +161,8 @@ class Rank(subprocess.Popen):
 
     def kill(self) -> None:
         """End it and its data workers, which share its process group."""
-        self.given_up = self.poll() is None
+        if self.poll() is None:
+            self.given_up = state(self.pid) or 'unknown'
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
@@ -178,7 +180,9 @@ class Rank(subprocess.Popen):
             where = ('' if self.local else ': the remote shell hangs, or the host does not answer')
             return f'{self.name} has not started within {self.late:g} s (--start-timeout){where}'
         if self.given_up:
-            return f'{self.name} has not ended, and was killed by the launcher'
+            what = self.name if self.local else f'the remote shell of {self.name}'
+            why = ', for it was stopped' if self.given_up == 'T' else ''
+            return f'{what} has not ended{why}, and was killed by the launcher'
         if self.returncode >= 0:
             return f'{self.name} ended with exit code {self.returncode}'
         try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from pathlib import Path
 from typing import Any
 
 from .hub import Hub
-from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
+from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, state, wait
 
 DONE = {'end': 'done'}
 
@@ -17,11 +16,11 @@ def is_gone(pid: int) -> bool:
     """Whether a process has ended; one whose parent has not asked for its end has, too."""
     try:
         os.kill(pid, 0)
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] in 'ZX'
     except ProcessLookupError:
         return True
-    except OSError:  # another user's, or there is no /proc
+    except OSError:  # another user's
         return False
+    return state(pid) in ('Z', 'X')
 
 
 class Watchdog:

@@ -81,7 +81,7 @@ def run(command: Command, train: Callable[[Recipe, Options], str]) -> None:
         save_dir = options.save_dir or recipes.default_folder(recipe)
         script, *words = cli.program()
         sys.exit(launch(processes, script, [*words, *arguments], save_dir, options.resume,
-                        options.overwrite))
+                        options.overwrite, options.rank_timeout))
     start.show()
     os.environ.update(recipes.environment(recipe))
     # what all ranks find in the data is said once
