@@ -14,10 +14,8 @@ from gluon_a2.train.stopping import StopRequest
 @pytest.fixture
 def request_():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    stop = StopRequest()
-    stop.listen()
-    yield stop
-    stop.ignore()
+    with StopRequest() as stop:
+        yield stop
     assert {number: signal.getsignal(number) for number in before} == before
 
 

@@ -65,8 +65,11 @@ def train(recipe: Recipe, options: Options) -> tuple[Path, Sums]:
             run = stack.enter_context(
                 Run(folder, recipe, options) if group.first else Spectator(folder))
         stack.enter_context(logging_redirect_tqdm())
+        # before there is a watchdog, which would call a rank that a signal ends dead
+        stop = stack.enter_context(StopRequest())
         watch(group, options, folder, stack)
-        loop = stack.enter_context(Loop(recipe, options, run, net, train_source, val_source, group))
+        loop = stack.enter_context(
+            Loop(recipe, options, run, net, train_source, val_source, group, stop))
         validation = loop.run_epochs()
         if group.first:
             with group.during('export'):
@@ -129,7 +132,8 @@ class Loop:
     """The state of a run, and the steps that change it; use it as a context manager."""
 
     def __init__(self, recipe: Recipe, options: Options, run: Run, net: Any, train_source: Any,
-                 val_source: Any, group: Group | None = None) -> None:
+                 val_source: Any, group: Group | None = None,
+                 stop: StopRequest | None = None) -> None:
         self.recipe, self.options, self.run, self.group = recipe, options, run, group or Group()
         self.at, self.sums, self.plateau = Position(), Sums(), Plateau()
         self.sources = train_source, val_source
@@ -138,7 +142,7 @@ class Loop:
         self.stepper = Stepper(recipe, net, self.group, self.timer)
         self.steps_per_epoch = math.ceil(len(train_source) / recipe.global_batch)
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.plateau)
-        self.saver, self.reporter, self._stop = Saver(self), Reporter(self), StopRequest()
+        self.saver, self.reporter, self._stop = Saver(self), Reporter(self), stop or StopRequest()
         load: Any = data.SyntheticLoader if options.synthetic_data else data.Loader
         workers = options.num_data_workers
         self._train_loader = load(train_source, train_transform(recipe), workers, recipe.seed)
@@ -151,11 +155,9 @@ class Loop:
         self.run.rewind(self.at.step)
         for net in (self.stepper.trained, self.stepper.tested):
             net.hybridize(static_alloc=True, static_shape=True)
-        self._stop.listen()
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._stop.ignore()
         self._train_loader.close()
         self._val_loader.close()
         try:

@@ -21,20 +21,20 @@ NOTICE = b'\ninterrupted: saving at the next step; another Ctrl-C ends at once\n
 
 class StopRequest:
     """SIGTERM, or Ctrl-C, asks for a checkpoint at the next step, on all ranks, and then for the
-    end. A second Ctrl-C raises KeyboardInterrupt where it is."""
+    end. A second Ctrl-C raises KeyboardInterrupt where it is. Signals are noted inside its block,
+    in a process's main thread alone."""
 
     def __init__(self) -> None:
         self.requested = self.interrupted = False
         self._before: dict[int, Any] = {}
 
-    def listen(self) -> None:
-        """From now on, note the signals; only a process's main thread may."""
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note)
                             for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
 
-    def ignore(self) -> None:
-        """Back to what the signals did before."""
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
