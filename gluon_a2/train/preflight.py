@@ -29,22 +29,22 @@ CHECKPOINTS = 4  # two are kept, the best one, and the one being written
 WAYS_OUT = {
     'code': 'gluon_a2 or the training script is another version there: install the same one '
             'everywhere',
-    'recipe': 'it was started with other flags: start every rank with the same command',
-    'training images': 'its training data is other data: give every host the same files',
-    'validation images': 'its validation data is other data: give every host the same files'}
+    'flags': 'start every rank with the same command',
+    'training images': 'give every host the same files',
+    'validation images': 'give every host the same files'}
 
 
 def check(group: Group, recipe: Recipe, options: Options, sources: list, net: Any,
           folder: Path) -> None:
     """UserError on all ranks unless they agree and rank 0's disk has room for checkpoints."""
-    facts = {'code': code(), 'recipe': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
+    facts = {'code': code(), 'flags': sha256(json.dumps(to_json(recipe), sort_keys=True).encode()),
              'training images': contents(sources[0]), 'validation images': contents(sources[1])}
     everyone = group.all_gather(facts, 'preflight')
     for name, way_out in WAYS_OUT.items():
         other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
         if other:
             group.raise_once(
-                UserError(f'{name_ranks(other)}: {name} differ from rank 0 ({way_out})'))
+                UserError(f'{name_ranks(other)} started with other {name} than rank 0 ({way_out})'))
     fault = None
     if options.num_gpus and not group.nccl_built():
         fault = ('Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 '

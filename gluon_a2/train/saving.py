@@ -58,8 +58,8 @@ class Saver:
         other = [rank for rank, theirs in enumerate(digests) if theirs != digests[0]]
         if other:
             group.raise_once(UserError(
-                f'{name_ranks(other)} hold other parameters than rank 0 at step {step}: not saved; '
-                f'look for broken memory there; {self.last_saved()}'))
+                f'{name_ranks(other)} came to other parameters than rank 0 at step {step}: not '
+                f'saved; look for broken memory there; {self.last_saved()}'))
         log.info('  step %d: all %d ranks hold the parameters and momenta %s', step, len(digests),
                  digests[0][:16])
 
