@@ -3,16 +3,17 @@
 are seen, and how?
 
     python proofs/resume.py
-    python proofs/resume.py --ranks 1,2 --steps 2,4
+    python proofs/resume.py --kind clips --ranks 1,2 --steps 2,4
 
-The job is that of kills.py: 40 pictures in 4 steps of 12 an epoch, two epochs, on 1, 2 and 4 ranks.
-SIGTERM stops it in the first epoch. Every rank notes for each sample that it trains on (epoch,
-step, index, SHA-256 of its float32 pixels). Both parts of a stopped run must together be what an
-undisturbed run on one rank notes: each sample once an epoch, in its step, with its pixels. Keeps
-`resume.csv`; exit code 1 if anything is otherwise, or if the last checkpoint is further than 1e-6
-(relative) from the undisturbed run's.
+The job is that of kills.py: 40 pictures or clips in 4 steps of 12 an epoch, two epochs, on 1, 2 and
+4 ranks. SIGTERM stops it in the first epoch. Every rank notes for each sample that it trains on
+(epoch, step, index, SHA-256 of its float32 pixels). Both parts of a stopped run must together be
+what an undisturbed run on one rank notes: each sample once an epoch, in its step, with its pixels.
+Keeps `resume.csv`, in which rows of the other kind stay; exit code 1 if anything is otherwise, or
+if the last checkpoint is further than 1e-6 (relative) from the undisturbed run's.
 """
 import collections
+import importlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import job
 import numpy as np
-from bench import keeping, script, whole_numbers
+from bench import keeping, read_rows, script, whole_numbers
 from tqdm import tqdm
 
 from gluon_a2.cli import entry, parser, show_table
@@ -33,9 +34,9 @@ from gluon_a2.machine.ranks import PREEMPTED
 EPOCHS, STEPS = 2, 4
 TOLERANCE = 1e-6
 # inherited by the ranks: where to note, after how many steps to stop
-NOTES, STOP = 'A2_RESUME_NOTES', 'A2_RESUME_STOP'
-FIELDS = ('before', 'after', 'step', 'samples', 'missing', 'repeated', 'other_step', 'other_pixels',
-          'distance')
+NOTES, STOP, KIND = 'A2_RESUME_NOTES', 'A2_RESUME_STOP', 'A2_RESUME_KIND'
+FIELDS = ('kind', 'before', 'after', 'step', 'samples', 'missing', 'repeated', 'other_step',
+          'other_pixels', 'distance')
 
 
 # ---- in the ranks
@@ -70,18 +71,17 @@ def child():
     if 'GLUON_A2_LAUNCH' in os.environ or '-np' not in sys.argv:
         rank = os.environ.get('HOROVOD_RANK', '0')
         hook(Path(os.environ[NOTES]) / f'rank-{rank}.jsonl', int(os.environ[STOP]))
-    import train_imagenet
-    train_imagenet.main()
+    importlib.import_module(job.KINDS[os.environ[KIND]][0]).main()
 
 
 # ---- a run, or a part of one
 
-def train(folder, images, ranks, notes, stop=0, resume=False):
+def train(kind, folder, data, ranks, notes, stop=0, resume=False):
     """Train in `folder`, to the end or for `stop` steps; the samples that were noted."""
     notes.mkdir(parents=True)
     flags = ['--num-epochs', EPOCHS, *(['--resume'] if resume else [])]
-    done = script(__file__, *job.flags(folder, images, ranks), *flags,
-                  **{NOTES: str(notes), STOP: str(stop)})
+    done = script(__file__, *job.flags(folder, data, ranks, kind), *flags,
+                  **{NOTES: str(notes), STOP: str(stop), KIND: kind})
     if done.returncode != (PREEMPTED if stop else 0):
         raise RuntimeError(f'exit code {done.returncode} on {ranks} ranks: {done.stderr[-2000:]}')
     return [line for path in sorted(notes.iterdir()) for line in job.read_lines(path)]
@@ -102,26 +102,29 @@ def compare(seen, expected):
 
 # ---- all of them
 
-def combinations(place, images, given, bar):
+def combinations(place, given, bar):
     """Rows, one for each number of ranks before and after a stop, and each step to stop after."""
-    expected = train(place / 'uncut', images, 1, place / 'notes-uncut')
+    kind = given['kind']
+    data = job.KINDS[kind][1](place / kind)
+    expected = train(kind, place / 'uncut', data, 1, place / 'notes-uncut')
     reference = job.last(place / 'uncut')
     if len({(line['epoch'], line['index']) for line in expected}) != len(expected):
         raise RuntimeError('the undisturbed run has seen a sample twice in one epoch')
     for before in given['ranks']:
         for step in given['steps']:
             stopped = place / f'{before}-{step}'
-            first = train(stopped, images, before, place / f'notes-{before}-{step}', stop=step)
+            first = train(kind, stopped, data, before, place / f'notes-{before}-{step}', step)
             if job.last(stopped).state['at']['step'] != step:
                 raise RuntimeError(f'a run that was to stop after step {step} has not')
             for after in given['ranks']:
                 bar.set_description(f'{before} to {after} ranks after step {step}')
                 resumed = place / f'{before}-{step}-{after}'
                 shutil.copytree(stopped, resumed)
-                second = train(resumed, images, after, place / f'notes-{resumed.name}', resume=True)
+                second = train(kind, resumed, data, after, place / f'notes-{resumed.name}',
+                               resume=True)
                 bar.update()
                 found = job.last(resumed)
-                yield {'before': before, 'after': after, 'step': step,
+                yield {'kind': kind, 'before': before, 'after': after, 'step': step,
                        **compare(first + second, expected),
                        'distance': max(job.distance(found, reference, kind)
                                        for kind in ('param', 'state'))}
@@ -137,10 +140,10 @@ def is_right(row):
 
 def summary(rows):
     """Rows of a table: one for each pair of numbers of ranks."""
-    table = [('before', 'after', 'steps', *FIELDS[3:-1], 'distance', 'right')]
+    table = [('before', 'after', 'steps', *FIELDS[4:-1], 'distance', 'right')]
     for pair in dict.fromkeys((row['before'], row['after']) for row in rows):
         ours = [row for row in rows if (row['before'], row['after']) == pair]
-        table.append((*pair, len(ours), *(sum(row[name] for row in ours) for name in FIELDS[3:-1]),
+        table.append((*pair, len(ours), *(sum(row[name] for row in ours) for name in FIELDS[4:-1]),
                       f'{max(row["distance"] for row in ours):.1e}', sum(map(is_right, ours))))
     return table
 
@@ -148,6 +151,7 @@ def summary(rows):
 def arguments(argv):
     """The flags, as a dict."""
     flags = parser(__doc__)
+    flags.add_argument('--kind', choices=job.KINDS, default='images', help='what to train on')
     flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
                        help='numbers of ranks, with commas between')
     flags.add_argument('--steps', type=whole_numbers, default=list(range(1, STEPS + 1)),
@@ -162,10 +166,13 @@ def main(argv=None):
     """Stop and resume in all ways, compare, and say what came of it."""
     given, rows = arguments(argv), []
     total = len(given['ranks']) ** 2 * len(given['steps'])
+    kept = [row for row in (read_rows(given['csv']) if given['csv'].exists() else ())
+            if row['kind'] != given['kind']]
     with tempfile.TemporaryDirectory(prefix='resume-') as place, \
             keeping(given['csv'], FIELDS) as write, tqdm(total=total, unit='run') as bar:
-        place = Path(place)
-        for row in combinations(place, job.write_data(place / 'images'), given, bar):
+        for row in kept:
+            write(row)
+        for row in combinations(Path(place), given, bar):
             rows.append(row)
             write(row)
     show_table(summary(rows))
