@@ -1,5 +1,6 @@
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from gluon_a2.deploy.gluon import from_gluon
 from gluon_a2.deploy.mxnet_engine import MXNetEngine
 from gluon_a2.deploy.onnx import OPSET, to_onnx
 from gluon_a2.errors import UserError
+from gluon_a2.models import baselines, get_model
 from gluon_a2.run import network
 
 NAMES = ['nought', 'one', 'two', 'three', 'four', 'five', 'six']
@@ -20,6 +22,9 @@ NAMES = ['nought', 'one', 'two', 'three', 'four', 'five', 'six']
 TENSORRT = {'Add', 'BatchNormalization', 'Conv', 'Flatten', 'Gemm', 'GlobalAveragePool', 'MatMul',
             'MaxPool', 'Mul', 'ReduceMean', 'Relu', 'Reshape', 'Shape', 'Sigmoid', 'Softmax',
             'Transpose'}
+
+
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +40,11 @@ def export(model, size=32):
     return bundle, to_onnx(bundle)
 
 
-@pytest.mark.parametrize('model', ['resnet50_3d', *(
-    f'{kind}resnet26{dims}' for kind in ('', 'a2_', 'nl_', 'se_') for dims in ('', '_3d'))])
+@pytest.mark.parametrize('model', ['tiny_pooled_3d', *(
+    f'{kind}tiny{dims}' for kind in ('a2_', 'nl_', 'se_') for dims in ('', '_3d'))])
 def test_every_kind_of_network_says_the_same_in_onnx_runtime(model):
-    """At two sizes and batches, none of which the file was written for. ResNet-50 has pools and
-    kernels that alternate; proofs/export_zoo.py has the whole zoo."""
+    """At two sizes and batches, none of which the file was written for. The whole zoo is in
+    proofs/export_zoo.py."""
     bundle, content = export(model)
     mxnet, other = MXNetEngine(bundle), engines.OnnxFile(content, bundle.meta)
     for batch, side in ((1, 47), (3, 32)):
@@ -51,16 +56,23 @@ def test_every_kind_of_network_says_the_same_in_onnx_runtime(model):
         assert parity.relative_gap(other(pixels), expected) < parity.TOLERANCE
 
 
-def test_frames_that_are_joined_to_the_batch():
-    """ConvNet+LSTM takes its own size only, and any batch."""
-    bundle, content = export('convnet_lstm')
+def test_frames_that_are_joined_to_the_batch(monkeypatch):
+    """ConvNet+LSTM, here with one convolution for a ResNet, takes its own size only, and any batch.
+    """
+    monkeypatch.setattr(baselines, 'ResNet', lambda row, classes: SimpleNamespace(
+        features=mx.gluon.nn.Conv2D(2048, 3, 16, in_channels=3),
+        pool=mx.gluon.nn.GlobalAvgPool2D()))
+    net = get_model('convnet_lstm', classes=7, input_size=(3, 32, 32))
+    net.initialize(mx.init.Xavier())
+    bundle = from_gluon(net, 'convnet_lstm', NAMES, data.ClipPreprocessing(32, frames=3))
+    content = to_onnx(bundle)
     assert {(gap.batch, gap.size) for gap in parity.onnx_gaps(bundle, content)} == {(1, 32),
                                                                                     (2, 32)}
 
 
 def test_what_the_file_says_of_itself():
     import onnx
-    bundle, content = export('a2_resnet26_3d')
+    bundle, content = export('a2_tiny_3d')
     model = onnx.load_from_string(content)
     assert [(opset.domain, opset.version)
             for opset in model.opset_import] == [('', OPSET)] == [('', 17)]
@@ -85,10 +97,10 @@ def ranks(onnx, model):
 
 
 @pytest.mark.parametrize('model, dynamic, opset', [
-    ('a2_resnet26', 'all', 13), ('a2_resnet26', 'all', 17), ('a2_resnet26', 'batch', 13),
-    ('a2_resnet26', 'batch', 20), ('nl_resnet26_3d', 'all', 17), ('nl_resnet26_3d', 'batch', 18),
-    ('se_resnet26', 'batch', 17), ('a2_resnet26 none', 'batch', 17),
-    ('a2_resnet26 gather', 'all', 17), ('a2_resnet26 distribute', 'all', 13)])
+    ('a2_tiny', 'all', 13), ('a2_tiny', 'all', 17), ('a2_tiny', 'batch', 13),
+    ('a2_tiny', 'batch', 20), ('nl_tiny_3d', 'all', 17), ('nl_tiny_3d', 'batch', 18),
+    ('se_tiny', 'batch', 17), ('a2_tiny none', 'batch', 17),
+    ('a2_tiny gather', 'all', 17), ('a2_tiny distribute', 'all', 13)])
 def test_every_form_says_the_same_and_states_its_ranks(model, dynamic, opset):
     """In ONNX Runtime, and in onnx's own evaluator, which takes a BatchNorm of 13 for training's.
     """
@@ -148,25 +160,26 @@ def test_pools_of_videos_are_written_as_every_tool_has_them(window, becomes, fix
 
 
 def test_a_file_of_one_size_refuses_others():
-    bundle = network.from_zoo('a2_resnet26', class_names=NAMES, input_size=32)
-    engine = engines.OnnxFile(to_onnx(bundle, 'batch'), bundle.meta)
-    with pytest.raises(UserError, match='the ONNX file of a2_resnet26 takes inputs of 3×32×32 '
+    bundle = network.from_zoo('a2_tiny', class_names=NAMES, input_size=32)
+    content = to_onnx(bundle, 'batch')
+    engine = engines.OnnxFile(content, bundle.meta)
+    with pytest.raises(UserError, match='the ONNX file of a2_tiny takes inputs of 3×32×32 '
                                         'only, not 3×48×48: export it again'):
         engine(data.photo_batch(1, data.Preprocessing(48)))
     import cv2
     assert engine.fixed and not cv2.dnn.readNetFromONNX(
-        np.frombuffer(to_onnx(bundle, 'batch'), np.uint8)).empty()
+        np.frombuffer(content, np.uint8)).empty()
 
 
 def test_unknown_axes_are_refused():
-    bundle = network.from_zoo('resnet26', class_names=NAMES, input_size=32)
+    bundle = network.from_zoo('tiny', class_names=NAMES, input_size=32)
     with pytest.raises(UserError, match='`dynamic` must be one of all, batch, not .height.'):
         to_onnx(bundle, 'height')
 
 
 @pytest.mark.parametrize('opset', [12, 999])
 def test_unknown_operator_sets_are_refused(opset):
-    bundle = network.from_zoo('resnet26', class_names=NAMES, input_size=32)
+    bundle = network.from_zoo('tiny', class_names=NAMES, input_size=32)
     with pytest.raises(UserError, match=f'`opset` must be from 13 to .*, not {opset}'):
         to_onnx(bundle, opset=opset)
 
@@ -174,7 +187,7 @@ def test_unknown_operator_sets_are_refused(opset):
 def test_onnx_itself_is_left_as_it_was():
     import onnx
     before = onnx.defs.onnx_opset_version(), dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)
-    export('resnet26')
+    export('tiny')
     assert (onnx.defs.onnx_opset_version(), dict(
         onnx.checker.DEFAULT_CONTEXT.opset_imports)) == before
 

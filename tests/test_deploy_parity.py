@@ -8,10 +8,12 @@ from gluon_a2.deploy.onnx import to_onnx
 from gluon_a2.errors import UserError
 from gluon_a2.run import network
 
+pytestmark = pytest.mark.usefixtures('tiny_zoo')
+
 
 @pytest.fixture(scope='module')
-def bundle():
-    return network.from_zoo('a2_resnet26', class_names=list('0123456789'), input_size=32)
+def bundle(tiny_zoo):
+    return network.from_zoo('a2_tiny', class_names=list('0123456789'), input_size=32)
 
 
 def changed(bundle, name, by):
@@ -33,7 +35,7 @@ def test_another_network_is_refused(bundle):
     other = changed(bundle, 'fc_bias', 0.02 * np.arange(10))
     with pytest.raises(
             UserError,
-            match=r'the ONNX file of a2_resnet26 differs from MXNet by .* at batch 1, size 32, '
+            match=r'the ONNX file of a2_tiny differs from MXNet by .* at batch 1, size 32, '
             'above 0.0001: nothing was written'):
         parity.onnx_gaps(bundle, to_onnx(other))
 
@@ -49,13 +51,13 @@ def test_folding_is_compared_in_float64(bundle):
 
 
 def test_a_folding_that_changes_something_is_refused(bundle):
-    with pytest.raises(UserError, match='folding changed the logits of a2_resnet26 by .*: leave '
+    with pytest.raises(UserError, match='folding changed the logits of a2_tiny by .*: leave '
                                         'out .fold.'):
         parity.fold_gap(bundle, changed(bundle, 'fc_bias', 0.001 * np.arange(10)))
 
 
 def test_not_a_number_is_no_agreement():
-    bundle = tiny_bundle.make('resnet26')
+    bundle = tiny_bundle.make('tiny')
     broken = changed(bundle, 'fc_bias', np.nan)
     with pytest.raises(UserError, match='folding changed'):
         parity.fold_gap(bundle, broken)

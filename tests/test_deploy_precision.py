@@ -15,9 +15,8 @@ from gluon_a2.errors import UserError
 from gluon_a2.formats.params import BFLOAT16
 from gluon_a2.run import network
 
-MODELS = ['a2_resnet26', 'nl_resnet26', 'se_resnet26', 'a2_resnet26_3d', 'se_resnet26_3d']
-
-
+# non-local blocks consist of the same operators as A²
+MODELS = ['a2_resnet26', 'a2_resnet26_3d', 'se_resnet26_3d']
 NAMES = list('0123456789')
 
 

@@ -1,4 +1,5 @@
-"""Networks of milliseconds, which are in no zoo: a2_tiny of images and a2_tiny_3d of video.
+"""Networks of milliseconds, which are in no zoo: tiny, a2_tiny, nl_tiny and se_tiny of images, and
+tiny_3d and so on of video; tiny_pooled_3d has a pool and kernels that alternate, as ResNet-50.
 
 As a program it is a script of this project that knows them: the environment's A2_SCRIPT names it,
 and the ranks that it starts inherit that.
@@ -21,10 +22,15 @@ def install(setitem, setattr):
                          stage, stage._replace(width=4, units=2), stage._replace(width=4), frames=4,
                          size=16, blocks={'conv3': (1,), 'conv4': (1, 2)}, ratio=2)
     setitem(table.BACKBONES, 'tiny', row)
-    for kind in ('a2', 'nl'):
+    pooled = row._replace(stem=row.stem._replace(pool=(1, 3, 3)),
+                          conv4=row.conv4._replace(k=(3, 1)))
+    setitem(table.BACKBONES, 'tiny_pooled', pooled)
+    setitem(table.ZOO, 'tiny_pooled_3d', table.Row('tiny_pooled_3d', 'tiny_pooled', 3, None, {}))
+    for kind in (None, 'a2', 'nl', 'se'):
         for dims, ending in ((2, ''), (3, '_3d')):
-            name = f'{kind}_tiny{ending}'
-            setitem(table.ZOO, name, table.Row(name, 'tiny', dims, kind, row.blocks))
+            name = f'{kind}_tiny{ending}' if kind else f'tiny{ending}'
+            setitem(table.ZOO, name, table.Row(name, 'tiny', dims, kind,
+                                               table.usual_blocks(kind, row)))
     setattr(Run, 'draw', lambda run: None)
     setattr(buckets, 'VALUES', 1000)  # their gradients fill several
 
