@@ -56,9 +56,8 @@ def test_two_instances_have_the_same_names_and_their_symbol_computes_the_same(na
     block = mx.gluon.SymbolBlock(symbol, mx.sym.var('data', dtype='float32'))
     block.collect_params().load_dict({key: p.data()
                                       for key, p in net.collect_params().items()}, ctx=mx.cpu())
-    for batch in (1, 3):
-        x = mx.nd.random.normal(shape=(batch, 3, *SMALL[name]))
-        np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-5)
+    x = mx.nd.random.normal(shape=(2, 3, *SMALL[name]))
+    np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_last_layer_is_the_one_the_row_says():

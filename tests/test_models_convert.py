@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from test_nn_oracle import conv, max_pool, relu
+from test_nn_oracle import conv, relu
 
 from gluon_a2.backend import mx
 from gluon_a2.errors import UserError
@@ -17,7 +17,8 @@ from gluon_a2.models import get_model, load_weights
 from gluon_a2.models.convert import name_map, separate_projections
 from gluon_a2.models.table import BACKBONES
 
-UNITS = {2: (3, 64), 3: (4, 128), 4: (6, 256), 5: (3, 512)}  # stage: units, width of ResNet-50
+# stage: units, width of ResNet-26, which is as ResNet-50 but for its pool, and smaller
+UNITS = {2: (2, 32), 3: (2, 64), 4: (2, 128), 5: (2, 256)}
 
 
 # ---- the release, by its rules
@@ -38,12 +39,12 @@ def kernel(rng, *shape):
 
 
 def release(classes=5, tied=False, seed=1):
-    """{name: array} of an image ResNet-50; `tied`: each projection's BatchNorm is the first
+    """{name: array} of an image ResNet-26; `tied`: each projection's BatchNorm is the first
     convolution's."""
     rng = np.random.default_rng(seed)
-    state = {'conv1.conv.weight': kernel(rng, 32, 3, 5, 5),
-             **batch_norm_values(rng, 'conv1.bn', 32)}
-    channels = 32
+    state = {'conv1.conv.weight': kernel(rng, 16, 3, 5, 5),
+             **batch_norm_values(rng, 'conv1.bn', 16)}
+    channels = 16
     for stage, (units, width) in UNITS.items():
         for unit in range(1, units + 1):
             at, out = f'conv{stage}.B0{unit}.', 4 * width
@@ -60,8 +61,8 @@ def release(classes=5, tied=False, seed=1):
                               for name, value in state.items()
                               if name.startswith(f'{at}conv_m1.bn')})
             channels = out
-    state.update(batch_norm_values(rng, 'tail.bn', 2048))
-    state.update({'classifier.weight': kernel(rng, classes, 2048),
+    state.update(batch_norm_values(rng, 'tail.bn', 1024))
+    state.update({'classifier.weight': kernel(rng, classes, 1024),
                   'classifier.bias': rng.normal(size=classes)})
     return {name: value if value.ndim == 0 else value.astype('float32')
             for name, value in state.items()}
@@ -83,7 +84,6 @@ def logits(state, x):
     """The release's forward pass, in float64: every convolution behind a BatchNorm and ReLU of its
     own."""
     x = bn_relu(conv(x, state['conv1.conv.weight'].astype('float64'), (2, 2)), state, 'conv1.bn')
-    x = max_pool(x, (3, 3), (2, 2))
     for stage, (units, _) in UNITS.items():
         for unit in range(1, units + 1):
             at, stride = f'conv{stage}.B0{unit}.', 2 if unit == 1 and stage > 2 else 1
@@ -105,7 +105,7 @@ def assert_close(found, expected, tolerance=2e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-def ready(name='resnet50', separate=True, **options):
+def ready(name='resnet26', separate=True, **options):
     net = get_model(name, **{'classes': 5, **options})
     net.initialize()
     return separate_projections(net) if separate else net
@@ -140,21 +140,24 @@ def test_the_release_gives_its_logits_here(state):
 
 def test_projections_that_share_their_batch_norm_need_nothing_else(tmp_path):
     state = release(tied=True)
-    net = get_model('resnet50', pretrained=save(state, tmp_path / 'resnet50.safetensors'),
+    net = get_model('resnet26', pretrained=save(state, tmp_path / 'w.safetensors'),
                     classes=5)
     assert not any('shortcut_bn' in name for name in net.collect_params())
     assert_close(outputs(net), logits(state, IMAGES))
 
 
 def test_the_map_names_every_array_of_both_networks(state):
-    names = name_map(BACKBONES['resnet50'])
+    names = name_map(BACKBONES['resnet26'])
     assert set(names) == set(state)
     assert {here for here in names.values() if here} == set(ready().collect_params())
-    assert names['conv4.B06.conv_m3.bn.running_var'] == 'conv4_unit6_conv3_bn_running_var'
+    assert names['conv4.B02.conv_m3.bn.running_var'] == 'conv4_unit2_conv3_bn_running_var'
     assert names['conv2.B01.conv_m1.bn.weight'] == 'conv2_unit1_bn_gamma'
     assert names['conv5.B01.conv_w1.conv.weight'] == 'conv5_unit1_shortcut_conv_weight'
     assert names['tail.bn.bias'] == 'final_bn_beta'
     assert names['conv1.bn.num_batches_tracked'] is None
+    here = set(name_map(BACKBONES['resnet50']).values()) - {None}
+    assert {name for name in here if '_shortcut_bn_' not in name} == set(
+        get_model('resnet50').collect_params())
 
 
 def test_separated_projections_give_what_the_shared_ones_gave():
@@ -228,7 +231,7 @@ def test_a_classifier_may_be_a_convolution(state):
 
 
 def test_blocks_and_classifier_start_anew_where_the_caller_says_so(state):
-    net = ready('a2_resnet50', classes=3, identity=True)
+    net = ready('a2_resnet26', classes=3, identity=True)
     before = values(net)
     left = load_weights(net, state, new=('blocks', 'classifier'))
     assert sorted(left) == sorted(name for name in before
@@ -248,38 +251,38 @@ def ready_with(state):
 
 def test_a_video_network_inflates_an_image_network(state, tmp_path):
     tied = release(tied=True)
-    net = ready('resnet50_3d', separate=False, classes=5)
+    net = ready('resnet26_3d', separate=False, classes=5)
     assert load_weights(net, tied) == []
     found = values(net)
     for name, there, frames in (('conv1_conv_weight', 'conv1.conv.weight', 3),
                                 ('conv3_unit2_conv2_conv_weight', 'conv3.B02.conv_m2.conv.weight',
-                                 1), ('conv2_unit1_shortcut_conv_weight',
+                                 3), ('conv2_unit1_shortcut_conv_weight',
                                       'conv2.B01.conv_w1.conv.weight', 1)):
         assert found[name].shape[2] == frames
         for t in range(frames):
             np.testing.assert_allclose(found[name][:, :, t] * frames, tied[there], rtol=1e-6)
     # as --pretrained of scripts/train_video.py has it
     path = save(tied, tmp_path / 'w.safetensors')
-    left = load_weights(get_model('a2_resnet50_3d', classes=3), path, new=('blocks', 'classifier'))
-    assert len(left) == 100 + 2
+    left = load_weights(get_model('a2_resnet26_3d', classes=3), path, new=('blocks', 'classifier'))
+    assert len(left) == 80 + 2
 
 
 def test_a_video_network_takes_a_state_dict_of_its_own_shapes():
     """Names decide and shapes must agree; the release's own video networks have other ones, and are
     refused."""
-    net = ready('resnet50_3d', separate=False, classes=5)
+    net = ready('resnet26_3d', separate=False, classes=5)
     here = {name: parameter.shape for name, parameter in net.collect_params().items()}
     state = {there: np.full(here[name], 0.25, 'float32')
-             for there, name in name_map(BACKBONES['resnet50']).items() if name in here}
+             for there, name in name_map(BACKBONES['resnet26']).items() if name in here}
     assert load_weights(net, state, epsilon=1e-5) == []
     assert all((value == 0.25).all() for value in values(net).values())
-    state['conv2.B01.conv_m1.conv.weight'] = np.zeros((64, 32, 3, 1, 1))
-    state['conv2.B01.conv_m2.conv.weight'] = np.zeros((64, 64, 1, 3, 3))
+    state['conv2.B01.conv_m1.conv.weight'] = np.zeros((32, 16, 3, 1, 1))
+    state['conv2.B01.conv_m2.conv.weight'] = np.zeros((32, 32, 1, 3, 3))
     with pytest.raises(UserError) as caught:
         load_weights(net, state)
-    assert ('2 of another shape (conv2.B01.conv_m1.conv.weight is (64, 32, 3, 1, 1), '
-            'conv2_unit1_conv1_conv_weight is (64, 32, 1, 1, 1); conv2.B01.conv_m2.conv.weight is '
-            '(64, 64, 1, 3, 3), conv2_unit1_conv2_conv_weight is (64, 64, 3, 3, '
+    assert ('2 of another shape (conv2.B01.conv_m1.conv.weight is (32, 16, 3, 1, 1), '
+            'conv2_unit1_conv1_conv_weight is (32, 16, 1, 1, 1); conv2.B01.conv_m2.conv.weight is '
+            '(32, 32, 1, 3, 3), conv2_unit1_conv2_conv_weight is (32, 32, 3, 3, '
             '3))') in str(caught.value)
 
 
@@ -297,19 +300,19 @@ def test_all_mismatches_stand_in_one_sentence(state):
     wrong = dict(state)
     del wrong['tail.bn.bias']
     wrong['conv2.B02_extra.conv_state.weight'] = np.zeros((2, 3))
-    wrong['conv3.B01.conv_m1.conv.weight'] = np.zeros((128, 256, 3, 3))
+    wrong['conv3.B01.conv_m1.conv.weight'] = np.zeros((64, 128, 3, 3))
     assert refused(ready(), wrong) == (
-        'w.pth does not fit resnet50: 1 arrays are lacking, 1 unknown, 1 of another shape '
+        'w.pth does not fit resnet26: 1 arrays are lacking, 1 unknown, 1 of another shape '
         '(final_bn_beta is lacking; conv2.B02_extra.conv_state.weight is unknown; '
-        'conv3.B01.conv_m1.conv.weight is (128, 256, 3, 3), conv3_unit1_conv1_conv_weight is (128, '
-        '256, 1, 1)); give the state_dict of a ResNet in the layout of GloRe '
+        'conv3.B01.conv_m1.conv.weight is (64, 128, 3, 3), conv3_unit1_conv1_conv_weight is (64, '
+        '128, 1, 1)); give the state_dict of a ResNet in the layout of GloRe '
         '(conv2.B01.conv_m1.conv.weight, …), of the same backbone and classes')
 
 
 def test_ten_of_many_are_written_out(state):
-    sentence = refused(ready('a2_resnet50'), state)
-    assert ': 100 arrays are lacking, 0 unknown, 0 of another shape (conv3_unit1_a2_' in sentence
-    assert sentence.count(' is lacking') == 10 and '; and 90 more); ' in sentence
+    sentence = refused(ready('a2_resnet26'), state)
+    assert ': 80 arrays are lacking, 0 unknown, 0 of another shape (conv3_unit1_a2_' in sentence
+    assert sentence.count(' is lacking') == 10 and '; and 70 more); ' in sentence
     assert sentence.endswith("or let them start anew: load_weights(net, path, new=('blocks',))")
 
 
@@ -317,7 +320,7 @@ def test_ten_of_many_are_written_out(state):
 def test_another_number_of_classes_is_refused(state, new):
     sentence = refused(ready(classes=7), state, new=new)
     assert sentence.endswith(
-        '2 of another shape (classifier.weight is (5, 2048), fc_weight is (7, 2048); '
+        '2 of another shape (classifier.weight is (5, 1024), fc_weight is (7, 1024); '
         'classifier.bias is (5,), fc_bias is (7,)); give `classes` 5, as it has, or let the '
         "classifier start anew: load_weights(net, path, new=('classifier',))")
 
@@ -356,21 +359,21 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f'^{re.escape(str(path))} is not a sound safetensors file '
                                         '.*save it again$'):
-        get_model('resnet50', pretrained=path)
+        get_model('resnet26', pretrained=path)
 
 
 def test_types_that_are_no_weights_are_refused(tmp_path):
     path = save({'conv1.conv.weight': np.zeros(3, bool)}, tmp_path / 'w.safetensors')
     with pytest.raises(UserError, match='^conv1.conv.weight in .* is of type BOOL: save it as one '
                                         'of F64, F32'):
-        get_model('resnet50', pretrained=path)
+        get_model('resnet26', pretrained=path)
 
 
 @pytest.mark.parametrize('name', ['w.safetensors', 'w.pth'])
 def test_a_missing_file_is_named(tmp_path, name):
     with pytest.raises(UserError, match='^the weights .*w.* cannot be read: No such file or '
                                         'directory$'):
-        get_model('resnet50', pretrained=tmp_path / name)
+        get_model('resnet26', pretrained=tmp_path / name)
 
 
 def test_a_checkpoint_of_ours_is_no_file_of_weights(tmp_path):
@@ -378,7 +381,7 @@ def test_a_checkpoint_of_ours_is_no_file_of_weights(tmp_path):
                 tmp_path / 'tensors.safetensors')
     with pytest.raises(UserError, match='tensors.safetensors is a checkpoint, not weights alone: '
                                         'export it first'):
-        get_model('resnet50', pretrained=path)
+        get_model('resnet26', pretrained=path)
 
 
 # ---- torch.save's files
@@ -436,7 +439,7 @@ def test_without_pytorch_both_ways_out_are_told(tmp_path, monkeypatch):
     with pytest.raises(
             UserError, match=r'^.*w.pth takes PyTorch to read.*pip install torch, or save it.*'
             r'safetensors.torch.save_file\(.*and give that file$'):
-        get_model('resnet50', pretrained=path)
+        get_model('resnet26', pretrained=path)
 
 
 def test_what_pytorch_itself_saved(tmp_path, state):

@@ -161,8 +161,9 @@ def of_pytorch(net, path):
     return path / 'w.safetensors'
 
 
-@pytest.mark.parametrize('save', [by_structure, by_name, of_another_instance, of_pytorch])
-@pytest.mark.parametrize('plug', [None, 'a2'])
+@pytest.mark.parametrize('plug, save', [
+    (None, by_structure), (None, of_pytorch), *(
+        ('a2', save) for save in (by_structure, by_name, of_another_instance, of_pytorch))])
 def test_weights_of_every_kind(tmp_path, save, plug):
     source, values = made('resnet18_v1b')
     net = get_model('gluoncv:resnet18_v1b', classes=5, input_size=32, plug=plug)

@@ -1,7 +1,9 @@
 """The networks held to Table 1 as the paper prints it, to the pre-activation design, and to a numpy
 forward pass."""
 import ast
+import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,8 +104,9 @@ class Graph:
         return ast.literal_eval(node['attrs'][name])
 
 
-def graph(name, **options):
-    net = get_model(name, **options)
+@functools.lru_cache(None)
+def graph(name):
+    net = get_model(name)
     return Graph(net(mx.sym.var('data')), data=(1, 3, *ZOO[name].input_size))
 
 
@@ -296,7 +299,7 @@ def test_a_whole_network_equals_the_forward_pass_by_hand(name, size, training):
 
 
 @pytest.mark.parametrize('name,training,tolerance', [
-    ('resnet26_3d', True, 1e-2), ('se_resnet26_3d', True, 1e-2), ('a2_resnet26_3d', True, 0.5),
+    ('se_resnet26_3d', True, 1e-2), ('a2_resnet26_3d', True, 0.5),
     ('nl_resnet26_3d', True, 0.5), ('a2_resnet26_3d', False, 1e-3)])
 def test_video_networks_train_on_cpu(name, training, tolerance):
     """Forward and backward in float32, imperative and hybridized with static memory: float64's
@@ -329,8 +332,7 @@ def test_video_networks_train_on_cpu(name, training, tolerance):
         assert max(errors.values()) < tolerance, max(errors.items(), key=lambda item: item[1])
 
 
-@pytest.mark.parametrize('name', ['resnet26', 'a2_resnet26', 'nl_resnet26', 'se_resnet26',
-                                  'a2_resnet26_3d'])
+@pytest.mark.parametrize('name', ['se_resnet26', 'a2_resnet26_3d'])
 def test_last_gamma_starts_every_branch_at_zero_and_two_steps_move_everything(name):
     net = get_model(name, classes=5, last_gamma=True)
     net.initialize(mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2))
@@ -388,16 +390,16 @@ def test_dropout_acts_in_training_only_and_in_front_of_the_classifier():
 
 
 def test_no_name_is_automatic():
-    """Parameters and outputs say where they are, the same in every process and after any number of
-    other networks."""
-    for name in set(ZOO) - {'nl_resnet152', 'se_resnet152'}:
-        net = get_model(name)
-        nodes = Graph(net(mx.sym.var('data'))).nodes
+    """Parameters and outputs say where they are. The networks give the committed symbols, whatever
+    came before them: test_models_trace.py."""
+    for path in Path(__file__).resolve().parents[1].glob('symbols/*.json'):
+        nodes = json.loads(path.read_text())['nodes']
         for word in ('hybridsequential', 'conv0', 'conv2d', 'conv3d', 'batchnorm', 'dense',
                      'bottleneck', 'resnet'):
             assert [node['name'] for node in nodes
-                    if node['op'] == 'null' and word in node['name']] == [], (name, word)
-        assert sorted(get_model(name).collect_params()) == sorted(net.collect_params())
+                    if node['op'] == 'null' and word in node['name']] == [], (path, word)
+    twice = [list(get_model('a2_resnet26_3d').collect_params()) for _ in range(2)]
+    assert twice[0] == twice[1]
     assert 'conv3_unit1_a2_phi_conv_weight' in get_model('a2_resnet50').collect_params()
     assert 'conv5_unit3_se_excite_conv_bias' in get_model('se_resnet50').collect_params()
 

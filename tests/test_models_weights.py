@@ -1,5 +1,6 @@
 """Weights from a file or another network: what is taken, what is inflated, and what is refused."""
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,12 +148,11 @@ def saved_by_structure(net, path):
     return path / 'net.params'
 
 
-@pytest.mark.parametrize('save', [saved_by_export, saved_by_names, saved_by_structure])
-@pytest.mark.parametrize('kind', [str, 'path'])
+@pytest.mark.parametrize('save, kind', [(saved_by_export, str), (saved_by_names, Path),
+                                        (saved_by_structure, str)])
 def test_pretrained_is_a_file_exported_or_saved_by_gluon(tmp_path, save, kind):
     net, p = small('a2_resnet26')
-    path = save(net, tmp_path)
-    again = get_model('A2_ResNet26', pretrained=path if kind == 'path' else str(path), classes=5)
+    again = get_model('A2_ResNet26', pretrained=kind(save(net, tmp_path)), classes=5)
     assert {name: value.data().asnumpy().tolist() for name, value in again.collect_params().items()
             if 'bn' in name} == {name: value.tolist() for name, value in p.items() if 'bn' in name}
     np.testing.assert_array_equal(outputs(again), outputs(small('a2_resnet26')[0]))
