@@ -2,12 +2,12 @@
 mx`.
 
 Before the import, the CUDA 11 libraries are loaded for the GPU wheel, and the number of CPU threads
-is chosen (left alone, MXNet takes half the logical cores). Threads that wait for others spin for a
-short while, then sleep; left alone they spin for long, and take the cores from whoever else
-computes (benchmarks/busy.py). OpenBLAS, which computes the block's products, is told of processors
-that are younger than it. Both read the environment once, when they are loaded, so variables are set
-for the import alone: afterwards the environment of the host program is as it was. What stands in
-the way is raised as one sentence.
+is chosen. MXNet's own choice is half the logical cores. Threads that wait for others spin for a
+short while, then sleep. By default they spin for long, and take the cores from whoever else
+computes (benchmarks/busy.py). OpenBLAS, which computes the block's products, does not know
+processors that are younger than it, so they are named to it. Both libraries read the environment
+once, when they are loaded. So variables are set for the import alone, and the environment of the
+host program is then as it was. What stands in the way is raised as one sentence.
 """
 from __future__ import annotations
 

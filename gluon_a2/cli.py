@@ -67,8 +67,8 @@ def entry(main: Callable) -> Callable:
 
     `command` is the name under which `gluon-a2` calls it; a script leaves it out.
 
-    Exit codes: that of the `UserError`, which is 2 unless it has another; 2 for a full disk, an
-    unusable file or a missing package; 130 for Ctrl-C; 141, silently, where the reader of stdout
+    Exit codes: that of the `UserError`, which is 2 unless it has another. 2 for a full disk, an
+    unusable file or a missing package. 130 for Ctrl-C. 141, silently, where the reader of stdout
     has gone. Every other exception is a defect of ours and keeps its traceback.
     """
     @functools.wraps(main)

@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of an MXNet symbol, ours or another's, layer by layer.
 
-One multiply-add is one FLOP, as in the paper (Section 3.1), and as there only convolutions, fully
-connected layers and matrix products are counted; batch 1 unless the shapes given say otherwise.
+One multiply-add is one FLOP, as in the paper (Section 3.1). As there, only convolutions, fully
+connected layers and matrix products are counted. The batch is 1 unless the given shapes differ.
 """
 from __future__ import annotations
 
@@ -150,7 +150,8 @@ def attention_memory(symbol: Any, **shapes: tuple[int, ...]) -> dict[str, int]:
     """{block: bytes} that each block's matrix products and softmaxes put out for such inputs.
 
     Of a non-local block these are above all 2·N·(dhw)² floats, the relation of all positions and
-    its softmax; of an A² block N·mn and what belongs to the positions (Eq. 6), or N·(dhw)² (Eq. 7).
+    its softmax. Of an A² block they are N·mn and what belongs to the positions (Eq. 6), or N·(dhw)²
+    (Eq. 7).
     """
     internals = symbol.get_internals()
     nodes, known = _graph(internals, infer_shapes(internals, **shapes)[1])

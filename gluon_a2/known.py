@@ -3,7 +3,7 @@
 Those with GroupNorm are missing, of which MXNet 1.9.1 can make no symbol, and NASNet, which it
 cannot train on a CPU.
 
-A stage is named by its resolution, as the paper's conv2 to conv5 are: the maps of stage3 are
+A stage is named by its resolution, as the paper's conv2 to conv5 are. The maps of stage3 are
 2³ = 8 times smaller than the input, and conv3 is stage3 of the paper's networks.
 """
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 MXNet's last release is of 2022. It was written for numpy before 1.24 and Python before 3.12, and
 it asks newer ones for names that they have taken out. Almost all of them are only looked up while
-MXNet is imported. So they are lent for the import and taken back after it: a program that uses
-MXNet and numpy keeps the numpy it knows. Nothing is lent where nothing imports MXNet.
+MXNet is imported. So they are defined for the import and removed after it: a program that uses
+MXNet and numpy keeps the numpy it knows. Nothing is defined where nothing imports MXNet.
 """
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Ending(NamedTuple):
 
     @property
     def refused(self):
-        """Whether it ended with an error, told in a sentence or not."""
+        """Whether it ended with an error, in one sentence or not."""
         return self.outcome not in ('saved', 'killed', 'hung')
 
 

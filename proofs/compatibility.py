@@ -7,9 +7,9 @@ the logits equal?
 
 Exports a network of each kind, 2-D and 3-D, with random weights and the running statistics of
 noise; then, for each release, makes a virtual environment, loads the pair of files in the three
-ways that MXNet has, and compares the logits with the exporting process's. pip is told to leave
-dependencies alone (`--no-deps`): those that the old wheels ask for no longer resolve, and MXNet
-needs two of them only, numpy and a requests that brings its own. `--record` also asks the oldest
+ways that MXNet has, and compares the logits with the exporting process's. pip leaves
+dependencies alone (`--no-deps`), because those that the old wheels ask for no longer resolve. MXNet
+needs two of them only: numpy and a requests that brings its own. `--record` also asks the oldest
 release that loads everything which attributes the operators in symbols/ have there;
 tests/test_compatibility.py holds every symbol to its answer. Keeps `compatibility.csv` and
 `compatibility.json`.

@@ -36,8 +36,11 @@ FOLDER = 'run/checkpoints'
 
 
 def perform(rng, folder, note):
-    """Saves in `folder`; `note` is told what is expected from then on: {(newest, best)} before and
-    after each save, a checkpoint being (step, which try) or None."""
+    """Saves in `folder`.
+
+    `note` is called before and after each save with what is expected from then on, {(newest,
+    best)}. A checkpoint is (step, which try) or None.
+    """
     folder, step, tries, newest, best = folder / FOLDER, 0, collections.Counter(), None, None
     for _ in range(rng.randint(1, 5)):
         what = rng.choice(['new', 'new', 'new', 'again', 'resume']) if step else 'new'

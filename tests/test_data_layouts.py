@@ -124,9 +124,9 @@ def half_extract(folder):
      'ILSVRC2012_img_train.tar; `data_dir`'),
     ('test', lambda folder: None, 'it holds none of test.rec, test; `data_dir`'),
     ('val', remove(f'{DEVKIT}.tar.gz'),
-     'img_val.tar holds images without class folders, and nothing in .* says their classes: sort '
+     'img_val.tar holds images without class folders, and nothing in .* says their classes. Sort '
      'them into val/<class>/, put ILSVRC2012_devkit_t12.tar.gz or LOC_val_solution.csv there, or '
-     'name .*`val_labels`'),
+     'write records, with `val_labels`'),
     ('train', half_extract, f'holds class folders and, without one, {WNIDS[1]}.tar: extract it'),
     ('val', lambda folder: (folder / 'val').mkdir(), 'val holds no class folders: images belong'),
     ('train', lambda folder: (folder / 'train').mkdir(), 'train holds no class folders'),

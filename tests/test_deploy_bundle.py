@@ -91,9 +91,9 @@ def test_the_metadata_says_what_a_user_must_know(prefix):
 
 @pytest.mark.parametrize('ending', ['-symbol.json', '-0000.params'])
 @pytest.mark.parametrize('damage, sentence', [
-    (lambda content: content[:-1], r'was written with: its \d+ bytes are not \d+; it is'),
+    (lambda content: content[:-1], r'was written with: its \d+ bytes are not \d+. It is'),
     (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], 'its SHA-256 '
-                                                                              'differs; it is'),
+                                                                              'differs. It is'),
     (lambda content: b'', 'its 0 bytes are not')])
 def test_damage_is_refused_before_mxnet_sees_a_byte(prefix, monkeypatch, ending, damage, sentence):
     path = prefix.with_name('a2' + ending)

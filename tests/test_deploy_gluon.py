@@ -68,7 +68,7 @@ def test_mixed_files_of_two_exports(tmp_path):
         write_bundle(from_gluon(small(), 'net', classes, data.Preprocessing(32)),
                      tmp_path / name / 'net')
     (tmp_path / 'b' / 'net-0000.params').replace(tmp_path / 'a' / 'net-0000.params')
-    with pytest.raises(BundleError, match='it is damaged, or of another export: copy all files'):
+    with pytest.raises(BundleError, match='It is damaged, or of another export. Copy all files'):
         Classifier(tmp_path / 'a' / 'net')
 
 

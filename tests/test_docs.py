@@ -112,16 +112,31 @@ def test_headings_by_hand(tmp_path):
     assert anchors(page) == ['eq-6-or-7', 'get_model-here', 'a²', 'a²-1']
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_nine_sentences_of_ten_are_short_and_no_word_is_private(page):
-    share, long = PROSE.measure(page)[3:]
-    assert share >= PROSE.SHARE, '\n'.join(' '.join(words) for words in long)
-    assert PROSE.private(page) == []
+@pytest.mark.parametrize('path', [*PAGES, *PROSE.PROGRAMS],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_nine_sentences_of_ten_are_short_and_no_word_is_private(path):
+    """Of pages, and of what the programs of a folder say."""
+    for texts in PROSE.texts(path).values():
+        share, long = PROSE.measure(texts)[3:]
+        assert share >= PROSE.SHARE, '\n'.join(' '.join(words) for words in long)
+        assert PROSE.private(texts) == []
 
 
 def test_sentences_by_hand():
     text = '# A heading\n\nOne two three. Four `five` [six](seven)\neight!\n\n- Nine ten eleven\n'
     assert [len(words) for words in PROSE.sentences(text)] == [3, 4, 3]
+
+
+def test_what_a_program_says_by_hand(tmp_path):
+    program = tmp_path / 'program.py'
+    program.write_text(
+        'def f(n):\n    """One two three.\n\n    Parameters\n    ----------\n    n : int\n'
+        '        Four five six.\n\n    Examples\n    --------\n    Not a word of this.\n    """\n'
+        '    print(f"seven {n} nine " "ten", "eleven")\n', encoding='utf-8')
+    docstrings, messages = PROSE.strings(program)
+    assert [PROSE.sentences(text) for text in docstrings] == [
+        [['One', 'two', 'three.'], ['Four', 'five', 'six.']]]
+    assert messages == ['seven value nine ten']
 
 
 class Stop(BaseException):

@@ -375,7 +375,7 @@ def test_a_remote_shell_that_passes_no_input_is_named(tmp_path, horovod):
         said = job.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
     assert job.returncode == 2
-    assert re.search(r'\[1 other\] error: rank 1 on .* was not told the secret of its job: '
+    assert re.search(r'\[1 other\] error: rank 1 on .* did not get the secret of its job: '
                      '--remote-shell must pass its standard input on', said), said
 
 

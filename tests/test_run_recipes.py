@@ -145,7 +145,7 @@ def test_a_recipe_of_steps_that_cannot_keep_its_batch_is_refused_with_the_number
         choose('kinetics_ablation', {'ranks': 3})
     assert str(error.value) == (
         'kinetics_ablation takes 37000 steps of 512 samples, not of 480 (`batch_size` 16 × '
-        '`accumulate` 10 × 3 ranks): choose a `batch_size` that makes 512, or say how many '
+        '`accumulate` 10 × 3 ranks). Choose a `batch_size` that makes 512, or say how many '
         'steps (`num_steps` 39466 see as many samples)')
     with pytest.raises(UserError, match='of 512 samples, not of 16 .*`num_steps` 1184000 see'):
         choose('kinetics_ablation', {'accumulate': 1})

@@ -241,7 +241,7 @@ def test_damaged_files_are_refused(trained, images, tmp_path, script, words):
         ], code=2)
     assert err.strip().splitlines()[-1] == (
         f'error: {params} is not the file that a2_tiny-meta.json was written with: its SHA-256 '
-        'differs; it is damaged, or of another export: copy all files of one export again')
+        'differs. It is damaged, or of another export. Copy all files of one export again')
 
 
 def test_mistakes_are_one_sentence(trained, images, tmp_path):

@@ -223,7 +223,7 @@ def test_a_list_for_class_folders_is_refused_before_hours_of_work(folder, capsys
 
 def test_a_flat_folder_without_a_list(folder, flat, capsys):
     fails(capsys, lambda: run(folder), 'val holds images without class folders, and nothing in '
-                                       '.*images says their classes: sort them .*--val-labels')
+                                       '.*images says their classes. Sort them .*--val-labels')
 
 
 @pytest.mark.parametrize('layout', tiny_imagenet.LAYOUTS)

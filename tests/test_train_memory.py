@@ -46,8 +46,8 @@ def test_what_does_not_fit_is_refused_with_the_way_out():
         check_memory(net, recipe, free=8_000_000_000)
     assert str(error.value) == (
         'the images and attention maps of a micro-batch of 2 inputs of 16×112×112, with their '
-        'gradient, need 15.12 GB, 15.12 of them for conv2_unit2_nl, and 8.00 GB of memory are '
-        'free: lower `batch_size` or `input_size`, place the blocks later (`blocks`), or take A² '
+        'gradient, need 15.12 GB, and 8.00 GB of memory are free. conv2_unit2_nl needs 15.12 of '
+        'them. Lower `batch_size` or `input_size`, place the blocks later (`blocks`), or take A² '
         'blocks')
     check_memory(net, recipe, free=16_000_000_000)
     for model, blocks in (('a2_resnet26_3d', 'conv2:2'), ('resnet26_3d', None)):

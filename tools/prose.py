@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""How long the sentences of the documentation are, and which words in them only we understand.
+"""How long the sentences are that we write, and which words in them only we understand.
 
-    python tools/prose.py                 # README, CONTRIBUTING, SECURITY and docs/, a row each
-    python tools/prose.py README.md -v    # and the sentences that are too long
+    python tools/prose.py                       # every page, and every folder of programs
+    python tools/prose.py README.md proofs -v   # and the sentences that are too long
 
-Nine sentences of ten should have 25 words at most. Code, tables, pictures and headings are left
-out; the target of a link does not count, and a piece of code in a sentence is one word. PRIVATE are
-words that a reader would have to guess.
+Nine sentences of ten should have 25 words at most. Of a page, code, tables, pictures and headings
+are left out; the target of a link does not count, and a piece of code in a sentence is one word. Of
+a program, its docstrings and its messages are measured. Messages are all other strings of several
+words and less than four lines, and a value in one is a word. PRIVATE are words that a reader would
+have to guess.
 """
+import ast
 import re
 import sys
 from pathlib import Path
@@ -23,6 +26,8 @@ PRIVATE = {'bag', 'complaint', 'complaints', 'fence', 'fences', 'lend', 'lends',
            'mended', 'mends', 'nought', 'rival', 'rivals', 'told'}
 PAGES = [*(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
          *sorted((ROOT / 'docs').glob('*.md'))]
+PROGRAMS = sorted({path.parent for folder in ('gluon_a2', 'benchmarks', 'proofs', 'tools', 'docs')
+                   for path in (ROOT / folder).rglob('*.py')})
 
 
 def sentences(text):
@@ -41,17 +46,51 @@ def sentences(text):
     return found
 
 
-def measure(path):
+def prose_of(docstring):
+    """A docstring in numpydoc's form as a page: a paragraph for each parameter, no examples."""
+    top, *sections = re.split(r'^(?=\w+\n---+$)', docstring, flags=re.MULTILINE)
+    rest = ''.join(part for part in sections if not part.startswith('Examples'))
+    return top + re.sub(r'^    ', '', re.sub(r'^\S.*$', '', rest, flags=re.MULTILINE),
+                        flags=re.MULTILINE)
+
+
+def strings(path):
+    """(docstrings, messages) of a program, as texts of pages."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding='utf-8'))))
+    docs = {id(node.body[0].value): re.sub(f'^ {{{node.body[0].col_offset}}}', '',
+                                           node.body[0].value.value, flags=re.MULTILINE)
+            for node in nodes if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None}
+    joined = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    inside = {id(part) for node in joined for part in ast.walk(node)}
+    plain = [node.value for node in nodes if isinstance(node, ast.Constant)
+             and isinstance(node.value, str) and id(node) not in inside and id(node) not in docs]
+    messages = plain + [''.join(part.value if isinstance(part, ast.Constant) else 'value'
+                                for part in node.values) for node in joined]
+    return [prose_of(text) for text in docs.values()], [
+        text for text in messages if ' ' in text and text.count('\n') < 3]
+
+
+def texts(path):
+    """{what: its texts} of a page, or of a folder of programs."""
+    if path.is_file():
+        return {path.name: [path.read_text(encoding='utf-8')]}
+    docstrings, messages = zip(*map(strings, sorted(path.glob('*.py'))))
+    name = path.resolve().relative_to(ROOT)
+    return {f'{name}: docstrings': sum(docstrings, []), f'{name}: messages': sum(messages, [])}
+
+
+def measure(pages):
     """(words, sentences, words a sentence, share of those that are short enough, the long ones)."""
-    found = sentences(Path(path).read_text(encoding='utf-8'))
+    found = [words for text in pages for words in sentences(text)]
     long = [words for words in found if len(words) > LONGEST]
     words = sum(map(len, found))
     return words, len(found), words / max(1, len(found)), 1 - len(long) / max(1, len(found)), long
 
 
-def private(path):
-    """The private words of a page, tables and headings included."""
-    text = re.sub(r'```.*?```|`[^`]*`', '', Path(path).read_text(encoding='utf-8'), flags=re.DOTALL)
+def private(pages):
+    """The private words of texts, tables and headings included."""
+    text = re.sub(r'```.*?```|`[^`]*`', '', '\n'.join(pages), flags=re.DOTALL)
     return sorted(PRIVATE.intersection(re.findall(r'\w+', text.lower())))
 
 
@@ -59,18 +98,19 @@ def private(path):
 def main(argv=None):
     """Measure, print, and fail where too many are too long."""
     flags = parser(__doc__)
-    flags.add_argument('pages', nargs='*', type=Path, default=PAGES)
+    flags.add_argument('pages', nargs='*', type=Path, default=[*PAGES, *PROGRAMS],
+                       help='pages, and folders of programs')
     flags.add_argument('-v', '--verbose', action='store_true', help='print the long sentences')
     args = flags.parse_args(argv)
     rows = [('page', 'words', 'sentences', 'words a sentence', f'up to {LONGEST}')]
     bad, words_of_ours = [], []
-    for path in args.pages:
-        words, count, mean, share, long = measure(path)
-        rows.append((path.name, words, count, f'{mean:.1f}', f'{100 * share:.0f} %'))
-        bad += [path.name] if share < SHARE else []
-        words_of_ours += [f'{path.name}: {word}' for word in private(path)]
+    for name, pages in [item for path in args.pages for item in texts(path).items()]:
+        words, count, mean, share, long = measure(pages)
+        rows.append((name, words, count, f'{mean:.1f}', f'{100 * share:.0f} %'))
+        bad += [name] if share < SHARE else []
+        words_of_ours += [f'{name}: {word}' for word in private(pages)]
         if args.verbose:
-            print('\n'.join(f'{path.name}: {" ".join(words)}' for words in long))
+            print('\n'.join(f'{name}: {" ".join(words)}' for words in long))
     show_table(rows)
     if bad:
         raise UserError(f'too many sentences of more than {LONGEST} words in {", ".join(bad)}: '

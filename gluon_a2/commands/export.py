@@ -10,12 +10,16 @@ metadata, or a network of the zoo with weights of a file:
     %(prog)s resnet50_v1b --out exported/resnet50_v1b --size 224 --pixels 1 \\
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --interpolation bilinear
 
-The files are <prefix>-symbol.json, <prefix>-0000.params and <prefix>-meta.json. --onnx writes
-<prefix>.onnx beside them, --torch <prefix>.safetensors, a2_torch.py, which builds the network in
-PyTorch, and <prefix>-torch.py, an example; --bf16 and --int8 the same three files with -bf16 and
--int8 after the prefix; --onnx and --int8 together also write <prefix>-int8.onnx. Each form is
-compared with MXNet in float32: --onnx, --torch and --fold by the logits of photographs, --bf16 and
---int8 by accuracy, agreement and speed on validation data.
+The files are <prefix>-symbol.json, <prefix>-0000.params and <prefix>-meta.json, and beside them
+
+    --onnx           <prefix>.onnx
+    --torch          <prefix>.safetensors, a2_torch.py, which builds the network in PyTorch, and
+                     <prefix>-torch.py, an example
+    --bf16, --int8   the three files, with -bf16 or -int8 after the prefix
+    --onnx --int8    <prefix>-int8.onnx, too
+
+Each form is compared with MXNet in float32. What counts for --onnx, --torch and --fold are the
+logits of photographs, for --bf16 and --int8 accuracy, agreement and speed on validation data.
 """
 import glob
 from dataclasses import dataclass

@@ -26,9 +26,9 @@ class Choices:
     data_dir: Optional[str] = option(None, "folder of ImageNet's files, or of train/<class>/ and "
                                            'val/<class>/')
     val_labels: Optional[str] = option(
-        None, 'the list of the classes of validation images, where it does not lie in --data-dir: '
-        "the development kit, the ground truth beside its meta.mat, Kaggle's .csv, or lines of "
-        "'name class'", metavar='FILE')
+        None, 'classes of validation images, where --data-dir does not hold them: the development '
+        "kit, the ground truth beside its meta.mat, Kaggle's .csv, or lines of 'name class'",
+        metavar='FILE')
     split: str = option('train,val', 'splits to write or check, separated by commas')
     resize: int = option(0, 'reduce the short side of larger images to this; 0 stores every image '
                             'as it is', low=0)

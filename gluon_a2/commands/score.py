@@ -35,8 +35,8 @@ class Options:
                                        positional=True, metavar='NETWORK')
     checkpoint: Optional[str] = option(None, "of a run: 'last' (by default), 'best' or a path")
     data_dir: Optional[str] = option(
-        None, 'folder with a .rec file or class folders of each part, a .rec file, or the folder '
-        'of UCF-101; by default the embedded set it was trained on')
+        None, 'a .rec file, a folder with records or class folders of each part, or the folder of '
+        'UCF-101; default: the embedded set it was trained on')
     part: str = option('val', 'part of the data, such as val or train')
     mean_max: bool = option(False, 'mean-max pooling, for crops larger than in training')
     batch_size: Optional[int] = option(None, 'samples at a time; by default 32 images or 8 views',

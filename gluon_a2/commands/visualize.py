@@ -4,10 +4,10 @@
     %(prog)s clip.mp4 --model runs/video --blocks conv4_unit2 --animate
     %(prog)s dog.jpg --model a2_resnet50 --at 120,80 --descriptors 3,17
 
-sheet.png has a row for each block, and for each frame of a video: gathering maps softmax(θ) of
-descriptors, what the position --at reads, the descriptor that each position selects most, and those
-selected at the position. page.html shows the same for any position that is pointed at; it is one
-file and loads nothing else.
+sheet.png has a row for each block, and for each frame of a video. It shows gathering maps
+softmax(θ) of descriptors, what the position --at reads, the descriptor that each position selects
+most, and those selected at the position. page.html shows the same for any position that is pointed
+at. It is one file, and loads nothing else.
 """
 import re
 import sys
@@ -65,7 +65,7 @@ def point(text: str, shape: Sequence[int]) -> Tuple[int, ...]:
     if len(parts) not in (2, 3) or not all(re.fullmatch(r'\d+|\d+(\.\d+)?%', part)
                                            for part in parts):
         raise UserError(f'`at` {text} is not a position: give X,Y in pixels, such as 12,20, or in '
-                        'percent, such as 50%,80%, and in a video X,Y,FRAME')
+                        'percent, such as 50%,80%. A video takes X,Y,FRAME')
     found = [int(float(part[:-1]) * length / 100) if part.endswith('%') else int(part)
              for part, length in zip(parts, lengths)]
     for axis, at, length in zip(('X', 'Y', 'FRAME'), found, lengths):

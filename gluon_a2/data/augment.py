@@ -41,17 +41,17 @@ class TrainTransform(_Augmentation):
     """Random crop, mirror and colour shift: uint8 H×W×3 RGB → uint8 size×size×3.
 
     `preprocessing` gives size, interpolation and normalisation. The crop is resized and mirrored
-    with probability ½. A whole number each, within ±`hue`, ±`lightness`, ±`saturation`, is then
-    added to every pixel of the channels of OpenCV's 8-bit HLS, the scale of ImageRecordIter's
-    `random_h`, `random_l` and `random_s`: hue counts steps of 2° (0…179), lightness and saturation
-    are 0…255 and clipped. `draws` names the distributions:
+    with probability ½. Then every pixel is shifted by whole numbers within ±`hue`, ±`lightness` and
+    ±`saturation`. The shifts are of OpenCV's 8-bit HLS, as in ImageRecordIter's `random_h`,
+    `random_l` and `random_s`. Hue counts steps of 2° (0…179). Lightness and saturation are 0…255
+    and clipped. `draws` names the distributions:
 
     - 'uniform': the crop covers a uniform share of the image's area, `min_area`…`max_area`, at an
       aspect (width / height) uniform in its logarithm from `min_aspect`…`max_aspect`, as in MXNet's
       `image.random_size_crop`. Shifts are uniform. Hue wraps around, where ImageRecordIter clips.
-    - 'dpn', those of `aug_torch` in the Dual Path Networks' MXNet (cypw/mxnet-old,
-      src/io/image_aug_torch.cc): the image's width is stretched by r and its height by 1/r, or the
-      other way round with probability ½; r is the mean of two uniform draws from
+    - 'dpn': as `aug_torch` does in the Dual Path Networks' MXNet (cypw/mxnet-old,
+      src/io/image_aug_torch.cc). The image's width is stretched by r and its height by 1/r, or the
+      other way round with probability ½. Here r is the mean of two uniform draws from
       `min_aspect`…`max_aspect`. The crop is a square of this, of a uniform share,
       `min_area`…`max_area`, of its short side squared. A shift is its limit times
       2(u₁ + 4u₂)/5 − 1, u uniform in 0…1, cut to a whole number. Hue is clipped to 0…180, where
@@ -115,11 +115,12 @@ class TrainClip(_Augmentation):
     3×frames×size×size, normalised.
 
     `preprocessing` gives frames, stride, size and normalisation, and says whether frames are
-    stretched to a square. The stride is one of `train_strides`, all as likely, where there are
-    any. All frames of a clip get the same: they are stretched, their width by a and their height
-    by 1/a, where a is uniform in √`min_aspect`…√`max_aspect`, or that of 1/a with probability ½;
-    resized so that the short side is uniform in size…`max_scale`·size; cropped at a random
-    position; mirrored with probability ½; and shifted in colour. Interpolation is bilinear.
+    stretched to a square. The stride is one of `train_strides`, all as likely, where there are any.
+    All frames of a clip get the same. They are stretched, their width by a and their height by 1/a,
+    where a is uniform in √`min_aspect`…√`max_aspect`, or that of 1/a with probability ½. They are
+    resized so that the short side is uniform in size…`max_scale`·size, and cropped at a random
+    position. They are mirrored with probability ½, and shifted in colour. Interpolation is
+    bilinear.
 
     All this is as in the authors' PyTorch-MFNet (data/image_transforms.py, data/video_sampler.py).
     `draws` 'mfnet' shifts colours as there, too: a shift is uniform in ±limit and rounded, and hue

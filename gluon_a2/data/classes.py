@@ -77,19 +77,20 @@ def check_labels(source: Any, classes: int) -> None:
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(outside):
         first = outside[0]
-        raise UserError(f'{len(outside)} of {len(source)} labels are outside 0…{classes - 1}, the '
-                        f'first of them {source.labels[first]} at {source.name(first)}: the '
-                        f'network has {classes} classes, choose as many as the data has')
+        raise UserError(f'{len(outside)} of {len(source)} labels are outside 0…{classes - 1}, '
+                        f'such as {source.labels[first]} at {source.name(first)}: '
+                        'choose as many `classes` as the data has')
 
 
 def match_classes(source: Any, names: Sequence[str], named: bool = False) -> None:
     """Give a source the labels and class names of a network, whose class i is `names[i]`.
 
-    Classes are matched by name. Where one side has only numbers (record files and lists without
-    `classes.txt`, and networks trained on them), they are matched by number, with a warning where
-    the other side has names; a network's numbers must then be as many as the names, and none of
-    them a name. Classes without a sample are counted and named in the log. UserError for a class
-    that the network does not know. `named` says that numbers are the network's names, as of digits.
+    Classes are matched by name. Record files and lists without `classes.txt`, and networks trained
+    on them, have only numbers. Where one side has these, classes are matched by number, with a
+    warning if the other side has names. A network's numbers must then be as many as the names, and
+    none of them a name. Classes without a sample are counted and named in the log. UserError for a
+    class that the network does not know. `named` says that numbers are the network's names, as of
+    digits.
     """
     own, known = source.classes, tuple(names)
     count = collections.Counter(known)
@@ -108,10 +109,10 @@ def match_classes(source: Any, names: Sequence[str], named: bool = False) -> Non
                          '%r to the network', 'the network has no names for them' if source.named
                          else 'the data has no names for them', own[0], known[0])
     else:
-        raise UserError(f'the data has {len(own)} classes and the network {len(known)}, and '
-                        f"{len(unknown)} of the data's are unknown to it, such as {unknown[0]!r}; "
-                        f'the network\'s are {some(list(map(repr, known)))}: name the classes of '
-                        'the data as the network does, or leave out those it was not trained on')
+        raise UserError(f"the network does not know {len(unknown)} of the data's {len(own)} "
+                        f'classes, such as {unknown[0]!r}. Its {len(known)} classes are '
+                        f'{some(list(map(repr, known)))}. Name the classes of the data as the '
+                        'network does, or leave out those it was not trained on')
     absent = [known[i] for i in np.flatnonzero(np.bincount(labels, minlength=len(known)) == 0)]
     if absent:
         _log.warning('%d of the %d classes have no sample in this data: %s', len(absent),

@@ -1,7 +1,7 @@
 """Which frames of a video make a clip.
 
-A clip is `frames` frame numbers, `stride` apart. In a shorter video the numbers go round and begin
-again at the first frame, so that the stride, which is the speed of what is seen, stays what it is.
+A clip is `frames` frame numbers, `stride` apart. In a shorter video the numbers begin again at
+the first frame. So the stride, which is the speed of what is seen, stays what it is.
 """
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ download.
 
 1797 scans of 8×8 pixels, enlarged to 32×32. Every fifth image is for validation: 1438 and 359. The
 images come in the order in which they were collected, and scikit-learn does not say who wrote
-which, so the same writers appear on both sides of this split: its accuracy says that a network
+which. So the same writers appear on both sides of this split. Its accuracy says that a network
 learns, not how it does on new writers.
 """
 from __future__ import annotations

@@ -100,9 +100,8 @@ def _find_list(data_dir, path):
         if os.path.exists(listed):
             return listed
     raise UserError(f'{printable(path)} holds images without class folders, and nothing in '
-                    f'{printable(data_dir)} says their classes: sort them into val/<class>/, put '
-                    f'{LISTS[-1]} or {LISTS[0]} there, or name the list when records are written, '
-                    'by `val_labels`')
+                    f'{printable(data_dir)} says their classes. Sort them into val/<class>/, put '
+                    f'{LISTS[-1]} or {LISTS[0]} there, or write records, with `val_labels`')
 
 
 def _labelled(path, flat, listed, classes):

@@ -44,7 +44,7 @@ def class_folders(folder: str, is_sample: Callable[[os.DirEntry], bool],
 
     What else is there is left out, counted and named in the log. UserError where there is no class
     folder, and for one without a sample, with a name that is not UTF-8, or that is a link to
-    nothing: each would shift the labels of the classes behind it. `what` is the plural of a sample.
+    nothing. Each would shift the labels of the classes behind it. `what` is the plural of a sample.
     """
     samples, left = {}, []
     for entry in entries(folder):

@@ -1,8 +1,9 @@
 """Batches of training or validation images, made by worker processes in shared memory.
 
-The parent writes tasks (a few indices of one batch) into one pipe, whichever worker is free takes
-the next, writes its pixels straight into the batch's slot of shared memory, and reports on a pipe
-of its own. Several batches are under way at once, so that workers go on while the network computes.
+The parent writes tasks (a few indices of one batch) into one pipe. Whichever worker is free takes
+the next, and writes its pixels straight into the batch's slot of shared memory. It reports on a
+pipe of its own. Several batches are under way at once, so that workers go on while the network
+computes.
 """
 from __future__ import annotations
 
@@ -153,8 +154,9 @@ class DamageLog:
 
 
 class _Job:
-    """What a worker needs to turn indices into pixels, with `slots` for the indices and the images
-    of batches, in memory that it shares with the workers it is handed to at their start.
+    """What a worker needs to turn indices into pixels. Workers are given it when they start.
+
+    Its `slots`, for the indices and the images of batches, lie in memory that all of them share.
 
     The memory is anonymous: the system frees it with the last process that maps it, however that
     ends. And where `/dev/shm` is too small, as in containers, Python takes a temporary file.

@@ -24,10 +24,10 @@ def open_source(data_dir: str | os.PathLike | None, part: str, *, video: bool = 
                 rec: str | None = None, idx: str | None = None, **lists: Any) -> Any:
     """The images or videos of `part`, such as 'train' or 'val'.
 
-    Images are those of the record file `rec` (with its index `idx`), or at `data_dir`: a `.rec`
-    file, or a folder that holds `<part>.rec` or what `layouts` finds; where it holds both, the
-    records. For `video`, `lists` are the arguments of `video_lists.open_video_source`. Where
-    nothing is named, the source is the embedded set. UserError when there is none.
+    Images are those of the record file `rec` (with its index `idx`), or at `data_dir`. That is a
+    `.rec` file, or a folder that holds `<part>.rec` or what `layouts` finds. Where it holds both,
+    the records are read. For `video`, `lists` are the arguments of `video_lists.open_video_source`.
+    Where nothing is named, the source is the embedded set. UserError when there is none.
     """
     if data_dir is None and not rec and all(value is None for value in lists.values()):
         data_dir = EMBEDDED[embedded_name(video)]()

@@ -3,9 +3,9 @@ writer.
 
 A record is a 24-byte header (flag, label, id, id2), `flag` further float32 labels, and the encoded
 image. In the file it is one part, or several where its bytes hold the magic word at a multiple of
-4: the writer leaves that word out and cuts there, the reader puts it back. A part is the magic
-word, a word with the part's kind in its upper 3 bits and its length in the others, the bytes, and
-zeros up to a multiple of 4. `.idx` lists `key<tab>offset`.
+4. There the writer cuts and leaves that word out, and the reader puts it back. A part is the magic
+word, a word with the part's kind and length, the bytes, and zeros up to a multiple of 4. The kind
+is in the word's upper 3 bits, the length in the others. `.idx` lists `key<tab>offset`.
 
 Records written here carry 2³² + the CRC-32 of the whole record (taken with id2 = 0) in `id2`, which
 MXNet ignores. In files with such records the reader checks it, so that no damage passes for an

@@ -1,10 +1,14 @@
 """Where labelled images come from: record files, class folders, or tar files (`tars`), behind one
 small interface.
 
-A source has `len(source)`; `source.labels`, int64, one per image, read without decoding any;
-`source.classes`, the tuple of class names; `source.named`, False where these are only numbers;
-`source.read(i)`, the encoded bytes (raises `ImageError`); and `source.name(i)`, for messages. It
-can be pickled, so that every worker opens its files for itself.
+A source has `len(source)` and
+
+- `source.labels`: int64, one per image, read without decoding any;
+- `source.classes`: the tuple of class names; `source.named` is False where these are only numbers;
+- `source.read(i)`: the encoded bytes (raises `ImageError`);
+- `source.name(i)`: for messages.
+
+It can be pickled, so that every worker opens its files for itself.
 """
 from __future__ import annotations
 

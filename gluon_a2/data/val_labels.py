@@ -17,10 +17,10 @@ GROUND_TRUTH, _META = 'ILSVRC2012_validation_ground_truth.txt', 'meta.mat'
 def read_val_labels(path: str, names: Sequence[str]) -> list[str]:
     """The class of each of the images `names`, which are sorted; UserError unless all have one.
 
-    A line of the list is `name class`, also with a comma (Kaggle's LOC_val_solution.csv); or a
-    class, in the order of the images; or a number (ILSVRC2012_validation_ground_truth.txt), which
-    meta.mat beside the list translates. The development kit is taken as it comes, a .tar.gz that
-    holds these two.
+    A line of the list is `name class`, also with a comma (Kaggle's LOC_val_solution.csv), or a
+    class, in the order of the images. Or it is a number (ILSVRC2012_validation_ground_truth.txt),
+    which meta.mat beside the list translates. The development kit is taken as it comes, a .tar.gz
+    that holds these two.
     """
     lines, meta = _open(path)
     rows = [line.strip() for line in lines if line.strip()]

@@ -1,11 +1,11 @@
 """A network as three files: `<prefix>-symbol.json`, `<prefix>-0000.params`, `<prefix>-meta.json`.
 
 The first two are what plain MXNet loads (`SymbolBlock.imports`, `mx.model.load_checkpoint`,
-Module); the third says what else a user of the network must know, and what the others must hash to.
+Module). The third says what else a user of the network must know, and what the others must hash to.
 Where it was exported as ONNX too, a fourth, `<prefix>.onnx`, is named in it. MXNet parses damaged
-files into wrong numbers, gigabytes of memory or a crash, so nothing of ours hands it a byte before
-size and SHA-256 agree, or, of files that come without metadata, before our own readers have found
-them sound. This module reads and writes files; it knows no network and needs no MXNet.
+files into wrong numbers, gigabytes of memory or a crash. So nothing of ours hands it a byte before
+size and SHA-256 agree. Files without metadata must first be found sound by our own readers. This
+module reads and writes files; it knows no network and needs no MXNet.
 """
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def read_verified(prefix: Path, ending: str, meta: dict) -> bytes:
         f'{len(content)} bytes are not {expected["size"]}')
     if sha256(content) != expected['sha256']:
         raise BundleError(f'{path} is not the file that {prefix.name}{META} was written with: its '
-                          f'{differs}; it is damaged, or of another export: copy all files of one '
+                          f'{differs}. It is damaged, or of another export. Copy all files of one '
                           'export again')
     return content
 

@@ -36,7 +36,7 @@ class Classifier:
     `ENGINES`, by default `engines.fastest`, and MXNet for a `Bundle`; the attribute of that name
     says which. `size`, the side of the crop in pixels, and `crop_ratio` are the network's own by
     default. `mean_max` classifies every window of the last map that is as large as the map was in
-    training, and takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
+    training. It takes (mean + max)/2 of their logits, as the Dual Path Networks code does at
     320×320. `ctx` is an MXNet context, the CPU by default. Of a video, `views` clips are seen, in
     `crops` windows each, and their softmax is averaged; `protocol` is one of `data.PROTOCOLS`.
     `preprocessing` is that of a pair of files without metadata, which needs it. With `features`,

@@ -42,10 +42,10 @@ def fastest(path: str | Path, size: int | None = None, ctx: Any = None,
             inner: bool = False) -> str:
     """The engine that is the fastest of the exact ones (benchmarks/peers.py) for what `path` names.
 
-    ONNX Runtime for an .onnx file, and for a prefix that has one. Where it may not serve, which is
-    for another size, a GPU, and what is `inner` to the network (mean-max pooling, features), it is
-    MXNet, fused where it computes float32 on the CPU and has oneDNN. A name of MXNet's own files
-    asks for MXNet; files without metadata run as they are.
+    ONNX Runtime for an .onnx file, and for a prefix that has one. It may not serve another size, a
+    GPU, or what is `inner` to the network (mean-max pooling, features). There it is MXNet, fused
+    where it computes float32 on the CPU and has oneDNN. A name of MXNet's own files asks for MXNet;
+    files without metadata run as they are.
     """
     prefix = bundle_prefix(path)
     if str(path).endswith(ONNX):
@@ -152,8 +152,11 @@ class OnnxFile:
         return logits
 
     def memory(self, shape: Sequence[int]) -> int:
-        """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way: as the metadata says of
-        its own size, or, of older files, what the input itself takes twice."""
+        """Bytes that one input of `shape`, 3×(T×)H×W, needs on its way.
+
+        It is scaled from what the metadata says. Older files say nothing: there it is the input
+        twice.
+        """
         own = 4 * math.prod(self._meta['input_shape'])
         return self._meta.get('memory', 2 * own) * 4 * math.prod(shape) // own
 

@@ -16,9 +16,11 @@ _log = logging.getLogger(__name__)
 
 
 def expand(words: Iterable[str], videos: bool = False) -> list[str]:
-    """The paths that `words` stand for, in their order: a folder for all images (or videos) in and
-    below it, a pattern for what it matches (** goes into folders), both sorted; anything else for
-    itself. A folder of frames is one video.
+    """The paths that `words` stand for, in their order.
+
+    A folder stands for all images (or videos) in and below it, a pattern for what it matches (**
+    goes into folders), both sorted. Anything else stands for itself. A folder of frames is one
+    video.
 
     Hidden files are left out and links are followed, as everywhere; other files of a folder are
     counted in the log. UserError for a folder or a pattern in which there is nothing of the kind.

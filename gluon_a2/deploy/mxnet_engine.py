@@ -71,9 +71,10 @@ class MXNetEngine:
 
 
 def open_bare(prefix: Path, preprocessing: Preprocessing) -> Bundle:
-    """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers. A
-    softmax at its end, as networks of Module have, is taken off, and so is preprocessing at its
-    front, as GluonCV's export_block writes it; UserError where that is another than is stated.
+    """The `Bundle` of a pair of files without metadata, or of a .tar; its classes are numbers.
+
+    A softmax at its end, as networks of Module have, is taken off. So is preprocessing at its
+    front, as GluonCV's export_block writes it. UserError where that is another than is stated.
 
     `SymbolError` unless the arrays are those of the symbol: what hashes say of files with metadata.
     """
@@ -119,8 +120,10 @@ def _listed(values):
 
 
 def _takes_larger(symbol: mx.sym.Symbol, bundle: Bundle, count: int) -> bool:
-    """Whether an input of twice the size gives `count` logits, too: the last pool of Dual Path
-    Networks has a window of its own, and a fully connected layer behind it."""
+    """Whether an input of twice the size gives `count` logits, too.
+
+    The last pool of Dual Path Networks has a window of its own, so theirs does not.
+    """
     channels, *sides = bundle.meta['input_shape']
     shapes = {name: value.shape for name, value in bundle.values.items()}
     try:
@@ -151,8 +154,8 @@ def _output_shapes(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> li
 def peak_memory(symbol: mx.sym.Symbol, name: str, shape: Sequence[int]) -> int:
     """The most bytes that arrays take together while `symbol` reads its input `name` of `shape`.
 
-    An array lives from the node that writes it to the last that reads it, as MXNet plans memory;
-    weights are not counted, and nor is what a node needs for itself.
+    An array lives from the node that writes it to the last that reads it, as MXNet plans memory.
+    Weights are not counted, and nor is what a node needs for itself.
     """
     internals = symbol.get_internals()
     graph = json.loads(internals.tojson())

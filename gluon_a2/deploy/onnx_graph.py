@@ -1,5 +1,8 @@
-"""What MXNet's converter writes in many nodes, in few: so that every tool finds the ranks and sizes
-of what lies between, and old ones meet no operator that computes a shape."""
+"""Few nodes for what MXNet's converter writes in many.
+
+So every tool finds the ranks and sizes of what lies between, and old ones meet no operator that
+computes a shape.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -54,7 +57,7 @@ def state_shapes(onnx: Any, graph: Any, shapes: dict[str, list[int]], fixed: boo
 def pool_plainly(onnx: Any, graph: Any, shapes: dict[str, list[int]], fixed: bool) -> None:
     """Write what pools in 3-D by operators that all tools have; the arguments are as above.
 
-    OpenCV 4 and 5 have no global average of five axes, and MNN 3.6 computes wrong values, without a
+    OpenCV 4 and 5 have no global average of five axes. MNN 3.6 computes wrong values, without a
     word, for that and for every window that is wider than one pixel. So the former is a mean, and
     where sizes are `fixed`, a maximum within frames is one of images whose channels are c·T.
     """

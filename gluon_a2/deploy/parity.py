@@ -57,7 +57,7 @@ def _gaps(bundle, other, form, option):
                 found[-1].relative <= ROUNDINGS * _rounding(bundle, pixels, logits)):
             raise UserError(f'the {form} file of {bundle.meta["network"]} differs from MXNet by '
                             f'{found[-1].relative:.1e} of the largest logit at batch {batch}, size '
-                            f'{size}, above {TOLERANCE}: nothing was written; leave out '
+                            f'{size}. {TOLERANCE} is allowed, so nothing was written: leave out '
                             f'{option}')
     return found
 

@@ -30,9 +30,10 @@ BFLOAT16_NUMBER = '12'  # of the type, in MXNet
 
 
 def to_bf16(bundle: Bundle) -> Bundle:
-    """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier: in
-    bfloat16, logits would have 8 bits, too few to tell classes apart, and the weights of a softmax
-    would not sum to 1.
+    """The `Bundle` in bfloat16, but for the block's products and softmaxes, and the classifier.
+
+    In bfloat16, logits would have 8 bits, too few to tell classes apart, and the weights of a
+    softmax would not sum to 1.
 
     The weights of convolutions are stored in bfloat16, which halves the file. MXNet's own converter
     is not used: it feeds a bfloat16 convolution float32 pixels.

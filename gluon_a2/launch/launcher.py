@@ -110,7 +110,7 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
     for or needed, `--resume` and `--overwrite`. rank_timeout: seconds for a rank to end after the
     first of them has, in order.
 
-    0: all ranks ended well. 2: a rank has told the user about a mistake. 75: stopped on request,
+    0: all ranks ended well. 2: a rank has named a mistake of the user. 75: stopped on request,
     and saved. 143: terminated. 1: a fault, and no restarts left. Raises Interrupted after Ctrl-C.
     """
     job = Job(processes, script, arguments, save_dir, resume, overwrite, rank_timeout)

@@ -44,7 +44,7 @@ def meeting(slot: Any, rendezvous: tuple[str, int], interface: str | None) -> di
 
 
 def own_address(given: Processes, elsewhere: Sequence[str]) -> str:
-    """The one address of this machine that the ranks are told: the loopback one unless hosts are
+    """The one address of this machine that the ranks are given: the loopback one unless hosts are
     `elsewhere`. UserError where these could not reach it."""
     if not elsewhere:
         return network.LOOPBACK
@@ -123,7 +123,7 @@ def die_with(parent: int) -> Callable[[], None]:
 
 class Rank(subprocess.Popen):
     """A process that was started, here (`local`) or through a remote shell, in a session of its
-    own, so that no signal to the launcher's process group reaches it. One of several is told the
+    own, so that no signal to the launcher's process group reaches it. One of several is given the
     `secret` of the job, and what it prints comes through pipes (see `output`)."""
 
     def __init__(self, number: int, command: Sequence[str], variables: Mapping[str, str],

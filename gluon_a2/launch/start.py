@@ -37,7 +37,7 @@ def show() -> None:
     # by stdin, because every user of a machine sees command lines
     secret = sys.stdin.readline().strip()
     if not secret:
-        raise UserError(f'{_name()} was not told the secret of its job: `remote_shell` must pass '
+        raise UserError(f'{_name()} did not get the secret of its job: `remote_shell` must pass '
                         'its standard input on, as ssh, srun and docker exec -i do')
     threading.Thread(target=_obey, name='stop', daemon=True).start()
     os.environ[RENDEZVOUS] = f'{address}:{port}/{secret}'

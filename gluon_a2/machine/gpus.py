@@ -48,7 +48,7 @@ def gpu_fault(index: int = 0, found: Found | None = None) -> str | None:
     """Why MXNet cannot use GPU `index`, or None; `found` stands for the answer of `gpus()`."""
     wheel = installation.gpu_wheel()
     if wheel is None:
-        return (f'a GPU was asked for and no MXNet for GPUs is installed: install {GPU_WHEEL} (the '
+        return (f'a GPU was asked for and no MXNet for GPUs is installed. Install {GPU_WHEEL} (the '
                 'cu112 extra) in an environment of its own, or ask for none (`num_gpus` 0)')
     found = gpus() if found is None else found
     if index >= len(found):
@@ -59,5 +59,5 @@ def gpu_fault(index: int = 0, found: Found | None = None) -> str | None:
     if any(major == x and minor >= y for x, y in built):
         return None
     return (f'GPU {index} ({name}) is sm_{major}{minor}, and {wheel} has machine code for '
-            f'{", ".join(f"sm_{x}{y}" for x, y in built) or "none"} and no PTX: use a GPU of one '
-            'of these generations, or none (`num_gpus` 0)')
+            f'{", ".join(f"sm_{x}{y}" for x, y in built) or "none"} alone: use a GPU of one of '
+            'these generations, or none (`num_gpus` 0)')

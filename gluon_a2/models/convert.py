@@ -7,8 +7,8 @@
 
 The release is GloRe (Chen et al., "Graph-Based Global Reasoning Networks", CVPR 2019), whose
 ResNets are built of the same pre-activation units. The tables below are the map of names. Nothing
-is guessed: GloRe's own units have no counterpart here, and the first convolutions of its video
-networks look through time (k×1×1, then 1×3×3) where Table 1 has k×3×3 in the middle. `load_weights`
+is guessed. GloRe's own units have no counterpart here. The first convolutions of its video networks
+look through time (k×1×1, then 1×3×3), where Table 1 has k×3×3 in the middle. `load_weights`
 lists and refuses them. Image networks inflate.
 """
 from __future__ import annotations

@@ -70,8 +70,10 @@ def _numbers(text):
 
 def build(row: BaselineRow, classes: int, size: tuple[int, ...],
           **options: Any) -> mx.gluon.HybridBlock:
-    """The network of a row of `find_row`, not yet initialized, its shapes those of input `size`;
-    with blocks, whose `options` are those of `get_model`, where the row has a kind and places."""
+    """The network of a row of `find_row`, not yet initialized, its shapes those of input `size`.
+
+    It has blocks where the row has a kind and places; their `options` are those of `get_model`.
+    """
     family = known.family(row.name)
     net = gluoncv_network(row.name, str(row.source), **{family.counts: classes})
     net.apply(_agree)

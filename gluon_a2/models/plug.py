@@ -24,20 +24,30 @@ def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | N
          identity: bool = True, association: str = 'left',
          input_size: tuple[int, ...] = (224, 224), *, m: int | None = None,
          n: int | None = None, softmax: str = 'both') -> dict:
-    """Put a block `kind`, a key of `nn.BLOCKS`, behind each of `places` in `net`; returns {place:
-    the new block}.
+    """Put a block behind each of `places` in `net`; returns {place: the new block}.
 
-    A place is the path of a child block, as `print(net)` shows it. `net` must hold its weights
-    already: its parameters keep their names, while the names of Gluon's `save_parameters`, which
-    follow the structure, change. With `identity` the outputs stay what they were. The new blocks
-    are initialized, and `ratio` (by default 4), `m`, `n`, `identity`, `association` and `softmax`
-    are as in `get_model`.
-    `input_size`, (h, w) or (d, h, w), is one the network can take: the channels at each place
-    follow from it, and association='auto' is decided for it.
+    Parameters of `net` keep their names. The names of Gluon's `save_parameters` follow the
+    structure, and change. The new blocks are initialized.
 
-    Raises UserError, and changes nothing, for an unknown kind or place, a place that yields no
-    feature map or has such a block already, an option that has no effect, and a network without
-    weights.
+    UserError for an unknown kind or place, and for a place that yields no feature map or has such a
+    block already. An option without effect and a network without weights are refused, too. Nothing
+    has changed then.
+
+    Parameters
+    ----------
+    net : HybridBlock
+        The network, which holds its weights already.
+    kind : str
+        A key of `nn.BLOCKS`.
+    places : list of str
+        Paths of child blocks, as `print(net)` shows them.
+    input_size : tuple of int
+        (h, w) or (d, h, w), which the network can take. The channels at each place follow from it,
+        and association='auto' is decided for it.
+    identity : bool
+        The outputs stay what they were.
+    ratio, association, m, n, softmax
+        As in `get_model`; `ratio` is 4 by default.
     """
     if kind not in BLOCKS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCKS)}')

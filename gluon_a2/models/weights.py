@@ -35,19 +35,24 @@ def load_weights(net: mx.gluon.Block, weights: str | Path | Mapping[str, np.ndar
     """Give `net` the `weights`; returns the names of the parameters that start anew.
 
     `net`, of `get_model`, is initialized on `ctx` (by default the CPU) if it was not. `weights` are
-    a `.params` file, exported or saved by Gluon by name or by structure, or a `.tar` of it and its
-    symbol; or a PyTorch `state_dict` of `pytorch/a2_torch.py`, in the layout that `convert` knows,
-    or with the names of the network (`.safetensors`, or `.pth`, `.pt` or `.tar`, which take PyTorch
-    to read and cannot run code); or the arrays of one of them, {name: array}, which messages call
-    `source`. `new` names what may stay as it is initialized: 'blocks' that the
-    weights lack, and a 'classifier' that they lack or that has another number of classes. See
-    `convert.translate` for `epsilon`.
+    one of these:
+
+    - a `.params` file, exported or saved by Gluon by name or by structure, or a `.tar` of it and
+      its symbol;
+    - a PyTorch `state_dict` of `pytorch/a2_torch.py`, in the layout that `convert` knows, or with
+      the names of the network. `.safetensors` needs no PyTorch; `.pth`, `.pt` and `.tar` need it,
+      and cannot run code;
+    - the arrays of one of them, {name: array}, which messages call `source`.
+
+    `new` names what may stay as it is initialized: 'blocks' that the weights lack, and a
+    'classifier' that they lack or that has another number of classes. See `convert.translate` for
+    `epsilon`.
 
     A kernel that gains T frames is repeated T times and divided by T (Section 3.4; Carreira and
     Zisserman, ref. [1]). A clip of one repeated frame then gives, away from its first and last
     frames, what the frame gave. Everything else is copied.
 
-    Raises UserError for a file that is missing or damaged, and for weights of another network: it
+    Raises UserError for a file that is missing or damaged, and for weights of another network. It
     lists all arrays that are lacking, unknown or of another shape. Nothing has changed then.
     """
     if isinstance(new, str) or not set(new) <= set(NEW):
@@ -110,8 +115,8 @@ def _by_our_names(net, weights, source, epsilon):
     if table is None:
         named = _of_another_instance(weights, parameters)
         if Path(source).suffix in TORCH and parameters.keys().isdisjoint(named):
-            raise UserError(f'{source} is a PyTorch file, and none of its arrays is named as one '
-                            f'of {net.row.name}: give its .params file, or name them as Gluon does')
+            raise UserError(f'no array of the PyTorch file {source} is named as one of '
+                            f'{net.row.name}: give its .params file, or name them as Gluon does')
         return {name: (there, weights[there]) for name, there in named.items()}
     own = own_names(weights)
     if len(name_map(table).keys() & weights.keys()) > len(parameters.keys() & own.keys()):
@@ -251,10 +256,10 @@ def _from_pickle(content, path):
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise UserError(f'{path} takes PyTorch to read, which is not here: pip install torch, or '
-                        'save it where PyTorch is with safetensors.torch.save_file({name: '
-                        "value.contiguous() for name, value in state_dict.items()}, "
-                        "'weights.safetensors') and give that file") from error
+        raise UserError(f'{path} takes PyTorch to read, which is not here. Run pip install torch. '
+                        'Or save the weights where PyTorch is, and give that file: '
+                        'safetensors.torch.save_file({name: value.contiguous() for name, value in '
+                        "state_dict.items()}, 'weights.safetensors')") from error
     try:
         state = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     except Exception as error:  # of a damaged file: of any kind

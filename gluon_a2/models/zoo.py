@@ -44,9 +44,10 @@ def get_model(name: str, pretrained: bool | str | Path = False, classes: int | N
     ctx : mx.Context
         Where `pretrained` is loaded; CPU by default.
     plug : str, optional
-        Blocks put into a network that has none: a2, nl or se, and where if not where its family
-        usually has them: 'a2@stage3:1,2;stage4' (units of the maps 2³ and 2⁴ times smaller than the
-        input), and in GluonCV's networks also paths of children, such as 'se@features.6;layer3.*'.
+        Blocks put into a network that has none: a2, nl or se, at the usual places of its family.
+        'a2@stage3:1,2;stage4' names other places: units of the maps that are 2³ and 2⁴ times
+        smaller than the input. GluonCV's networks also take paths of children:
+        'se@features.6;layer3.*'.
     blocks : dict, optional
         Placement instead of the row's, for ablations: {'conv4': (1, 2)} puts a block in units 1 and
         2 of conv4.

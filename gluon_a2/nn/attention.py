@@ -13,7 +13,7 @@
 | Z = G V        | z                                   | N×m×(d×)h×w   |
 
 Without its softmax, B is θ(X)/(dhw), or V is ρ(X)/n, for ablations. G is then Eq. 2's bilinear
-pooling as a mean over the positions, and Z a mean over the descriptors: both are finite at any
+pooling as a mean over the positions, and Z a mean over the descriptors. Both are finite at any
 size, and a map of ones gives what a flat softmax gives.
 """
 from __future__ import annotations

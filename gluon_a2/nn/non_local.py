@@ -15,8 +15,16 @@ class NonLocal(mx.gluon.nn.HybridBlock):
     There is no subsampling. The map between positions has N×dhw×dhw values, which is what makes it
     costly (Section 2.4).
 
-    Parameters: `channels` c of the input; `width` k of the three embeddings (by default c/`ratio`,
-    or c/4); `dims` 2 or 3 space axes; `identity` starts as an exact identity.
+    Parameters
+    ----------
+    channels : int
+        c, channels of the input and the output.
+    width : int
+        Channels of the three embeddings; by default c/`ratio`, or c/4.
+    dims : 2 or 3
+        Space axes of the input.
+    identity : bool
+        Start as an exact identity.
     """
 
     def __init__(self, channels: int, width: int | None = None, dims: int = 2,

@@ -11,9 +11,17 @@ class SqueezeExcite(mx.gluon.nn.HybridBlock):
 
     In a residual unit it scales the branch, before the sum, as its authors place it.
 
-    Parameters: `channels` c of the input; `width` of the hidden layer (by default c/16, at least
-    1); `dims` 2 or 3 space axes; `identity` starts as an exact identity: the gate is then
-    2·sigmoid(·), which is 1 where W₂ starts, at zero, and can move both ways.
+    Parameters
+    ----------
+    channels : int
+        c, channels of the input and the output.
+    width : int
+        Of the hidden layer; by default c/16, at least 1.
+    dims : 2 or 3
+        Space axes of the input.
+    identity : bool
+        Start as an exact identity. The gate is then 2·sigmoid(·), which is 1 where W₂ starts, at
+        zero, and can move both ways.
     """
 
     def __init__(self, channels: int, width: int | None = None, dims: int = 2,

@@ -1,5 +1,6 @@
-"""A²-Nets (Chen et al., NeurIPS 2018) in PyTorch 2: the networks of `gluon_a2` in one file, which
-needs PyTorch alone, and safetensors to read and write weights.
+"""A²-Nets (Chen et al., NeurIPS 2018) in PyTorch 2: the networks of `gluon_a2` in one file.
+
+It needs PyTorch alone, and safetensors to read and write weights.
 
     net = network('a2_resnet50', classes=10)         # a new one, N×3×H×W → N×10
     net, meta = load('a2_resnet50.safetensors')      # one that was exported by gluon_a2
@@ -125,8 +126,10 @@ def network(name: str, classes: Optional[int] = None, blocks: Optional[dict] = N
 # ---- BN-ReLU-Conv
 
 class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm over any number of space axes, whose statistics run as MXNet's do on a CPU: the
-    variance is Σ/n, where PyTorch's is Σ/(n−1), and 0.9 of the old is kept, in float32."""
+    """BatchNorm over any number of space axes, whose statistics run as MXNet's do on a CPU.
+
+    The variance is Σ/n, where PyTorch's is Σ/(n−1). 0.9 of the old is kept, in float32.
+    """
 
     def __init__(self, channels: int):
         super().__init__(channels, momentum=1 - 0.8999999761581421)
@@ -185,7 +188,7 @@ class Unit(nn.Module):
 
 class MultiFiber(nn.Module):
     """Unit of multi-fiber networks (Chen et al., ECCV 2018): x + mix(x), then two convolutions in
-    16 groups, of which a stage's first unit has one, and a projection with its own BN-ReLU."""
+    16 groups. A stage's first unit has one of these, and a projection with its own BN-ReLU."""
     expansion = 1
 
     def __init__(self, inner: int, width: int, kernel: Any, stride: Any,

@@ -44,9 +44,11 @@ class CheckpointError(UserError):
 
 def named_arrays(parameters: Mapping[str, Any], states: Mapping[str, list],
                  averages: Mapping[str, Any]) -> dict[str, Any]:
-    """{name in the file: array} of a network's parameters {name: array}, its running statistics
-    among them, of their moving averages, and of its optimizer's states {name: [momentum, and of
-    float16 the master]}."""
+    """{name in the file: array} of a network's parameters {name: array}, running statistics among
+    them, their moving averages, and its optimizer's states.
+
+    A state is {name: [momentum, and of float16 the master]}.
+    """
     arrays = {f'param/{name}': array for name, array in parameters.items()}
     arrays.update({f'average/{name}': array for name, array in averages.items()})
     for name, several in states.items():

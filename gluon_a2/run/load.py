@@ -59,7 +59,7 @@ class Stated:
         if missing:
             raise UserError(
                 f'{source} has no metadata, so nothing says how its pixels are prepared: give '
-                f'{", ".join(missing)}; GluonCV\'s ImageNet networks take `size` 224, `mean` '
+                f'{", ".join(missing)}. GluonCV\'s ImageNet networks take `size` 224, `mean` '
                 '0.485,0.456,0.406, `std` 0.229,0.224,0.225, `pixels` 1 and `interpolation` '
                 'bilinear')
         said: Any = self  # nothing that is needed is None
@@ -107,7 +107,7 @@ def _check_files(source: Union[str, Path], which: Optional[str]) -> None:
         name = find_row(str(source)).name
     except UserError:  # no such network, or no MXNet to know its networks by
         return
-    raise UserError(f'{source} is a network of the zoo, and there are no files of that name: give '
+    raise UserError(f'{source} is a network of the zoo, and there are no files of that name. Give '
                     f'the folder of a run, or the prefix of exported files, such as '
                     f'runs/demo/export/{name.rpartition(":")[2]}')
 

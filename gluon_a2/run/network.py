@@ -67,8 +67,11 @@ def _quieten(net, left, ctx):
 
 
 def read_start(recipe: Recipe) -> dict[str, Any]:
-    """{name: array} of what `pretrained` says: a file of weights, the prefix of exported files, the
-    folder of a run or of a checkpoint, or gluoncv, which downloads those of its networks."""
+    """{name: array} of what `pretrained` names.
+
+    That is a file of weights, the prefix of exported files, the folder of a run or of a checkpoint,
+    or gluoncv, which downloads those of its networks.
+    """
     path = Path(str(recipe.pretrained))
     if str(path) == GLUONCV and not path.exists():
         row = find_row(recipe.model)
@@ -176,8 +179,8 @@ def with_weights(bundle: Bundle, path: str) -> Bundle:
                   for values in (bundle.values, given)]
         if shapes[0] != shapes[1]:
             raise UserError(f'{path} is not of {bundle.meta["network"]} as it was exported: {name} '
-                            f'is {shapes[0]} there and {shapes[1]} in the file (None: lacking); '
-                            'give weights of the same network and classes')
+                            f'is {shapes[0]} there and {shapes[1]} in the file (None: lacking). '
+                            'Give weights of the same network and classes')
     arguments, statistics = ({name: given[name].astype(np.float32) for name in values}
                              for values in (bundle.arguments, bundle.statistics))
     return bundle._replace(arguments=arguments, statistics=statistics,

@@ -331,7 +331,7 @@ def _keep_batch(name: str, batch: Optional[int], recipe: Recipe,
         raise UserError(
             f'{name} takes {steps} steps of {batch} samples, not of {recipe.global_batch} '
             f'(`batch_size` {recipe.batch_size} × `accumulate` {recipe.accumulate} × '
-            f'{recipe.ranks} rank{"s" * (recipe.ranks > 1)}): choose a `batch_size` that makes '
+            f'{recipe.ranks} rank{"s" * (recipe.ranks > 1)}). Choose a `batch_size` that makes '
             f'{batch}, or say how many steps (`num_steps` {steps * batch // recipe.global_batch} '
             'see as many samples)')
     return recipe

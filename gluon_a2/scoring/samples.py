@@ -17,9 +17,9 @@ def open_samples(meta: dict, data_dir: str | None = None, part: str = 'val',
     with the labels that the network gives its classes.
 
     The last four are of videos, as in `data.open_video_source`; `split` is by default the one
-    trained on. UserError where there is no such source, where it is not what the network tells
-    apart, and for another split of UCF-101 than the network was trained on, because that holds
-    videos it has seen.
+    trained on. UserError where there is no such source, or where it is not what the network tells
+    apart. Another split of UCF-101 than the network was trained on is refused, too, because it
+    holds videos that the network has seen.
     """
     video, trained = len(meta['input_shape']) == 4, meta['training']
     lists: dict[str, Any] = {'split': split, 'splits': splits, 'video_list': video_list,

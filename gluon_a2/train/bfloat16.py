@@ -29,9 +29,9 @@ def _on_copies(net: mx.gluon.HybridBlock) -> Graph:
     """The graph of `net`, in which each weight is copied before it is read.
 
     In training, because `amp_cast` loses the gradient of a parameter to which gradients are added.
-    In tests, because a test rewrites the weights that it reads into a layout of oneDNN's own:
-    training in float32 takes that back, in bfloat16 it does not, and `nag_mom_update` has another
-    formula there.
+    In tests, because a test rewrites the weights that it reads into a layout of oneDNN's own, where
+    `nag_mom_update` has another formula. Training in float32 takes that back, in bfloat16 it does
+    not.
     """
     symbol = net(_pixels())
     weights, graph = set(symbol.list_arguments()) - {'data'}, Graph(symbol.tojson().encode())

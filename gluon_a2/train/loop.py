@@ -1,7 +1,7 @@
 """Training: one place where data, network, update and schedule meet, epoch by epoch.
 
 Every random draw is a function of (seed, epoch or step), and everything else that a step depends on
-is in the checkpoint; so a run that is cut anywhere and resumed ends as the uncut run does, bit for
+is in the checkpoint. So a run that is cut anywhere and resumed ends as the uncut run does, bit for
 bit, on the same threads.
 """
 from __future__ import annotations

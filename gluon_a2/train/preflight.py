@@ -84,9 +84,9 @@ def check_memory(net: Any, recipe: Recipe, free: int | None = None) -> None:
     """UserError where the attention maps of a micro-batch and their gradient do not fit into `free`
     bytes of memory.
 
-    MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time: of
-    a non-local block 3·4·N·(dhw)² bytes (`benchmarks/video_blocks.py` compares this with what is
-    measured). Otherwise the system would kill the process: the paper, too, could not train
+    MXNet keeps what a block's products and softmaxes put out, and one gradient of it at a time. Of
+    a non-local block these are 3·4·N·(dhw)² bytes, which `benchmarks/video_blocks.py` compares with
+    what is measured. Otherwise the system would kill the process: the paper, too, could not train
     non-local blocks at conv2 (Table 2).
     """
     size = '×'.join(map(str, recipe.space))
@@ -102,9 +102,9 @@ def check_memory(net: Any, recipe: Recipe, free: int | None = None) -> None:
         block = max(needed, key=lambda name: needed[name])
         raise UserError(
             f'the images and attention maps of a micro-batch of {recipe.batch_size} inputs of '
-            f'{size}, with their gradient, need {total / 1e9:.2f} GB, {needed[block] / 1e9:.2f} of '
-            f'them for {block}, and {free / 1e9:.2f} GB of memory are free: lower `batch_size` or '
-            '`input_size`, place the blocks later (`blocks`), or take A² blocks')
+            f'{size}, with their gradient, need {total / 1e9:.2f} GB, and {free / 1e9:.2f} GB of '
+            f'memory are free. {block} needs {needed[block] / 1e9:.2f} of them. Lower `batch_size` '
+            'or `input_size`, place the blocks later (`blocks`), or take A² blocks')
 
 
 def disk_fault(net: Any, folder: Path, recipe: Recipe) -> str | None:

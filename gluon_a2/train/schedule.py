@@ -26,8 +26,10 @@ class Plateau:
 
 
 class Schedule:
-    """lr(step) of a recipe: linear warm-up, then plateau, step, cosine or poly (power 2); a pure
-    function of the step, but that plateau also reads the decays of `plateau`."""
+    """lr(step) of a recipe: linear warm-up, then plateau, step, cosine or poly (power 2).
+
+    It is a pure function of the step, but that plateau also reads the decays of `plateau`.
+    """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, plateau: Plateau) -> None:
         self._recipe, self._state = recipe, plateau

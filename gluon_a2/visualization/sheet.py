@@ -1,9 +1,13 @@
 """The attention as a picture: Figure 1 of the paper for one input, as a PNG, or of a video as an
 animated GIF.
 
-A row for each block, and in the PNG of a video for each frame. From left to right: the input, the
-position marked; gathering maps; what the position reads; which descriptor each position selects;
-the descriptors selected by most positions, and those selected at the marked one.
+There is a row for each block, and in the PNG of a video for each frame. From left to right it has
+
+- the input, the position marked,
+- gathering maps,
+- what the position reads,
+- which descriptor each position selects,
+- the descriptors selected by most positions, and those selected at the marked one.
 """
 from __future__ import annotations
 

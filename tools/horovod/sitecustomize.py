@@ -1,4 +1,4 @@
-"""Lends numpy what MXNet asks for in every Python that starts with this folder on PYTHONPATH.
+"""Defines what MXNet asks numpy for, in every Python that starts with this folder on PYTHONPATH.
 
 Horovod's build starts some that import MXNet.
 """
