@@ -75,7 +75,8 @@ def as_markdown(rows, machine, command):
     """How it was done, then the tables."""
     facts = '; '.join(f'{name}: {value}' for name, value in machine.items())
     return '\n\n'.join(['# Our networks beside the GluonCV zoo', f'    {command}',
-                        f'{facts}; {rows[0]["threads"]} threads.', tables(rows)]) + '\n'
+                        f'{facts}; {rows[0]["threads"]} threads. No test runs this command, '
+                        'because it takes hours.', tables(rows)]) + '\n'
 
 
 def tables(rows):

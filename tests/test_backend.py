@@ -247,7 +247,7 @@ def test_architectures_without(monkeypatch, capability, name):
         device(1)
     assert str(error.value) == (
         f'GPU 0 (NVIDIA X) is {name}, and mxnet-cu112 has machine code for sm_50, sm_60, sm_70, '
-        'sm_80, sm_86 and no PTX: use a GPU of one of these generations, or none (`num_gpus` 0)')
+        'sm_80, sm_86 alone: use a GPU of one of these generations, or none (`num_gpus` 0)')
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
@@ -265,7 +265,7 @@ def test_a_gpu_with_the_cpu_wheel(monkeypatch):
     monkeypatch.setattr(installation, 'wheels', lambda: {'mxnet': '1.9.1'})
     assert device(0) == mx.cpu()
     with pytest.raises(BackendError, match='a GPU was asked for and no MXNet for GPUs '
-                                           'is installed: '):
+                                           'is installed. '):
         device(1)
 
 

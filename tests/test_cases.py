@@ -142,7 +142,7 @@ def test_12_a_huge_label_is_one_sentence_at_once(case):
 
 def test_16_a_subset_of_imagenet(case):
     folder = case('16-subset-of-imagenet')
-    with pytest.raises(UserError, match="has 3 classes and the network 1000, and 3 of the data's "
+    with pytest.raises(UserError, match="has 3 classes and the network 1000. 3 of the data's "
                                         "are unknown to it, such as 'n01498041'"):
         data.match_classes(data.open_source(folder, 'val'), list(map(str, range(1000))))
     wnids = ['n03000684', 'n00000001', 'n02086240', 'n01498041']
@@ -195,7 +195,7 @@ def test_classes_that_the_network_does_not_know_are_refused(digits_net, tmp_path
     net = digits_net([])
     for use in (lambda: net.score(data.open_source(tmp_path, 'val')),
                 lambda: open_samples(net.meta, str(tmp_path))):
-        with pytest.raises(UserError, match="the data has 6 classes and the network 10, and 6 of "
+        with pytest.raises(UserError, match="the data has 6 classes and the network 10. 6 of "
                                             "the data's are unknown to it, such as 'cat'"):
             use()
 

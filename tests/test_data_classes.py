@@ -86,7 +86,7 @@ def test_a_class_without_a_sample_is_named(caplog):
 
 @pytest.mark.parametrize(('classes', 'names', 'sentence'), [
     (['a', 'b', 'c'], ['a', 'b'], "1 of the data's are unknown to it, such as 'c'"),
-    (['cat', 'dog'], list('0123456789'), "data has 2 classes and the network 10, and 2 of .*'cat'"),
+    (['cat', 'dog'], list('0123456789'), "data has 2 classes and the network 10. 2 of .*'cat'"),
     (['10', *'0123456789'], list('0123456789'), "such as '10'"),
     (['0', '1', 'two'], ['0', '1', '2'], "1 of the data's are unknown to it, such as 'two'"),
     (['crane', 'tench'], ['crane', 'crane', 'tench'], "unknown to it, such as 'crane'")])

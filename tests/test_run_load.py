@@ -51,9 +51,9 @@ def test_one_scale_is_for_all_channels(bare):
 
 @pytest.mark.parametrize('stated, sentence', [
     ({}, 'net has no metadata, so nothing says how its pixels are prepared: give `size`, `mean`, '
-         "`pixels`, `std` or `scale`; GluonCV's ImageNet networks take `size` 224, `mean` 0.485,"),
-    ({'size': 48, 'mean': MEAN, 'std': STD}, 'give `pixels`;'),
-    ({'size': 48, 'mean': MEAN, 'pixels': 1}, 'give `std` or `scale`;')])
+         "`pixels`, `std` or `scale`. GluonCV's ImageNet networks take `size` 224, `mean` 0.485,"),
+    ({'size': 48, 'mean': MEAN, 'std': STD}, 'give `pixels`.'),
+    ({'size': 48, 'mean': MEAN, 'pixels': 1}, 'give `std` or `scale`.')])
 @pytest.mark.parametrize('use', [load.load, load.classifier])
 def test_what_nothing_says_is_asked_for(bare, stated, sentence, use):
     with pytest.raises(UserError) as error:
@@ -220,7 +220,7 @@ def test_files_with_metadata_say_it_themselves(tmp_path):
 @pytest.mark.parametrize('use', [load.load, load.classifier])
 def test_the_name_of_a_network_is_not_files(use):
     with pytest.raises(UserError, match='A2_ResNet50 is a network of the zoo, and there are no '
-                                        'files of that name: give .* runs/demo/export/a2_resnet50'):
+                                        'files of that name. Give .* runs/demo/export/a2_resnet50'):
         use('A2_ResNet50')
     with pytest.raises(UserError, match='nothing-meta.json does not exist'):
         use('nothing')

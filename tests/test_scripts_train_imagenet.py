@@ -254,4 +254,4 @@ def test_class_folders_train_too_and_must_agree(tmp_path):
     assert 'top-5 means nothing with 2 classes' in out
     (tmp_path / 'val' / 'a').rename(tmp_path / 'val' / 'c')
     _, err = run(*flags, '--save-dir', tmp_path / 'run2', code=2)
-    assert "does not know 1 of the data's 2 classes, such as 'c'. Its 2 classes are 'a'," in err
+    assert "1 of the data's are unknown to it, such as 'c'. Those of the network are 'a'," in err

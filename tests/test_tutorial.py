@@ -34,7 +34,7 @@ def program(page):
             yield text
             continue
         for part in re.split(r'^\$ ', text, flags=re.MULTILINE)[1:]:
-            command, _, shown = part.partition('\n')
+            command, _, shown = part.replace('\\\n', '').partition('\n')
             yield COMMAND.format(command=command, shown=shown)
 
 

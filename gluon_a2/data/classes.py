@@ -109,10 +109,10 @@ def match_classes(source: Any, names: Sequence[str], named: bool = False) -> Non
                          '%r to the network', 'the network has no names for them' if source.named
                          else 'the data has no names for them', own[0], known[0])
     else:
-        raise UserError(f"the network does not know {len(unknown)} of the data's {len(own)} "
-                        f'classes, such as {unknown[0]!r}. Its {len(known)} classes are '
-                        f'{some(list(map(repr, known)))}. Name the classes of the data as the '
-                        'network does, or leave out those it was not trained on')
+        raise UserError(f'the data has {len(own)} classes and the network {len(known)}. '
+                        f"{len(unknown)} of the data's are unknown to it, such as {unknown[0]!r}. "
+                        f'Those of the network are {some(list(map(repr, known)))}. Name the '
+                        "data's as the network does, or leave out those it was not trained on")
     absent = [known[i] for i in np.flatnonzero(np.bincount(labels, minlength=len(known)) == 0)]
     if absent:
         _log.warning('%d of the %d classes have no sample in this data: %s', len(absent),
