@@ -69,11 +69,14 @@ study: $(READY) ## go on with the study of docs/study.md, a run on each core (ho
 	$(PY) benchmarks/study_report.py
 	$(PY) docs/claims.py
 
-# The tests run a short form of each proof. What is generated must be what is committed.
-release: lint test docs ## what a release must pass: style, tests, reference, prose, generated files
+# What is generated must be what is committed. The tag is made by who runs this, of what was checked.
+release: lint test docs ## what a release must pass: style, tests, reference, proofs in short, prose, generated files
+	$(PY) proofs/short_forms.py
 	$(PY) tools/prose.py
 	for script in symbols/generate.py docs/claims.py docs/results.py; do $(PY) $$script || exit; done
 	git diff --exit-code
+	@$(PY) -c 'from gluon_a2 import __version__ as version; \
+		print(f"All of it passed. Tag it: git tag -a v{version} -m \"gluon_a2 {version}\"")'
 
 # For this processor and this Python: PYTHON=... names another.
 wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)

@@ -315,7 +315,7 @@ def test_a_request_to_stop_before_the_ranks_are_ready(tmp_path, horovod):
         said = process.communicate(timeout=60)[0]
     assert_all_gone(tmp_path)
     assert (process.returncode, said) == (
-        143, 'told to stop, and ended before all ranks had saved\n')
+        143, 'asked to stop, and ended before all ranks had saved\n')
 
 
 def shell_of(folder, content):

@@ -73,11 +73,12 @@ def strings(path):
 
 def texts(path):
     """{what: its texts} of a page, or of a folder of programs."""
+    name = path.resolve().relative_to(ROOT) if ROOT in path.resolve().parents else path
     if path.is_file():
-        return {path.name: [path.read_text(encoding='utf-8')]}
-    docstrings, messages = zip(*map(strings, sorted(path.glob('*.py'))))
-    name = path.resolve().relative_to(ROOT)
-    return {f'{name}: docstrings': sum(docstrings, []), f'{name}: messages': sum(messages, [])}
+        return {str(name): [path.read_text(encoding='utf-8')]}
+    said = list(map(strings, sorted(path.glob('*.py'))))
+    return {f'{name}: docstrings': sum((docstrings for docstrings, _ in said), []),
+            f'{name}: messages': sum((messages for _, messages in said), [])}
 
 
 def measure(pages):
@@ -102,16 +103,17 @@ def main(argv=None):
                        help='pages, and folders of programs')
     flags.add_argument('-v', '--verbose', action='store_true', help='print the long sentences')
     args = flags.parse_args(argv)
-    rows = [('page', 'words', 'sentences', 'words a sentence', f'up to {LONGEST}')]
-    bad, words_of_ours = [], []
-    for name, pages in [item for path in args.pages for item in texts(path).items()]:
-        words, count, mean, share, long = measure(pages)
-        rows.append((name, words, count, f'{mean:.1f}', f'{100 * share:.0f} %'))
-        bad += [name] if share < SHARE else []
-        words_of_ours += [f'{name}: {word}' for word in private(pages)]
-        if args.verbose:
-            print('\n'.join(f'{name}: {" ".join(words)}' for words in long))
-    show_table(rows)
+    found = {name: pages for path in args.pages for name, pages in texts(path).items()}
+    measured = {name: measure(pages) for name, pages in found.items()}
+    if args.verbose:
+        print('\n'.join(f'{name}: {" ".join(words)}' for name, (*_, long) in measured.items()
+                        for words in long))
+    everything = {**measured, 'all': measure(sum(found.values(), []))}
+    show_table([('page', 'words', 'sentences', 'words a sentence', f'up to {LONGEST}'),
+                *((name, words, count, f'{mean:.1f}', f'{100 * share:.0f} %')
+                  for name, (words, count, mean, share, _) in everything.items())])
+    bad = [name for name, (*_, share, _) in measured.items() if share < SHARE]
+    words_of_ours = [f'{name}: {word}' for name, pages in found.items() for word in private(pages)]
     if bad:
         raise UserError(f'too many sentences of more than {LONGEST} words in {", ".join(bad)}: '
                         'split them (-v prints them)')

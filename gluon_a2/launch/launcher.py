@@ -208,7 +208,7 @@ def _first_bad(ranks: list[Rank]) -> Rank | None:
 
 
 def _was_told(rank: Rank | None, signals: Signals) -> bool:
-    """Whether it has ended because it was told to stop, before it could save."""
+    """Whether it has ended because it was asked to stop, before it could save."""
     return bool(signals) and rank is not None and (
         rank.returncode == -signal.SIGTERM or not rank.local)
 
@@ -256,7 +256,7 @@ def _outcome(job: Job, ranks: list[Rank], first: Rank | None, signals: Signals) 
             _say(_ending(job, mistaken))
         return MISTAKE
     if _was_told(first, signals):
-        _say('told to stop, and ended before all ranks had saved')
+        _say('asked to stop, and ended before all ranks had saved')
         return TERMINATED
     culprit = first if first.late else _culprit(job, ranks, first)
     job.lasting = bool(first.late) or _shell_failed(job, culprit)

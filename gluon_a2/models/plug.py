@@ -48,6 +48,14 @@ def plug(net: mx.gluon.HybridBlock, kind: str, places: list[str], ratio: int | N
         The outputs stay what they were.
     ratio, association, m, n, softmax
         As in `get_model`; `ratio` is 4 by default.
+
+    Examples
+    --------
+    >>> net = mx.gluon.nn.HybridSequential(prefix='net_')
+    >>> net.add(mx.gluon.nn.Conv2D(8, 3, in_channels=3), mx.gluon.nn.Dense(2))
+    >>> net.initialize()
+    >>> plug(net, 'a2', ['0'], input_size=(9, 9))  # doctest: +ELLIPSIS
+    {'0': DoubleAttention(...
     """
     if kind not in BLOCKS:
         raise UserError(f'unknown block {kind!r}: choose one of {", ".join(BLOCKS)}')

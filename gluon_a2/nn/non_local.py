@@ -25,6 +25,13 @@ class NonLocal(mx.gluon.nn.HybridBlock):
         Space axes of the input.
     identity : bool
         Start as an exact identity.
+
+    Examples
+    --------
+    >>> block = NonLocal(channels=16, dims=3)
+    >>> block.initialize()
+    >>> block(mx.nd.zeros((1, 16, 2, 7, 7))).shape
+    (1, 16, 2, 7, 7)
     """
 
     def __init__(self, channels: int, width: int | None = None, dims: int = 2,
