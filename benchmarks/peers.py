@@ -188,9 +188,9 @@ def draw(rows, png):
     medians' intervals."""
     from gluon_a2.visualization.figure import as_png, new_figure
     threads = list(dict.fromkeys(row['threads'] for row in rows))
-    figure = new_figure(17, 4.5 * len(threads))
-    panels = figure.subplots(len(threads), len(ALL), squeeze=False)
-    for count, line in zip(threads, panels):
+    figure = new_figure(5 * len(threads), 3.4 * len(ALL))  # legible at the width of a page
+    panels = figure.subplots(len(ALL), len(threads), squeeze=False)
+    for count, line in zip(threads, panels.T):
         for axes, job in zip(line, ALL):
             task, batch = job.split()
             bars = [row for row in rows if (row['threads'], row['task'], str(row['batch'])) == (
