@@ -106,18 +106,20 @@ def _how(row, one):
 
 
 def _measured(rows, unit, base):
+    """Speed, then size: two tables, because one would be wider than a page."""
     row = rows[0]
-    return table(rows, [
-        ('network', 'network'), ('of', 'family'), ('input', 'input'),
-        ('parameters, M', scaled('parameters', 1e6, '.2f')),
-        ('FLOPs, G', scaled('flops', 1e9, '.4g')), ('latency, ms', spread('latency_ms')),
+    return '\n\n'.join([table(rows, [
+        ('network', 'network'), ('latency, ms', spread('latency_ms')),
         (f'{unit}, batch {row["batch"]}', spread('throughput')),
         (f'× {base}', _ratio('throughput')),
         (f'training {unit}, batch {row["train_batch"]}', spread('training')),
-        (f'× {base}', _ratio('training')),
-        ('memory, MB', scaled('peak_inference_bytes', 1e6, '.0f')),
-        ('memory in training, MB', scaled('peak_training_bytes', 1e6, '.0f')),
-        ('file, MB', scaled('file_bytes', 1e6, '.1f'))])
+        (f'× {base}', _ratio('training'))]), table(rows, [
+            ('network', 'network'), ('of', 'family'), ('input', 'input'),
+            ('parameters, M', scaled('parameters', 1e6, '.2f')),
+            ('FLOPs, G', scaled('flops', 1e9, '.4g')),
+            ('memory, MB', scaled('peak_inference_bytes', 1e6, '.0f')),
+            ('memory in training, MB', scaled('peak_training_bytes', 1e6, '.0f')),
+            ('file, MB', scaled('file_bytes', 1e6, '.1f'))])])
 
 
 def _ratio(name):

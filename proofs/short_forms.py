@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -59,7 +61,7 @@ def main(argv=None):
         raise UserError(f'{unknown[0]} has no short form: choose from {", ".join(SHORT)}')
     rows, failed = [('proof', 's', 'holds')], []
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
+        for name in tqdm(names, unit='proof', disable=None):
             seconds, code, said = run(name, folder)
             rows.append((name, f'{seconds:.0f}', 'no' if code else 'yes'))
             if code:
