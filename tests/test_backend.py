@@ -56,8 +56,7 @@ def test_numpy_too_old(tmp_path):
         'numpy')
 
 
-@pytest.mark.parametrize('other', ['mxnet-cu112', 'mxnet_cu117', 'mxnet-cu101', 'mxnet-native',
-                                   'mxnet-mkl', 'mxnet-cu92mkl'])
+@pytest.mark.parametrize('other', ['mxnet_cu117', 'mxnet-native', 'mxnet-cu92mkl'])
 def test_both_wheels(tmp_path, other):
     install(tmp_path, 'mxnet', '1.9.1')
     install(tmp_path, other, '1.9.1')
@@ -100,7 +99,7 @@ def test_decord_first(tmp_path):
         'import gluon_a2.backend first')
 
 
-@pytest.mark.parametrize('value', ['many', '4,2', '0', '-1', '1.5', ' 2'])
+@pytest.mark.parametrize('value', ['4,2', '0', '1.5'])
 def test_threads_that_are_no_number(value):
     """MXNet would abort the process on '4,2'."""
     assert last_error(child(IMPORT, OMP_NUM_THREADS=value)) == (

@@ -187,8 +187,7 @@ def test_mistakes_are_one_sentence(script, words, sentence):
 
 def test_synthetic_clips_and_reading_alone(videos, tmp_path):
     out, _ = call('train_video.py', *tiny_video.FLAGS, '--synthetic-data', '1', '--num-steps', '1',
-                  '--model', 'res3d_resnet18', '--frames', '8', '--dropout', '0', '--save-dir',
-                  tmp_path / 'run')
+                  '--save-dir', tmp_path / 'run')
     assert 'by one clip of each of 2 held-out videos' in out
     out, _ = call('train_video.py', *tiny_video.FLAGS, '--data-dir', videos, '--test-io', '-j', '0')
     assert re.match(r'11 clips read and 0 damaged in [\d.]+ s: \d+ clips/s in all', out)

@@ -15,7 +15,6 @@ import pytest
 import tiny_zoo
 from loading import LENDS
 from test_launch_watchdog import assert_all_gone, of_job
-from tiny_bundle import avx512
 
 from gluon_a2.data import RecordWriter, batches, epoch_order, open_source
 from gluon_a2.machine.ranks import PREEMPTED
@@ -89,14 +88,14 @@ def pair(tmp_path_factory, images):
     return folder
 
 
-QUARTET = 4, '--no-exact-sums', '--deterministic', '--num-epochs', 1
+TRIO = 3, '--no-exact-sums', '--deterministic', '--num-epochs', 1
 
 
 @pytest.fixture(scope='module')
-def quartet(tmp_path_factory, images):
-    """Four ranks that sum in float32."""
-    folder = tmp_path_factory.mktemp('ranks') / 'quartet'
-    run(folder, images, *QUARTET)
+def trio(tmp_path_factory, images):
+    """Three ranks that sum in float32, where the order of a sum shows."""
+    folder = tmp_path_factory.mktemp('ranks') / 'trio'
+    run(folder, images, *TRIO)
     return folder
 
 
@@ -119,23 +118,15 @@ def test_ranks_compute_what_micro_batches_do(tmp_path, images, alone, pair, rank
     assert ours[-1]['val_images'] == 13
 
 
-@avx512
-def test_so_they_do_in_bfloat16(tmp_path, images):
-    flags = '--dtype', 'bfloat16', '--num-epochs', 1
-    for ranks in (1, 2):
-        run(tmp_path / str(ranks), images, ranks, '--accumulate', 4 // ranks, *flags)
-    assert distance(tmp_path / '2', tmp_path / '1') == 0
+def test_half_precision_on_the_wire_is_another_sum(tmp_path, images, trio):
+    run(tmp_path / 'run', images, *TRIO, '--compression', 'fp16')
+    assert 0 < distance(tmp_path / 'run', trio) < 0.5
 
 
-def test_half_precision_on_the_wire_is_another_sum(tmp_path, images, quartet):
-    run(tmp_path / 'run', images, *QUARTET, '--compression', 'fp16')
-    assert 0 < distance(tmp_path / 'run', quartet) < 0.5
-
-
-def test_four_ranks_that_sum_in_float32_repeat_to_the_bit(tmp_path, images, quartet):
-    run(tmp_path / 'run', images, *QUARTET)
-    assert distance(tmp_path / 'run', quartet) == 0
-    assert (tmp_path / 'run' / 'log.jsonl').read_bytes() == (quartet / 'log.jsonl').read_bytes()
+def test_three_ranks_that_sum_in_float32_repeat_to_the_bit(tmp_path, images, trio):
+    run(tmp_path / 'run', images, *TRIO)
+    assert distance(tmp_path / 'run', trio) == 0
+    assert (tmp_path / 'run' / 'log.jsonl').read_bytes() == (trio / 'log.jsonl').read_bytes()
 
 
 def test_sums_in_float32_are_those_of_micro_batches_but_for_rounding(tmp_path, images):
@@ -169,14 +160,12 @@ def test_every_share_of_every_step_visits_each_sample_once():
 
 
 # proofs/resume.py has all pairs of 1, 2 and 4
-@pytest.mark.parametrize('before, after', [(1, 2), (2, 1)])
-def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, alone, before, after):
-    step = 2 + before  # in the first or the second epoch
-    _, err = run(tmp_path / 'run', images, before, '--accumulate', 4 // before, '--max-restarts', 1,
-                 fault=f'{before - 1} {step} SIGTERM', code=PREEMPTED)
-    assert f'stopped on request at step {step + 1}' in err
-    assert newest(tmp_path / 'run').state['at']['step'] == step + 1
-    run(tmp_path / 'run', images, after, '--accumulate', 4 // after, '--resume')
+def test_a_stopped_run_goes_on_with_another_number_of_ranks(tmp_path, images, alone):
+    _, err = run(tmp_path / 'run', images, 2, '--accumulate', 2, '--max-restarts', 1,
+                 fault='1 2 SIGTERM', code=PREEMPTED)  # in the first epoch
+    assert 'stopped on request at step 3' in err
+    assert newest(tmp_path / 'run').state['at']['step'] == 3
+    run(tmp_path / 'run', images, 1, '--accumulate', 4, '--resume')
     assert distance(tmp_path / 'run', alone) <= 1e-6
     assert [line['step']
             for line in lines(tmp_path / 'run')] == [line['step'] for line in lines(alone)]
@@ -191,7 +180,6 @@ def test_another_global_batch_is_refused(tmp_path, images, alone):
 
 @pytest.mark.parametrize('number, to_all, code, said', [
     (signal.SIGTERM, True, PREEMPTED, r'stopped on request at step \d+, which is saved'),
-    (signal.SIGINT, True, 130, 'interrupted: --resume with --save-dir .* goes on'),
     (signal.SIGINT, False, 130, 'interrupted: --resume with --save-dir .* goes on')])
 def test_a_signal_from_outside_loses_nothing(tmp_path, images, number, to_all, code, said):
     """A scheduler's signal comes to every process of the job, data workers included; Ctrl-C in a
@@ -282,9 +270,7 @@ def test_secrets_are_nowhere_to_be_read_and_ports_open_to_nobody_else(tmp_path, 
 
 # ---- faults: proofs/faults.py has each kind on each of four ranks, test_launch_watchdog.py on toys
 
-@pytest.mark.parametrize('rank, kind, reason', [
-    (0, 'SIGKILL', 'died'), (1, 'SIGSTOP', 'is frozen'), (0, 'sleep', 'keeps the others waiting'),
-    (1, 'raise', 'a defect'), (0, 'exit', 'ended early')])
+@pytest.mark.parametrize('rank, kind, reason', [(0, 'SIGKILL', 'died'), (1, 'raise', 'a defect')])
 def test_a_rank_that_fails_takes_the_job_down_and_is_named(tmp_path, images, rank, kind, reason):
     _, err = run(tmp_path / 'run', images, 2, '--rank-timeout', 4, fault=f'{rank} 3 {kind}', code=1)
     assert re.search(rf'^error: .*rank {rank}\b.*{reason}', err, re.MULTILINE), err

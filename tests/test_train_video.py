@@ -47,8 +47,8 @@ def test_the_exported_files_repeat_the_validation(uncut, videos):
     assert (scores.videos, scores.top1, scores.clip_top1) == (7, validation.top1, validation.top1)
 
 
-@pytest.mark.parametrize('kept', range(STEPS - 1, 0, -1))
-def test_cut_after_any_step_and_resumed_it_ends_bit_identical(tmp_path, videos, uncut, kept,
+@pytest.mark.parametrize('kept', [4, 1])  # in the second epoch and in the first
+def test_cut_after_a_step_and_resumed_it_ends_bit_identical(tmp_path, videos, uncut, kept,
                                                               monkeypatch):
     """What is left comes in the same order and with the same pixels, whoever decodes."""
     step = Loop.train_step
