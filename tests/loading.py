@@ -11,12 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gluon_a2.legacy import lent_to_gluoncv
+
 ROOT = Path(__file__).resolve().parents[1]
 # For a process that imports MXNet by itself: the names that numpy no longer has are lent to it.
 LENDS = os.pathsep.join([str(ROOT / 'tools' / 'horovod'), str(ROOT)])
 WITH_TOSTRING = pytest.mark.skipif(
     not hasattr(np.ndarray, 'tostring'),
     reason='im2rec packs pictures and several labels by what numpy 2.3 took out')
+
+
+def gluoncv(module='gluoncv'):
+    """GluonCV or a module of it, beside any PyTorch; without it the test is skipped."""
+    with lent_to_gluoncv():
+        return pytest.importorskip(module)
 
 
 def load(path):

@@ -4,6 +4,7 @@ import sys
 
 import bench
 import compare_child as child
+import loading
 import mxnet_steps
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ KNOWN = {'resnet18_v1b': (11_689_512, 9_600), 'mobilenetv2_1.0': (3_504_872 - 10
 
 @pytest.mark.parametrize('name', KNOWN)
 def test_parameters_of_networks_that_are_known(name):
-    pytest.importorskip('gluoncv')
+    loading.gluoncv()
     (network,) = choose([name], 32)
     net = child.build(network)
     net.initialize()
@@ -30,7 +31,7 @@ def test_parameters_of_networks_that_are_known(name):
 
 
 def test_c3d_by_hand():
-    pytest.importorskip('gluoncv')
+    loading.gluoncv()
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
     positions = [16 * 112**2, 16 * 56**2, *[8 * 28**2] * 2, *[4 * 14**2] * 2, *[2 * 7**2] * 2]
     flops = sum(27 * a * b * n for a, b, n in zip(widths, widths[1:], positions))
@@ -55,7 +56,7 @@ def test_the_file_is_as_large_as_the_one_that_deploy_writes(tmp_path):
 def test_a_video_network_of_gluoncv_with_non_local_blocks_is_counted():
     """Its five blocks by hand: four 1×1×1 convolutions to half the channels and back, and two
     products of positions."""
-    pytest.importorskip('gluoncv')
+    loading.gluoncv()
     network = NETWORKS['i3d_nl5_resnet50_v1']
     cost = child.count_network(child.build(network), network.input_size)
     blocks = [layer for layer in cost.layers if 'nonlocal' in layer.name or layer.op == 'batch_dot']
@@ -69,7 +70,7 @@ def test_a_video_network_of_gluoncv_with_non_local_blocks_is_counted():
 
 
 def test_only_training_changes_a_video_network_of_gluoncv_and_its_cost_stays():
-    pytest.importorskip('gluoncv')
+    loading.gluoncv()
     network, kinds = NETWORKS['i3d_inceptionv1']._replace(input_size=(8, 32, 32)), []
     plain, fenced = child.build(network), child.build(network, 'training')
     for net in (plain, fenced):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loading import load
+from loading import gluoncv, load
 
 from gluon_a2.backend import mx
 from gluon_a2.formats.params import from_bytes
@@ -46,7 +46,7 @@ def test_rivals_are_read(name):
 
 @pytest.mark.parametrize('name', GLUONCV)
 def test_networks_of_gluoncv_are_read(name):
-    zoo = pytest.importorskip('gluoncv.model_zoo')
+    zoo = gluoncv('gluoncv.model_zoo')
     local = {'pretrained_base': False} if 'kinetics' in name else {}
     assert same(zoo.get_model(name, pretrained=False, **local)(mx.sym.var('data')))
 
