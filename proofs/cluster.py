@@ -93,7 +93,7 @@ class Batch(NamedTuple):
     data: str = 'images'
     code: str = 'COMPLETED'
     says: str = ''
-    within: float = 2 * STUCK
+    within: float = 3 * STUCK
     same: Optional[bool] = True
     hosts: int = 2
     prepare: Dict[int, str] = slurm.PREPARE
@@ -380,7 +380,7 @@ class Job:
 
     def wait(self):
         """How it has ended, and the processes that are left."""
-        until = self.since + STUCK
+        until = self.since + max(STUCK, self.scenario.within)
         while time.monotonic() < until:
             code, left = self.ended(), self.processes()
             if code is not None and not left:
