@@ -1,10 +1,12 @@
 """Signals in this process; tests/test_scripts_train_imagenet.py sends them to whole runs."""
 import os
 import signal
+from unittest import mock
 
 import pytest
 import tiny
 
+from gluon_a2.machine.ranks import PREEMPTED
 from gluon_a2.run import checkpoint
 from gluon_a2.train.loop import Loop
 from gluon_a2.train.saving import Saver
@@ -27,6 +29,16 @@ def test_sigterm_asks_and_ctrl_c_asks_once(request_, capfd):
     assert request_.interrupted and 'another Ctrl-C ends at once' in capfd.readouterr().err
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_no_rank_leaves_before_the_checkpoint_is_written():
+    done = mock.Mock()
+    done.group.first = False
+    with pytest.raises(SystemExit) as error:
+        Loop._leave(done)
+    assert error.value.code == PREEMPTED
+    assert done.mock_calls == [mock.call.saver.wait(), mock.call.group.barrier('saved'),
+                               mock.call.group.heart.done()]
 
 
 @pytest.mark.usefixtures('tiny_zoo')

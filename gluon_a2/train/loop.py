@@ -227,6 +227,7 @@ class Loop:
         """End on all ranks, as somebody asked: by Ctrl-C, or with the exit code that tells a
         scheduler to queue the job again."""
         self.saver.wait()
+        self.group.barrier('saved')  # who stays behind has little time
         if self.group.heart:
             self.group.heart.done()
         if self.group.first:
