@@ -21,7 +21,8 @@ NAMES = list('0123456789')
 
 
 def bundle_of(model):
-    return network.from_zoo(model, class_names=NAMES, input_size=48)
+    return network.from_zoo(model, class_names=NAMES,
+                            input_size=32 if model.endswith('3d') else 48)
 
 
 def photos(bundle, count):
