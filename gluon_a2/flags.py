@@ -245,6 +245,17 @@ def _invocation(field, default) -> str:
     return f'{short}{name} {value}' if rules['const'] is None else f'{short}{name} [{value}]'
 
 
+def parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]],
+          *classes: Any) -> List[Any]:
+    """An instance of each dataclass, of a command line of their flags; (class, title) is one whose
+    options without a group stand under the title."""
+    pairs = [each if isinstance(each, tuple) else (each, None) for each in classes]
+    for cls, title in pairs:
+        add_flags(parser, cls, title=title)
+    parsed = parser.parse_args(argv)
+    return [from_args(cls, parsed) for cls, _ in pairs]
+
+
 def from_args(cls: type, parsed: Union[argparse.Namespace, Mapping[str, Any]]) -> Any:
     """The dataclass of a parser's result, other options at their defaults, checked."""
     values = parsed if isinstance(parsed, Mapping) else vars(parsed)

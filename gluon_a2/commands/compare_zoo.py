@@ -44,9 +44,7 @@ class Choices:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    parsed = parser(__doc__)
-    flags.add_flags(parsed, Choices)
-    choices = flags.from_args(Choices, parsed.parse_args(argv))
+    (choices,) = flags.parse(parser(__doc__), argv, Choices)
     sys.path.insert(0, str(MEASURING))
     import compare_networks as networks
     import compare_report as report

@@ -15,7 +15,7 @@ from typing import Any, Iterator, Optional, Sequence, Tuple
 from .. import cli
 from ..errors import UserError
 from ..files import check_folder, write_csv
-from ..flags import add_flags, check, from_args, option
+from ..flags import check, option, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,7 @@ def network_rows(asked: Options) -> Iterator[list]:
 
 @cli.entry
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    flags = cli.parser(__doc__)
-    add_flags(flags, Options)
-    asked = from_args(Options, flags.parse_args(argv))
+    (asked,) = parse(cli.parser(__doc__), argv, Options)
     from ..paper.compare import COLUMNS, compare_all
     rows = (list(network_rows(asked)) if asked.networks
             else [list(COLUMNS), *(figure.cells for figure in compare_all())])

@@ -30,7 +30,7 @@ from .. import known
 from ..cli import entry, parser, show_table
 from ..errors import UserError
 from ..files import check_folder, write_csv
-from ..flags import REQUIRED, add_flags, check, from_args, option
+from ..flags import REQUIRED, check, option, parse
 
 ZOO = 'a network of the zoo, by name'
 
@@ -108,11 +108,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from ..deploy.bundle import bundle_prefix
     from ..deploy.export import Wanted, export
     from ..run.load import BARE, Stated
-    add_flags(flags, Options)
-    add_flags(flags, Wanted)
-    add_flags(flags, Stated, title=BARE)
-    args = flags.parse_args(argv)
-    options, wanted, stated = (from_args(cls, args) for cls in (Options, Wanted, Stated))
+    options, wanted, stated = parse(flags, argv, Options, Wanted, (Stated, BARE))
     if options.csv and not wanted.measured:
         raise UserError('`csv` is for `int8` and `bf16`: add one, or leave it out')
     bundle, prefix = load(options, stated)

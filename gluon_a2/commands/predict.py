@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 from ..cli import entry, parser, show_table
 from ..engines import ENGINES
-from ..flags import REQUIRED, add_flags, check, from_args, option
+from ..flags import REQUIRED, check, option, parse
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the most probable classes of each file; exit code 1 if any could not be read."""
     flags = parser(__doc__)
     from ..run.load import Stated, classifier
-    add_flags(flags, Options)
-    add_flags(flags, Stated, title='crop')
-    args = flags.parse_args(argv)
-    options = from_args(Options, args)
+    options, stated = parse(flags, argv, Options, (Stated, 'crop'))
     from tqdm import tqdm
 
     from ..deploy.inputs import expand
-    net = classifier(options.model, options.checkpoint, from_args(Stated, args), options.engine,
+    net = classifier(options.model, options.checkpoint, stated, options.engine,
                      views=options.views, crops=options.crops)
     paths, failed = expand(options.inputs, bool(net.frames)), []
     answers = net.stream(paths, options.top, options.batch_size, options.num_data_workers)

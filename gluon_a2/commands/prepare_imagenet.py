@@ -51,9 +51,7 @@ class Choices:
 @cli.entry
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Write or verify records; exit code 1 if anything was wrong with them."""
-    parser = cli.parser(__doc__)
-    flags.add_flags(parser, Choices)
-    chosen = flags.from_args(Choices, parser.parse_args(argv))
+    (chosen,) = flags.parse(cli.parser(__doc__), argv, Choices)
     from ..data import prepare
     splits = chosen.split.split(',')
     if chosen.verify:

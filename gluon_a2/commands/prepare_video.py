@@ -15,7 +15,7 @@ from typing import Optional, Sequence, Tuple
 from .. import cli
 from ..errors import UserError
 from ..files import check_folder, write_csv
-from ..flags import add_flags, check, from_args, option
+from ..flags import check, option, parse
 from ..machine.resources import cores
 
 
@@ -52,9 +52,7 @@ class Options:
 @cli.entry
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Open the videos, do what is asked; exit code 1 if any of them cannot be read."""
-    parser = cli.parser(__doc__)
-    add_flags(parser, Options)
-    asked = from_args(Options, parser.parse_args(argv))
+    (asked,) = parse(cli.parser(__doc__), argv, Options)
     from ..data import open_video_source, prepare_video
     parts = {name: open_video_source(asked.data_dir, name, asked.split, asked.splits, asked.list,
                                      asked.list_format)

@@ -21,7 +21,7 @@ from ..cli import entry, parser, with_flags
 from ..engines import ENGINES
 from ..errors import UserError
 from ..files import check_folder, write_csv
-from ..flags import REQUIRED, add_flags, check, from_args, option
+from ..flags import REQUIRED, check, option, parse
 
 VIDEO, REPORT = 'video', 'files'
 COLUMNS = ('model', 'network', 'engine', 'data', 'part', 'samples', 'top1', 'top5', 'clip_top1',
@@ -164,10 +164,7 @@ def average(scored: Sequence[Tuple[Any, Any]]) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     flags = parser(__doc__)
     from ..run.load import Stated
-    add_flags(flags, Options)
-    add_flags(flags, Stated, title='crop')
-    args = flags.parse_args(argv)
-    options, stated = from_args(Options, args), from_args(Stated, args)
+    options, stated = parse(flags, argv, Options, (Stated, 'crop'))
     logging.basicConfig(format='%(message)s')
     if options.results:
         check_folder(options.results)

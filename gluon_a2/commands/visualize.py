@@ -54,9 +54,7 @@ def choose(argv: Optional[Sequence[str]]) -> Choices:
     if '--at' in words[:-1]:  # argparse would take a word such as -1,20 for a flag
         at = words.index('--at')
         words[at:at + 2] = [f'--at={words[at + 1]}']
-    parsed = parser(__doc__)
-    flags.add_flags(parsed, Choices)
-    return flags.from_args(Choices, parsed.parse_args(words))
+    return flags.parse(parser(__doc__), words, Choices)[0]
 
 
 def point(text: str, shape: Sequence[int]) -> Tuple[int, ...]:
