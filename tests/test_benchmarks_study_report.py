@@ -191,10 +191,11 @@ def test_the_page_is_what_the_rows_say():
 def test_the_readme_says_what_the_rows_say():
     results = report.read_results()['mechanism']
     readme = (report.ROOT / 'README.md').read_text(encoding='utf-8')
-    for arm in ('plain', 'a2x4', 'se', 'nlx4'):
-        rows = results.of('far', arm).values()
+    for question, arm in [*(('far', arm) for arm in ('plain', 'a2x4', 'se', 'nlx4')),
+                          ('near', 'plain'), ('near', 'a2x4')]:
+        rows = results.of(question, arm).values()
         assert f'{report.spread_of([float(row["top1"]) for row in rows])} %' in readme
     assert all(min(results.pairs('far', 'a2x4', arm).values()) > 0 for arm in (
         'plain', 'se', 'nlx4'))
     done = sum(not verdict.word.startswith('incomplete') for verdict in report.judge(results))
-    assert done == 3 and 'Three of the plan\'s twelve expectations have been run' in readme
+    assert f'{done} of the plan\'s 12 expectations have been run' in readme
