@@ -304,7 +304,7 @@ def test_mistakes_are_one_sentence(trained, images, tmp_path):
             ('score.py', ['a2_resnet50', '--data-dir', images],
              'a2_resnet50 is a network of the zoo, and there are no files'),
             ('predict.py', ['--model', 'A2_ResNet50', 'x.jpg'],
-             'give the folder of a run, or the prefix of exported files'),
+             'Give the folder of a run, or the prefix of exported files'),
             ('predict.py', ['--model', trained, 'x.jpg', '--engine', 'mxnet'],
              '--engine is for exported files'),
             ('export.py', [trained, '--out', tmp_path],
