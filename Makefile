@@ -29,11 +29,10 @@ HOROVOD = $(VENV)/.horovod-$(DEVICE)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## train a small network, score it, predict an image, look at its attention
-	$(PY) scripts/train_imagenet.py --save-dir runs/demo --overwrite
-	$(PY) scripts/score.py runs/demo/export/a2_resnet26
-	$(PY) scripts/predict.py --model runs/demo/export/a2_resnet26 docs/digit.png
-	$(PY) scripts/visualize_attention.py docs/digit.png --model runs/demo/export/a2_resnet26 --at 22,30 --out runs/demo/attention
+demo: $(READY) ## train a plain network and one with A², score both, show what A² read
+	$(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo/plain --overwrite
+	$(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo/a2 --overwrite
+	$(PY) examples/far.py runs/demo/plain runs/demo/a2 --png runs/demo/read.png
 
 video: $(READY) ## train a small video network, score it, see what it saw
 	$(PY) scripts/train_video.py --save-dir runs/video --overwrite

@@ -4,8 +4,8 @@
     python benchmarks/bfloat16.py            # the tasks below, each seed in both types
     python benchmarks/bfloat16.py --speed    # a step of A²-ResNet-50 at 224×224, batches of 8
 
-The tasks are the demo (digits), the video demo (motion), and a harder one that no network here
-solves (few): the demo turned round, which learns from its 359 held-out digits and is tested on the
+The tasks are the recipe digits, the video demo (motion), and a harder one that no network here
+solves (few): digits turned round, which learns from its 359 held-out digits and is tested on the
 1438 others. Every run is that of the training script on one thread. Its row is written when it
 ends; the table then has the mean difference of top-1 and the 95 % interval of paired seeds
 (Student's t). Keeps `bfloat16.csv`.

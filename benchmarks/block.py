@@ -52,7 +52,7 @@ SIZES = ((7, 7), (10, 10), (14, 14), (20, 20), (28, 28), (4, 28, 28), (8, 28, 28
          (32, 28, 28))
 CHANNELS = (128, 256, 512, 1024)
 WAYS = ('forward', 'step')
-# what SE-ResNets scale: conv2 of the demo, conv3 and conv5 at 224×224, conv3 of video
+# what SE-ResNets scale: conv2 of digits, conv3 and conv5 at 224×224, conv3 of video
 GATES = ((32, 128, 16, 16), (8, 512, 28, 28), (8, 2048, 7, 7), (2, 512, 4, 28, 28))
 IN_PLACE = ('Activation', 'Reshape', 'reshape_like')  # they write where they read
 COMPARED = ('forward_ms', 'step_ms', 'step_mb')

@@ -3,7 +3,7 @@
 
     python benchmarks/busy.py
 
-A training step of the demo's network, and a picture through A²-ResNet-50, by one process for each
+A training step of the recipe digits, and a picture through A²-ResNet-50, by one process for each
 way of waiting: asleep, spinning as long as libgomp does by itself, or as long as this package lets
 it. They take turns; in every other turn two neighbours for each core compute, too, as another job
 would. Keeps `busy.csv`.

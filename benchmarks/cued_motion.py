@@ -25,9 +25,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from bench import at_least
-from cued_digits import COLOURS, QUESTIONS, VAL_SEED, answers, mnist_folder, read_mnist
+from cued_digits import VAL_SEED, mnist_folder, read_mnist
 
 from gluon_a2.cli import entry, parser
+from gluon_a2.data.cued_digits import COLOURS, QUESTIONS, answers
 from gluon_a2.data.video import import_av, open_file
 
 WAYS = {'down': (0, 1), 'left': (-1, 0), 'right': (1, 0), 'up': (0, -1)}  # x to the right, y down

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the demo in PyTorch: the same network, images, augmentation and settings as
+"""Train the recipe digits in PyTorch: the same network, images, augmentation and settings as
 `train_imagenet.py` has, and back into files that MXNet loads.
 
     python benchmarks/torch_demo.py --out runs/torch

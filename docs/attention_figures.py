@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Draw the pictures of the attention: the sheet of the demo's digit, and its page as a browser
+"""Draw the pictures of the attention: the sheet of a digit, and its page as a browser
 shows it.
 
-    make demo
+    python scripts/train_imagenet.py --save-dir runs/digits
     python docs/attention_figures.py
 
 Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver) and selenium, of
@@ -54,7 +54,7 @@ def photograph(page, png):
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
-        demo = str(ROOT / 'runs' / 'demo' / 'export' / 'a2_resnet26')
-        look(folder, sys.argv[1] if len(sys.argv) > 1 else demo)
+        own = str(ROOT / 'runs' / 'digits' / 'export' / 'a2_resnet26')
+        look(folder, sys.argv[1] if len(sys.argv) > 1 else own)
         shutil.copy(Path(folder) / 'sheet.png', HERE / 'attention.png')
         photograph(Path(folder) / 'page.html', HERE / 'attention_page.png')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the README's pictures: the block, and the digit that the demo names.
+"""Draw the README's pictures: the block, and a digit to try things out on.
 
     python docs/figures.py
 """

@@ -32,6 +32,8 @@ def test_nothing_named_is_the_embedded_set(monkeypatch, tmp_path):
     write_records(tmp_path / 'val.rec', [0, 1, 2])
     monkeypatch.setitem(EMBEDDED, 'digits', lambda: str(tmp_path))
     assert embedded_name(video=False) == 'digits' and len(open_source(None, 'val')) == 3
+    monkeypatch.setitem(EMBEDDED, 'cued digits, far', lambda: str(tmp_path))
+    assert len(open_source(None, 'val', embedded='cued digits, far')) == 3
     (tmp_path / 'val' / 'up').mkdir(parents=True)
     (tmp_path / 'val' / 'up' / 'a.mp4').touch()
     monkeypatch.setitem(EMBEDDED, 'moving digits', lambda: str(tmp_path))

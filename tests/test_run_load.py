@@ -220,7 +220,7 @@ def test_files_with_metadata_say_it_themselves(tmp_path):
 @pytest.mark.parametrize('use', [load.load, load.classifier])
 def test_the_name_of_a_network_is_not_files(use):
     with pytest.raises(UserError, match='A2_ResNet50 is a network of the zoo, and there are no '
-                                        'files of that name. Give .* runs/demo/export/a2_resnet50'):
+                                        'files of that name. Give .* runs/digits/export/'):
         use('A2_ResNet50')
     with pytest.raises(UserError, match='nothing-meta.json does not exist'):
         use('nothing')

@@ -158,7 +158,7 @@ def test_every_field_is_a_flag_and_absent_when_not_given():
     assert parse() == {}
     texts = {bool: None, int: '3', float: '0.5', str: 'nag', tuple: '30,60', type(None): '7'}
     for field in dataclasses.fields(Recipe):
-        if field.name == 'ranks':  # the launcher's
+        if field.name in ('ranks', 'embedded'):  # the launcher's; a recipe's own
             continue
         text = None if field.name == 'identity' else texts[type(field.default)]
         given = parse(flag_name(field.name), *([text] if text else []),
@@ -218,20 +218,19 @@ def test_the_papers_recipe_is_written_out_in_full():
     row = source[source.index('IMAGENET = '):source.index('\n# What the video recipes share')]
     said = set(re.findall(r'(\w+)=', row))
     assert {field.name for field in dataclasses.fields(Recipe)} - said == {
-        'association', 'softmax', 'blocks', 'plug', 'ratio', 'm', 'n', 'identity', 'last_gamma',
-        'pretrained', 'starts_from', 'mean', 'std', 'pixels', 'interpolation', 'frames',
-        'frame_stride', 'train_strides', 'stretch', 'views', 'crops', 'max_scale', 'accumulate',
-        'ranks', 'no_wd', 'dtype',
-        'compression', 'exact_sums', 'deterministic', 'num_steps', 'lr_decay_epoch',
-        'lr_decay_step', 'target_lr', 'warmup_epochs', 'warmup_lr', 'dropout', 'label_smoothing',
-        'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed', 'freeze', 'lr_mult', 'clip_gradient',
-        'ema', 'early_stop'}
+        'embedded', 'association', 'softmax', 'blocks', 'plug', 'ratio', 'm', 'n', 'identity',
+        'last_gamma', 'pretrained', 'starts_from', 'mean', 'std', 'pixels', 'interpolation',
+        'frames', 'frame_stride', 'train_strides', 'stretch', 'views', 'crops', 'max_scale',
+        'accumulate', 'ranks', 'no_wd', 'dtype', 'compression', 'exact_sums', 'deterministic',
+        'num_steps', 'lr_decay_epoch', 'lr_decay_step', 'target_lr', 'warmup_epochs', 'warmup_lr',
+        'dropout', 'label_smoothing', 'mixup', 'mixup_alpha', 'mixup_off_epoch', 'seed', 'freeze',
+        'lr_mult', 'clip_gradient', 'ema', 'early_stop'}
     assert 'Section 3.3' in source and 'math.sqrt(0.1), base_batch=2048' in row
 
 
 def test_unknown_recipe_lists_all():
-    with pytest.raises(UserError, match="unknown recipe 'imagnet': choose one of digits, "
-                                        "imagenet_a2_resnet50"):
+    with pytest.raises(UserError, match="unknown recipe 'imagnet': choose one of digits, far, "
+                                        "near, imagenet_a2_resnet50"):
         choose('imagnet', {})
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the file of a release out of exported files, and say what stands in its row.
 
-    python tools/release.py runs/demo/export/a2_resnet26 digits
+    python tools/release.py runs/digits/export/a2_resnet26 digits
     python tools/release.py PREFIX NAME --data-dir DIR
 
 Kernels are rounded to float16, which halves the file; all else stays as it is. What is scored, and

@@ -7,7 +7,7 @@ With no arguments: every #Params, FLOPs and ΔFLOPs figure of the paper, beside 
 With names: any network of the zoo, or any symbol file, in total or layer by layer.
 
     %(prog)s a2_resnet50 resnet152
-    %(prog)s runs/demo/export/a2_resnet26-symbol.json --input-size 32 --layers
+    %(prog)s runs/digits/export/a2_resnet26-symbol.json --input-size 32 --layers
 """
 import dataclasses
 from typing import Any, Iterator, Optional, Sequence, Tuple

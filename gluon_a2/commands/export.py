@@ -3,8 +3,8 @@
 A checkpoint of a run, files exported before, a pair that plain MXNet or GluonCV exported without
 metadata, or a network of the zoo with weights of a file:
 
-    %(prog)s runs/demo --checkpoint best --out exported/a2_resnet26 --fold --onnx
-    %(prog)s runs/demo/export/a2_resnet26 --out exported/a2_resnet26 --int8 --bf16
+    %(prog)s runs/digits --checkpoint best --out exported/a2_resnet26 --fold --onnx
+    %(prog)s runs/digits/export/a2_resnet26 --out exported/a2_resnet26 --int8 --bf16
     %(prog)s a2_resnet50 --pretrained weights.params --class-names names.txt --onnx
     %(prog)s exported/a2_resnet50 --pretrained trained.safetensors --out exported/trained
     %(prog)s resnet50_v1b --out exported/resnet50_v1b --size 224 --pixels 1 \\

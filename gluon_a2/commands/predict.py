@@ -1,6 +1,6 @@
 """Name what is in images or videos, from exported files or a run's checkpoint.
 
-    %(prog)s --model runs/demo/export/a2_resnet26 docs/digit.png
+    %(prog)s --model runs/digits/export/a2_resnet26 docs/digit.png
     %(prog)s --model exported/a2_resnet50.onnx photos/ '**/*.jpg' --format json
 
 Files, folders and patterns, in any mixture. Exit code 1: some could not be read; they are named,

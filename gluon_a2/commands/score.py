@@ -1,7 +1,7 @@
 """Measure the accuracy of exported files, or of a run's checkpoint.
 
-    %(prog)s runs/demo/export/a2_resnet26 --out scores
-    %(prog)s runs/demo --checkpoint best
+    %(prog)s runs/digits/export/a2_resnet26 --out scores
+    %(prog)s runs/digits --checkpoint best
     %(prog)s a2_resnet50 --data-dir ~/imagenet --size 320 --crop-ratio 1 --mean-max
     %(prog)s runs/kinetics --data-dir ~/kinetics --views 10 --crops 3 --out scores
     %(prog)s runs/kinetics --data-dir ~/kinetics --views 30 --protocol mfnet
@@ -130,7 +130,6 @@ def folders(options: Options) -> List[Optional[Path]]:
 
 def row(name: str, options: Options, scored: Optional[Tuple[Any, Any]], error: str = '') -> tuple:
     """The values of `COLUMNS` for one network."""
-    from ..data import embedded_name
     from ..scoring.metrics import TOP5_CLASSES
     if scored is None:
         return (name, '', options.engine or '', options.data_dir or options.list or '',
@@ -138,7 +137,7 @@ def row(name: str, options: Options, scored: Optional[Tuple[Any, Any]], error: s
     scores, net = scored
     clip, top5 = getattr(scores, 'clip_accuracy', None), scores.top5_accuracy
     return (name, net.meta['network'], net.engine,
-            options.data_dir or options.list or embedded_name(bool(net.frames)), options.part,
+            options.data_dir or options.list or net.meta['training']['data'], options.part,
             scores.videos if net.frames else scores.images, f'{scores.accuracy:.6f}',
             f'{top5:.6f}' if len(net.classes) >= TOP5_CLASSES else '',
             *(('', '', '') if clip is None else (f'{clip:.6f}', scores.views, net.protocol)), '')

@@ -1,6 +1,6 @@
 """Visualize what the attention blocks of a network do with a picture or a video.
 
-    %(prog)s docs/digit.png --model runs/demo/export/a2_resnet26
+    %(prog)s docs/digit.png --model runs/digits/export/a2_resnet26
     %(prog)s clip.mp4 --model runs/video --blocks conv4_unit2 --animate
     %(prog)s dog.jpg --model a2_resnet50 --at 120,80 --descriptors 3,17
 

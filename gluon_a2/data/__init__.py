@@ -11,7 +11,7 @@ feeds a network.
     clips                            which frames of a video make a clip
     augment                          random crops and colours of training images and clips
     order                            which sample comes when
-    digits, moving_digits, cache     small real data sets, made once
+    digits, cued_digits, moving_digits, cache     small real data sets, made once
     prepare, prepare_video           ImageNet's folders to record files; checking, shrinking videos
     parallel                         the same work on many files
     synthetic, photos                random pixels, to measure without reading; two photographs

@@ -208,6 +208,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise BundleError(f'{path} does not exist: give the prefix of an exported network, such as '
-                          'runs/demo/export/a2_resnet26') from error
+                          'runs/digits/export/a2_resnet26') from error
     except OSError as error:
         raise BundleError(f'{path} cannot be read: {error.strerror}') from error

@@ -37,7 +37,7 @@ RELEASES: dict[str, Release] = {
         'a2_resnet26', 'digits', tuple('0123456789'), 'digits', 32, 0.986072, 359,
         'f617b8432ca05d8175c44cdcd29fdd1f7d09c16f951bcd06939c46331d9b1bf0'),
     'far': Release(
-        'a2_resnet26', 'cued digits, far', tuple('01234'), 'digits', 32, 0.825, 1800,
+        'a2_resnet26', 'cued digits of MNIST, far', tuple('01234'), 'digits', 32, 0.825, 1800,
         '7500effb0861c343fdb0b7623208ac38797a303a3e6adf91c0902051c858f383'),
 }
 

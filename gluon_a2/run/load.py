@@ -109,7 +109,7 @@ def _check_files(source: Union[str, Path], which: Optional[str]) -> None:
         return
     raise UserError(f'{source} is a network of the zoo, and there are no files of that name. Give '
                     f'the folder of a run, or the prefix of exported files, such as '
-                    f'runs/demo/export/{name.rpartition(":")[2]}')
+                    f'runs/digits/export/{name.rpartition(":")[2]}')
 
 
 def classifier(source: Union[str, Path], which: Optional[str] = None,

@@ -40,6 +40,8 @@ class Recipe:
     which one has no effect, and which values it must have."""
     model: str = network('a2_resnet50', 'network or gluoncv:NAME (? lists all); its classes')
     classes: int = network(1000, None, low=2)
+    embedded: Optional[str] = option(None, 'set of data.EMBEDDED where no data is given',
+                                     flag=False)
     association: str = network('left', 'A² by Eq. 6, Eq. 7, or cost',
                                choices=('left', 'right', 'auto'))
     softmax: str = network('both', "A²'s softmaxes",
@@ -243,11 +245,16 @@ VIDEO = Recipe(model='a2_resnet50_3d', classes=400, frames=8, frame_stride=8, vi
 UPRIGHT: Dict[str, Any] = {'input_size': 32, 'crop_ratio': 1.0, 'mirror': False, 'hue': 0,
                            'saturation': 0, 'lightness': 0}
 SHORT: Dict[str, Any] = {'lr': 0.05, 'lr_mode': 'cosine', 'warmup_epochs': 1}
+FAR = Recipe(model='resnet26', classes=3, embedded='cued digits, far', min_area=1.0, min_aspect=1.0,
+             max_aspect=1.0, num_epochs=1, lr=0.02, lr_mode='cosine', warmup_epochs=0.1, **UPRIGHT)
 
 RECIPES: Dict[str, Recipe] = {
-    # The demo: scikit-learn's handwritten digits.
+    # scikit-learn's handwritten digits.
     'digits': Recipe(model='a2_resnet26', classes=10, min_area=0.6, num_epochs=7, **UPRIGHT,
                      **SHORT),
+    # The demo: cued digits, each picture once. One question takes two places, one a single place.
+    'far': FAR,
+    'near': replace(FAR, embedded='cued digits, near'),
     'imagenet_a2_resnet50': IMAGENET,
     # The baselines of Table 4: 75.3 / 92.2, 77.0 / 93.3 and 76.7 / 93.4 %. Never run here.
     'imagenet_resnet50': replace(IMAGENET, model='resnet50'),

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from .. import data
-from ..data.opening import embedded_name
 from ..errors import UserError
 
 
@@ -37,14 +36,15 @@ def open_samples(meta: dict, data_dir: str | None = None, part: str = 'val',
                         f'{trained.get("data", "unknown data")}')
     if video:
         lists['split'] = own if split is None else split
-    source = data.open_source(data_dir, part, video=video, **(lists if video else {}))
+    source = data.open_source(data_dir, part, video=video, embedded=trained.get('data'),
+                              **(lists if video else {}))
     data.match_classes(source, meta['classes'], named=has_names(meta))
     return source
 
 
 def on_embedded(meta: dict) -> bool:
-    """Whether a network was trained on the embedded set."""
-    return meta['training'].get('data') == embedded_name(len(meta['input_shape']) == 4)
+    """Whether a network was trained on an embedded set."""
+    return meta['training'].get('data') in data.EMBEDDED
 
 
 def has_names(meta: dict) -> bool:

@@ -5,6 +5,7 @@ import argparse
 import logging
 import os
 import sys
+import textwrap
 from typing import Callable, NamedTuple, Sequence
 
 from .. import cli, flags
@@ -32,8 +33,8 @@ def parse(doc: str | None, argv: Sequence[str] | None, dims: int) -> Command:
     parser, paper = cli.parser(doc), recipes.PAPER[dims]
     group = parser.add_argument_group(
         f'recipes (without data {recipes.EMBEDDED[dims]}, else {paper}, whose values are shown)',
-        f'--recipe {"|".join(recipes.names(dims))}\n--config FILE  run.json of an earlier run, '
-        'whose flags hold where none is given')
+        textwrap.fill(f'--recipe {", ".join(recipes.names(dims))}', 96, subsequent_indent='  ')
+        + '\n--config FILE  run.json of an earlier run, whose flags hold where none is given')
     group.add_argument('--recipe', help=argparse.SUPPRESS)
     group.add_argument('--config', help=argparse.SUPPRESS)
     flags.add_flags(parser, Options, dims=dims)

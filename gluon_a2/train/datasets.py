@@ -34,7 +34,8 @@ def _open(recipe: Recipe, options: Options, part: str) -> Any:
     return data.open_source(
         options.data_dir, part, video=recipe.frames > 0, rec=getattr(options, f'rec_{part}'),
         idx=getattr(options, f'rec_{part}_idx'), video_list=getattr(options, f'list_{part}'),
-        list_format=options.list_format, split=options.split, splits=options.splits)
+        embedded=recipe.embedded, list_format=options.list_format, split=options.split,
+        splits=options.splits)
 
 
 def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:
@@ -58,7 +59,7 @@ def _check_class_count(source: Any, recipe: Recipe, options: Options) -> None:
 
 def data_name(recipe: Recipe, options: Options) -> str:
     """What is trained on, for the record: the name of an embedded set, or a path."""
-    return options.data or data.embedded_name(bool(recipe.frames))
+    return options.data or recipe.embedded or data.embedded_name(bool(recipe.frames))
 
 
 def class_names(recipe: Recipe, source: Any) -> list[str]:

@@ -66,7 +66,7 @@ def draw_animation(attention: Attention, point: Point, descriptors: Sequence[Seq
 def heat(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """float H×W×3 in 0…1: `values` (h×w in 0…1) as light over the dimmed picture (uint8 H×W×3)."""
     from matplotlib import colormaps
-    values = _spread(values, picture)[..., None]  # H×W×1
+    values = spread(values, picture)[..., None]  # H×W×1
     grey = DIM * picture.mean(axis=-1, keepdims=True) / 255  # H×W×1
     light = colormaps[HEAT](0.3 + 0.6 * values[..., 0])[..., :3]  # H×W×3
     return (1 - OPACITY * values) * grey + OPACITY * values * light
@@ -88,7 +88,7 @@ def percent(share: float) -> str:
     return f'{100 * share:.{1 if share >= 0.1 else 2}f} %'
 
 
-def _spread(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def spread(values: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """h×w(×…) → H×W(×…): each pixel of the picture gets the value of the cell it lies in."""
     rows, columns = (np.arange(side) * cells // side
                      for side, cells in zip(picture.shape[:2], values.shape))
@@ -159,7 +159,7 @@ def _pictures(attention: Attention, block: BlockAttention, position: int, chosen
         yield light(values), (f'{block.noun} {j}, max {percent(values.max())}',
                               f'{percent(strength[j])} of all reading'), False
     yield light(reads), ('read at the cross,', f'max {percent(reads.max())}'), True
-    yield (_spread(block.at_time(selection(block), t), picture),
+    yield (spread(block.at_time(selection(block), t), picture),
            (f'{block.noun} that each', 'position selects most'), True)
 
 

@@ -1,5 +1,5 @@
-"""The promise of `make demo`, in three of its seven epochs (97.5 %): the embedded digits, learnt,
-scored again from the files, one named."""
+"""From training to attention by the scripts: the embedded digits, learnt in three of seven epochs
+(97.5 %), scored again from the files, one named."""
 import json
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def call(script, *words):
     return done.stdout
 
 
-def test_demo(tmp_path):
+def test_digits(tmp_path):
     call('train_imagenet', '--num-epochs', 3, '--save-dir', tmp_path / 'run')
     last = json.loads((tmp_path / 'run' / 'log.jsonl').read_text().splitlines()[-1])
     assert last['val_images'] == 359 and last['val_top1'] >= 0.93
