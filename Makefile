@@ -73,7 +73,7 @@ release: lint test docs ## what a release must pass: style, tests, reference, pr
 	$(PY) proofs/short_forms.py
 	$(PY) tools/prose.py
 	for script in symbols/generate.py docs/claims.py docs/results.py; do $(PY) $$script || exit; done
-	git diff --exit-code
+	git status --short && test -z "$$(git status --porcelain)"
 	@$(PY) -c 'from gluon_a2 import __version__ as version; \
 		print(f"All of it passed. Tag it: git tag -a v{version} -m \"gluon_a2 {version}\"")'
 
