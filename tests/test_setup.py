@@ -149,7 +149,7 @@ def test_a_public_forge_tests_every_python(packaging):
             for version in jobs['tests']['strategy']['matrix']['python']] == [
         line for line in packaging['classifiers'] if 'Python :: 3' in line]
     runs = [step['run'] for job in jobs.values() for step in job['steps'] if 'run' in step]
-    assert runs == ['make lint PYTHON=python', 'make test PYTHON=python',
+    assert runs == ['make lint PYTHON=python', 'make test PYTHON=python', 'make docs PYTHON=python',
                     'python -m pip install build twine', 'python -m build',
                     'python -m twine check --strict dist/*']
 
