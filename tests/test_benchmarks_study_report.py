@@ -189,7 +189,8 @@ def test_the_page_is_what_the_rows_say():
 
 
 def test_the_readme_says_what_the_rows_say():
-    results = report.read_results()['mechanism']
+    found = report.read_results()
+    results = found['mechanism']
     readme = (report.ROOT / 'README.md').read_text(encoding='utf-8')
     for question, arm in [*(('far', arm) for arm in ('plain', 'a2x4', 'se', 'nlx4')),
                           ('near', 'plain'), ('near', 'a2x4')]:
@@ -198,4 +199,7 @@ def test_the_readme_says_what_the_rows_say():
     assert all(min(results.pairs('far', 'a2x4', arm).values()) > 0 for arm in (
         'plain', 'se', 'nlx4'))
     done = sum(not verdict.word.startswith('incomplete') for verdict in report.judge(results))
+    for arm in ('local', 'local_a2x4'):
+        rows = found['limited'].of('far', arm).values()
+        assert report.spread_of([float(row['top1']) for row in rows]) in readme
     assert f'{done} of the plan\'s 12 expectations have been run' in readme
