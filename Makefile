@@ -30,9 +30,9 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## train a plain network and one with A², score both, show what A² read
-	$(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo/plain --overwrite
-	$(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo/a2 --overwrite
-	$(PY) examples/far.py runs/demo/plain runs/demo/a2 --png runs/demo/read.png
+	$(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain --overwrite
+	$(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo-a2 --overwrite
+	$(PY) examples/far.py runs/demo-plain runs/demo-a2 --png runs/demo-a2/read.png
 
 video: $(READY) ## train a small video network, score it, see what it saw
 	$(PY) scripts/train_video.py --save-dir runs/video --overwrite
@@ -87,7 +87,7 @@ lock: ## write locks/ anew, with the newest versions that setup.py allows
 
 clean: ## remove the environment, the demo's run and caches
 	@if [ -e $(VENV)/.made-by-make ]; then rm -rf $(VENV); fi
-	rm -rf runs/demo runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf runs/demo-plain runs/demo-a2 runs/video gluon_a2.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@if [ -d runs ]; then rmdir runs 2>/dev/null || echo 'runs/ holds other runs and stays'; fi
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Show what the block is for: two networks asked which digit has the square's colour.
 
-    python scripts/train_imagenet.py --recipe far --save-dir runs/demo/plain
+    python scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain
     python scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 \\
-        --save-dir runs/demo/a2
-    python examples/far.py runs/demo/plain runs/demo/a2 --png runs/demo/read.png
+        --save-dir runs/demo-a2
+    python examples/far.py runs/demo-plain runs/demo-a2 --png runs/demo-a2/read.png
 
 It scores both on the pictures that were held out. Then it draws the first that the plain network
 gets wrong and the other right. Below each stand the descriptor by which the block reads the square

@@ -421,7 +421,7 @@ def test_horovod_is_built_once_against_the_installed_mxnet(machine):
 
 def test_clean_removes_what_make_made_and_no_other_run(machine):
     machine.run('make', 'DEVICE=cpu', 'lint')
-    for folder in ('runs/demo', 'runs/mine', 'gluon_a2/__pycache__', '.pytest_cache'):
+    for folder in ('runs/demo-a2', 'runs/mine', 'gluon_a2/__pycache__', '.pytest_cache'):
         (machine.checkout / folder).mkdir(parents=True)
     assert machine.run('make', 'clean')[0] == 0
     left = {
