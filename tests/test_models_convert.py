@@ -347,8 +347,8 @@ def test_what_may_be_new_is_named_exactly(state, new):
 
 def test_networks_of_others_have_no_such_map(state):
     net = get_model('res3d_resnet18')
-    with pytest.raises(UserError, match='^w.pth is a PyTorch file, and '
-                                        'none of its arrays'):
+    with pytest.raises(UserError, match='^no array of the PyTorch file w.pth is '
+                                        'named as one of res3d_resnet18'):
         load_weights(net, state, source='w.pth')
 
 
@@ -437,8 +437,8 @@ def test_without_pytorch_both_ways_out_are_told(tmp_path, monkeypatch):
     path.write_bytes(b'x')
     monkeypatch.setitem(sys.modules, 'torch', None)
     with pytest.raises(
-            UserError, match=r'^.*w.pth takes PyTorch to read.*pip install torch, or save it.*'
-            r'safetensors.torch.save_file\(.*and give that file$'):
+            UserError, match=r'^.*w.pth takes PyTorch to read.*pip install torch. Or save the '
+            r'weights .* and give that file: safetensors.torch.save_file\(.*$'):
         get_model('resnet26', pretrained=path)
 
 

@@ -99,7 +99,7 @@ def test_killed_at_a_random_moment_and_resumed_it_ends_bit_identical(tmp_path, i
 @pytest.mark.parametrize('flags, sentence', [
     (['--model', 'a2_resnet51'], "unknown model 'a2_resnet51' (did you mean a2_resnet50?): choose "
                                  "one of a2_resnet152"),
-    (['--recipe', 'cifar'], "unknown recipe 'cifar': choose one of digits, imagenet_a2_resnet50"),
+    (['--recipe', 'cifar'], "unknown recipe 'cifar': choose one of digits, far, near, imagenet_a2"),
     (['--lr-mode', 'linear'], "--lr-mode must be one of plateau, step, cosine, poly, not 'linear'"),
     (['--data-dir', 'nowhere'], "no train data in 'nowhere'"),
     (['--input-size', '8'], 'a2_resnet26 cannot take an input of 8×8: its total stride is 16×16'),

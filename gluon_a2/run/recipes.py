@@ -246,8 +246,8 @@ UPRIGHT: Dict[str, Any] = {'input_size': 32, 'crop_ratio': 1.0, 'mirror': False,
                            'saturation': 0, 'lightness': 0}
 SHORT: Dict[str, Any] = {'lr': 0.05, 'lr_mode': 'cosine', 'warmup_epochs': 1}
 FAR = Recipe(model='resnet26', classes=3, embedded='cued digits, far', min_area=1.0, min_aspect=1.0,
-             max_aspect=1.0, batch_size=16, num_epochs=1, lr=0.02, lr_mode='cosine',
-             warmup_epochs=0.1, **UPRIGHT)
+             max_aspect=1.0, batch_size=16, num_epochs=1, lr=0.02, lr_mode='step',
+             lr_decay_step=(500,), warmup_epochs=0.1, **UPRIGHT)
 
 RECIPES: Dict[str, Recipe] = {
     # scikit-learn's handwritten digits.
