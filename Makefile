@@ -29,9 +29,10 @@ HOROVOD = $(VENV)/.horovod-$(DEVICE)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
+# On one thread, where all seeds tried came to an answer; see docs/attention.md.
 demo: $(READY) ## train a plain network and one with A², score both, show what A² read
-	$(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain --overwrite
-	$(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo-a2 --overwrite
+	OMP_NUM_THREADS=1 $(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain --overwrite
+	OMP_NUM_THREADS=1 $(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo-a2 --overwrite
 	$(PY) examples/far.py runs/demo-plain runs/demo-a2 --png runs/demo-a2/read.png
 
 video: $(READY) ## train a small video network, score it, see what it saw
