@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class Engine(NamedTuple):
+    """What answers for exported files: a runtime, the files it reads, its precision."""
+
     runtime: str  # 'mxnet', or the package that reads ONNX files
     suffix: str = ''  # of the prefix of its files
     precision: str = 'f32'  # what OpenVINO computes in where the file is float32

@@ -20,6 +20,8 @@ from ..flags import check, option, parse
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """What is counted, and how it is shown."""
+
     networks: Tuple[str, ...] = option((), 'name of the zoo, or a symbol.json file',
                                        positional=True, metavar='NETWORK')
     input_size: Optional[Tuple[int, ...]] = option(

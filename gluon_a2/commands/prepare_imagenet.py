@@ -22,6 +22,8 @@ from ..machine.resources import cores
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
+    """Where images come from, and how they are stored."""
+
     out: str = option(REQUIRED, 'folder of the record files')
     data_dir: Optional[str] = option(None, "folder of ImageNet's files, or of train/<class>/ and "
                                            'val/<class>/')

@@ -21,6 +21,8 @@ from ..machine.resources import cores
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """Which videos are prepared, and how they are stored."""
+
     data_dir: Optional[str] = option(None, 'folder with <part>/<class>/; with --split, the folder '
                                            'of UCF-101; with --list, where its paths start',
                                      group='videos')

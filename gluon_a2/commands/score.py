@@ -161,6 +161,7 @@ def average(scored: Sequence[Tuple[Any, Any]]) -> str:
 
 @entry
 def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Score each network, and print the average; 1 where one could not be scored."""
     flags = parser(__doc__)
     from ..run.load import Stated
     options, stated = parse(flags, argv, Options, (Stated, 'crop'))

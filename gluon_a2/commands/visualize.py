@@ -50,6 +50,7 @@ class Choices:
 
 
 def choose(argv: Optional[Sequence[str]]) -> Choices:
+    """The flags; `--at` may begin with a minus, which argparse takes for a flag."""
     words = list(sys.argv[1:] if argv is None else argv)
     if '--at' in words[:-1]:  # argparse would take a word such as -1,20 for a flag
         at = words.index('--at')

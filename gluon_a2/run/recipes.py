@@ -383,6 +383,7 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def to_json(recipe: Recipe) -> Dict[str, Any]:
+    """The fields of a recipe as run.json keeps them; `from_json` reads them."""
     return dataclasses.asdict(recipe)
 
 
