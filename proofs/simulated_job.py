@@ -449,7 +449,7 @@ class Rank(Process):
 
 class Launcher(Process):
     """What `launch.launcher` does for ranks that nobody watches any more: once one has ended in
-    order, the others may take the timeout to end, too."""
+    order, or the watchdog of one here has left it, all may take the timeout to end."""
 
     def __init__(self, world, host):
         super().__init__(world, host)
@@ -460,7 +460,9 @@ class Launcher(Process):
         """A look at the ranks, and another one in a second."""
         self.clock.tick()
         ranks, now = self.world.ranks, self.clock.now
-        if self.deadline == FOREVER and any(rank.in_order and not rank.alive for rank in ranks):
+        if self.deadline == FOREVER and any(
+                rank.in_order and not (rank.alive and (guard.alive or rank.host != self.host))
+                for rank, guard in zip(ranks, self.world.guards)):
             self.deadline = now + self.world.timeout
         for rank in ranks if now > self.deadline else ():
             if rank.alive:

@@ -308,6 +308,17 @@ def test_a_rank_that_is_stopped_after_its_last_word(tmp_path, horovod, remote):
         1, f'{what} has not ended{why}, and was killed by the launcher\n')
 
 
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_ranks_that_are_all_stopped_after_their_last_word(tmp_path, ranks):
+    """None ends before them, so the launcher sees their watchdogs leave."""
+    if ranks > 1:
+        pytest.importorskip('horovod')
+    code, said = run(tmp_path, '-np', ranks, '--max-restarts', 1, '--fault', 'linger', '--at-rank',
+                     -1)
+    assert (code, said) == (0, 'rank 0 has not ended, for it was stopped, and was killed by the '
+                               'launcher\nrestart 1 of 1: from the beginning\n')
+
+
 def test_a_request_to_stop_before_the_ranks_are_ready(tmp_path, horovod):
     with popen(tmp_path, '-np', 2, '--fault', 'absent', '--max-restarts', 2) as process:
         wait_for(tmp_path, 'ready')

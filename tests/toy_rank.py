@@ -33,7 +33,7 @@ class Given:
     timeout: float = option(1.5, 'of the watchdog, s')
     steps: int = option(10, 'steps to take')
     fault: str = option('none', 'what goes wrong')
-    at_rank: int = option(0, 'where it goes wrong')
+    at_rank: int = option(0, 'where it goes wrong; -1: everywhere')
     at_step: int = option(3, 'when it goes wrong')
     until: int = option(1, 'starts of the job that have the fault')
     foreign: bool = option(False, 'run.json is of another launch')
@@ -61,7 +61,7 @@ class Toy:
             time.sleep(0.005)
 
     def faulty(self):
-        return self.rank == self.given.at_rank and self.start <= self.given.until
+        return self.given.at_rank in (-1, self.rank) and self.start <= self.given.until
 
     def address(self, heart):
         path = self.meet / 'address'

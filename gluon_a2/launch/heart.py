@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..machine.network import job_address
 from ..machine.ranks import LAUNCHER, STDERR, launch_id
 from . import start
-from .process import die_with
+from .process import WATCHDOG, die_with
 from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
 
 WAITING = 'waiting for the others'
@@ -193,7 +193,7 @@ def _start_watchdog(rank: int, line: socket.socket,
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WATCHDOGS)
     try:
         return subprocess.Popen(
-            [sys.executable, '-m', 'gluon_a2.launch.watchdog', f'of-rank-{rank}'],
+            [sys.executable, '-m', WATCHDOG, f'of-rank-{rank}'],
             stdin=line.fileno(), stdout=subprocess.DEVNULL,
             stderr=int(stderr) if stderr else None, start_new_session=True, cwd='/',
             env={**os.environ, 'PYTHONPATH': path},

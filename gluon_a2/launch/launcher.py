@@ -107,8 +107,8 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
     process.
 
     arguments: what `script` is given in every rank, besides `--save-dir` and, as they are asked
-    for or needed, `--resume` and `--overwrite`. rank_timeout: seconds for a rank to end after the
-    first of them has, in order.
+    for or needed, `--resume` and `--overwrite`. rank_timeout: seconds for all ranks to end after
+    the first of them has, in order, or has said its last word.
 
     0: all ranks ended well. 2: a rank has named a mistake of the user. 75: stopped on request,
     and saved. 143: terminated. 1: a fault, and no restarts left. Raises Interrupted after Ctrl-C.
@@ -228,7 +228,7 @@ def _wait(job: Job, ranks: list[Rank], signals: Signals) -> Rank | None:
                 rank.stop()
         clock.tick()
         before, first = first, first or _first_bad(ranks)
-        ended = any(rank.returncode is not None for rank in ranks)
+        ended = any(rank.is_over() for rank in ranks)
         late = None if first else job.late(ranks)
         if late:
             late.late = job.processes.start_timeout

@@ -23,6 +23,7 @@ from .protocol import state
 EXPORTED = re.compile(
     r'(HOROVOD|GLUON_A2|NCCL|MXNET|G?OMP)_\w+|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
 PR_SET_PDEATHSIG = 1
+WATCHDOG = 'gluon_a2.launch.watchdog'  # the module that a rank starts
 
 
 def meeting(slot: Any, rendezvous: tuple[str, int], interface: str | None) -> dict[str, str]:
@@ -130,6 +131,7 @@ class Rank(subprocess.Popen):
                  local: bool = True, secret: str | None = None) -> None:
         self.number, self.local, self.late = number, local, 0.0  # `late`: s without its start
         self.given_up = ''  # its state (see proc(5)) when it had to be ended
+        self._watchdog: int | None = None  # its process, once seen
         self.host = socket.gethostname() if local else variables['HOROVOD_HOSTNAME']
         self.name = f'rank {number}' + ('' if local else f' on {self.host}')
         pipe, ours = (subprocess.PIPE if secret else None), os.dup(2)
@@ -174,6 +176,16 @@ class Rank(subprocess.Popen):
             return [int(number) for number in listed.split()]
         return []
 
+    def is_over(self) -> bool:
+        """Whether it has ended, or at least has no watchdog any more, which leaves after the last
+        word of its rank."""
+        if self.returncode is not None:
+            return True
+        if self._watchdog is None:
+            self._watchdog = next((pid for pid in self.children() if _is_watchdog(pid)), None)
+            return False
+        return state(self._watchdog) in ('', 'Z', 'X')
+
     def ending(self) -> str:
         """How it has ended, as a sentence."""
         if self.late:
@@ -190,6 +202,12 @@ class Rank(subprocess.Popen):
         except ValueError:
             name = f'signal {-self.returncode}'
         return f'{self.name} was killed by {name}'
+
+
+def _is_watchdog(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return WATCHDOG.encode() in Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+    return False
 
 
 def silence(ranks: Sequence[Rank]) -> None:
