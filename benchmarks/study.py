@@ -10,11 +10,12 @@ A plan is a JSON file: the data, the networks (arms), the questions, the seeds i
 they are run (stages), and what is expected of them (hypotheses). It is committed before the first
 run. `study_report.py` reads it and the rows, and computes no network.
 
-A run is the project's training command in a process of its own, on one thread. The seed draws the
-training pictures, the initial weights, the order and the augmentation. A row is appended as soon as
-its run ends, to PLAN.csv beside the plan; a run that fails leaves a row with the reason. Any number
-of processes may work on a plan: a run is claimed by a lock on a file, which the system lifts when
-its process ends, however that happens.
+A run is the project's training command in a process of its own, on one thread, or for photographs
+`train_cifar10.py`, which trains in PyTorch. The seed draws the training pictures where they are
+made, the initial weights, the order and the augmentation. A row is appended as soon as its run
+ends, to PLAN.csv beside the plan; a run that fails leaves a row with the reason. Any number of
+processes may work on a plan: a run is claimed by a lock on a file, which the system lifts when its
+process ends, however that happens.
 """
 import contextlib
 import csv
@@ -34,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from bench import ROOT, at_least, processor, read_rows
+from bench import ROOT, accelerator, at_least, processor, read_rows
 
 from gluon_a2.cli import entry, parser
 from gluon_a2.data.cache import made_once
@@ -183,6 +184,14 @@ class Workshop:
         self.plan, self.work, self.wrap, self.keep = plan, Path(work), shlex.split(wrap), keep
         self.stopped, self._children, self._counting = False, set(), threading.Lock()
         self.commit = commit()
+        own = ROOT / 'scripts' / plan.content['script']
+        self.torch = not own.exists()  # and then on a GPU where there is one
+        self.script = ROOT / 'benchmarks' / own.name if self.torch else own
+
+    @property
+    def processor(self):
+        """The name of what computes its runs."""
+        return self.torch and accelerator() or processor()
 
     def stop(self):
         """End what is being trained; no row is written of it."""
@@ -194,13 +203,13 @@ class Workshop:
         """The row of a run, or None where `stop` ended it."""
         row = {'plan': self.plan.digest, 'run': run.key, 'question': run.question, 'arm': run.arm,
                'seed': run.seed, 'threads': THREADS, 'commit': self.commit,
-               'processor': processor()}
+               'processor': self.processor}
         folder = self.work / 'runs' / run.name
         data = self.data(run.seed)  # without it no run could be done: that is no result
         try:
-            command = [ROOT / 'scripts' / self.plan.content['script'], *to_words(run.flags),
-                       f'--seed={run.seed}', f'--data-dir={data / run.question}',
-                       f'--save-dir={folder}', '--overwrite', '-j', '0']
+            command = [self.script, *to_words(run.flags), f'--seed={run.seed}',
+                       f'--data-dir={data / run.question}', f'--save-dir={folder}', '--overwrite',
+                       *([] if self.torch else ['-j', '0'])]
             row['cpu_seconds'] = f'{self.command(run.name, command, lock):.1f}'
             row.update(self.results(folder), status=OK)
         except UserError as error:
@@ -318,10 +327,11 @@ def again(shop, count):
     """Carry out some finished runs anew; UserError where one ends in other bits."""
     runs = {run.key: run for run in shop.plan.runs}
     kept = [row for row in all_rows(shop.plan.path.parent)
-            if row['status'] == OK and row['run'] in runs and row['processor'] == processor()]
+            if row['status'] == OK and row['run'] in runs and row['processor'] == shop.processor]
     if len(kept) < count:
         raise UserError(f'`again` {count}: only {len(kept)} runs of {shop.plan.path} have finished '
-                        f'on this kind of processor, {processor()}; another rounds in its own way')
+                        f'on this kind of processor, {shop.processor}; another rounds in its own '
+                        'way')
     differing = []
     for row in random.sample(kept, count):
         anew = shop.carry_out(runs[row['run']])
