@@ -154,6 +154,9 @@ def main(argv=None):
     from torch_steps import a2_torch
     if args.save_dir.exists() and not args.overwrite:
         raise UserError(f'{args.save_dir} exists: choose another --save-dir, or say --overwrite')
+    if not 0 <= args.warmup_epochs <= args.num_epochs:
+        raise UserError(f'--warmup-epochs is {args.warmup_epochs:g}: choose 0 to --num-epochs, '
+                        f'{args.num_epochs}')
     args.save_dir.mkdir(parents=True, exist_ok=True)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.use_deterministic_algorithms(True)
