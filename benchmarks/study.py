@@ -48,6 +48,7 @@ FIELDS = ('plan', 'run', 'question', 'arm', 'seed', 'status', 'top1', 'curve', '
           'finished')
 OK = 'ok'
 THREADS = 1
+TORCH_SCRIPT = 'train_cifar10.py'
 KEYS = {'title', 'about', 'data', 'questions', 'script', 'train', 'arms', 'stages', 'hypotheses'}
 
 
@@ -122,6 +123,11 @@ def make_run(content, question, arm, seed):
     return Run(question, arm, seed, flags, sha256(decides.encode())[:12])
 
 
+def in_torch(plan):
+    """Whether a plan's runs train in PyTorch, and so on a GPU where there is one."""
+    return plan.content['script'] == TORCH_SCRIPT
+
+
 def to_words(flags):
     """The command-line words of {field: value}; false is --no-field."""
     return [flag_name(name) if value is True else flag_name(f'no_{name}') if value is False
@@ -184,14 +190,11 @@ class Workshop:
         self.plan, self.work, self.wrap, self.keep = plan, Path(work), shlex.split(wrap), keep
         self.stopped, self._children, self._counting = False, set(), threading.Lock()
         self.commit = commit()
-        own = ROOT / 'scripts' / plan.content['script']
-        self.torch = not own.exists()  # and then on a GPU where there is one
-        self.script = ROOT / 'benchmarks' / own.name if self.torch else own
 
     @property
     def processor(self):
         """The name of what computes its runs."""
-        return self.torch and accelerator() or processor()
+        return in_torch(self.plan) and accelerator() or processor()
 
     def stop(self):
         """End what is being trained; no row is written of it."""
@@ -207,9 +210,11 @@ class Workshop:
         folder = self.work / 'runs' / run.name
         data = self.data(run.seed)  # without it no run could be done: that is no result
         try:
-            command = [self.script, *to_words(run.flags), f'--seed={run.seed}',
-                       f'--data-dir={data / run.question}', f'--save-dir={folder}', '--overwrite',
-                       *([] if self.torch else ['-j', '0'])]
+            script = self.plan.content['script']
+            command = [*([ROOT / 'benchmarks' / script] if in_torch(self.plan) else
+                         [ROOT / 'scripts' / script, '-j', '0']),
+                       *to_words(run.flags), f'--seed={run.seed}',
+                       f'--data-dir={data / run.question}', f'--save-dir={folder}', '--overwrite']
             row['cpu_seconds'] = f'{self.command(run.name, command, lock):.1f}'
             row.update(self.results(folder), status=OK)
         except UserError as error:

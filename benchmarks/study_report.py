@@ -30,7 +30,7 @@ from typing import Dict, List, NamedTuple
 import numpy as np
 from bench import ROOT, interval, read_rows
 from real_photographs import wilson
-from study import OK, all_rows, read_plan
+from study import OK, all_rows, in_torch, read_plan
 from tables import table
 
 from gluon_a2.cli import entry, parser
@@ -239,7 +239,8 @@ def arms(results):
             [float(row['train_curve'].split()[-1]) for row in rows]))),
         ('parameters, M', cell(lambda rows: f'{int(rows[0]["parameters"]) / 1e6:.2f}')),
         ('MFLOPs', cell(lambda rows: f'{int(rows[0]["flops"]) / 1e6:.1f}')),
-        (f'CPU seconds, {results.processor or "none yet"}', cell(seconds))])
+        *([] if in_torch(results.plan) else  # where several runs share a GPU
+          [(f'CPU seconds, {results.processor or "none yet"}', cell(seconds))])])
 
 
 def cpu_seconds(results, rows):

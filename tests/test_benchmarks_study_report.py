@@ -169,6 +169,13 @@ def test_tables_by_hand(tmp_path):
             in report.plan_of(results))
 
 
+def test_runs_that_share_a_gpu_have_no_time_of_their_own(tmp_path):
+    made = plan(tmp_path)
+    content = {**made.content, 'script': study.TORCH_SCRIPT}
+    for one, shown in ((made, True), (made._replace(content=content), False)):
+        assert ('CPU seconds' in report.arms(report.Results(one, rows(one, {'a': [60]})))) == shown
+
+
 def test_pictures_have_what_was_run(tmp_path):
     made = plan(tmp_path)
     results = report.Results(made, rows(made, {'a': [60, 61, 62, 63], 'b': [50, None, None, None]}))
