@@ -247,6 +247,8 @@ FAULTS = [
     Scenario('an ssh client is stopped', TWO, fault='kill -STOP {ssh2}', code=1, says=(
         'the remote shell of rank 2 on node2 has not ended, for it was stopped')),
     ends('an ssh session is killed', 'kill -9 {sshd2}', r'rank 2 on node2 .* or its remote shell'),
+    Scenario('an ssh session is stopped', TWO, fault='kill -STOP {sshd2}', code=1, says=(
+        'the remote shell of rank 2 on node2 has not ended')),
     ends('the launcher is killed', 'kill -9 {launcher}', r'the launcher is gone', code=-9),
     ends('SIGTERM at the launcher', 'kill {launcher}', r'', code=75),
     ends('Ctrl-C at the launcher', 'kill -INT {launcher}', r'interrupted: saving', code=130),

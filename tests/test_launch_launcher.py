@@ -83,6 +83,7 @@ def test_flags_that_make_no_sense(given, environ, reason):
 @pytest.mark.parametrize('given, reason', [
     (['-H', 'a'], "'a' is no host with its number of processes; `hosts`: HOST:SLOTS"),
     (['-H', 'a:0,b:9'], "'a:0' is no host"),
+    (['-H', 'fd77::2:7'], "'fd77::2:7' is no host .* is expected, with IPv4 addresses"),
     (['-H', 'a:3,a:4'], 'a host is named twice'),
     (['-H', 'a:3,b:3'], '`num_proc` 7 asks for more ranks than the 6 slots'),
     (['--hostfile', '/no/such/file'], '`hostfile` /no/such/file cannot be read'),

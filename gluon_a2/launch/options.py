@@ -84,7 +84,7 @@ class Processes:
             match = re.fullmatch(pattern, text)
             if not match or int(match.group(2)) < 1:
                 raise UserError(f'{text!r} is no host with its number of processes; {form} is '
-                                'expected')
+                                'expected' + ', with IPv4 addresses' * (text.count(':') > 1))
             found.append((match.group(1), int(match.group(2))))
         if len(dict(found)) < len(found):
             raise UserError('a host is named twice: give each host once, with all its slots')
