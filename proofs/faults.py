@@ -10,6 +10,7 @@ stopped (SIGSTOP), sleeps, raises, exits or meets NaN. Prints a table and keeps 
 code 1 unless every job is down within 30 s of the fault with the rank named, an exit code that is
 not 0, its last checkpoint valid and no process left.
 """
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ def suffer(kind, rank, images, folder):
                   folder, A2_FAULT=f'{rank} {STEP} {kind}')
     seconds = time.time() - Path(f'{folder}.fault').stat().st_mtime
     sentence = next((line for line in done.stderr.splitlines()
-                     if line.startswith('error: ') and f'rank {rank}' in line), '')
+                     if re.match(rf'(\[\d+ \S+\] )?error: .*\brank {rank}\b', line)), '')
     left = subprocess.run(['pgrep', '-f', str(folder)], stdout=subprocess.PIPE).stdout.split()
     found = checkpoint.newest(folder / 'checkpoints')
     step = found.state['at']['step'] if found else None

@@ -24,7 +24,7 @@ SHORT = {  # {proof: its flags}; CSV stands for a file that is thrown away
     'checkpoint_faults': ('--scenarios', 'mark the best'),
     'equivalence': ('--ranks', '2', '--csv', 'CSV'),
     'export_zoo': ('--networks', 'a2_resnet26', '--input-size', '64'),
-    'faults': ('--kinds', 'SIGKILL', '--ranks', '0', '--csv', 'CSV'),
+    'faults': ('--kinds', 'SIGKILL', 'nan', '--ranks', '0', '--csv', 'CSV'),
     'frame_exactness': ('--clips', '2', '--csv', 'CSV'),
     'fuzz_files': ('--count', '400', '--out', 'CSV'),
     'fuzz_hub': ('--count', '400', '--out', 'CSV'),
