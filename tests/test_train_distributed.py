@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -341,6 +342,23 @@ def test_alone_everything_is_the_identity():
     assert (group.rank, group.size, group.first) == (0, 1, True)
     assert group.all_gather({'a': 1}, 'x') == [{'a': 1}] and group.broadcast('b', 'x') == 'b'
     assert group.all_reduce(np.arange(3.0), 'x').tolist() == [0, 1, 2]
+
+
+def test_each_array_that_comes_is_progress():
+    """Rank 0's parameters are some hundred broadcasts, which take long over a slow network."""
+    group, told = Group(), []
+    group.size, group.heart, group._at = 2, Mock(), (7, 'compute')
+    group._hvd = Mock(HorovodInternalError=OSError)
+    group.heart.waiting.side_effect = lambda step: told.append(('waits', step))
+    group.heart.beat.side_effect = lambda step, phase: told.append(('beats', step, phase))
+    arrays = [Mock() for _ in range(3)]
+    for number, array in enumerate(arrays):
+        array.wait_to_read.side_effect = lambda number=number: told.append(number)
+    group.broadcast_arrays(arrays)
+    assert [call.args for call in group._hvd.broadcast_.call_args_list] == [
+        (array,) for array in arrays]
+    assert told[-9:] == [what for number in range(3)
+                         for what in (('waits', 7), number, ('beats', 7, 'compute'))]
 
 
 def test_ranks_are_named_in_a_sentence():

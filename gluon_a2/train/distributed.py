@@ -114,11 +114,9 @@ class Group:
             self._hvd.allreduce_(vector, op=self._hvd.Sum, name=name)
 
     def finish(self, vectors: Sequence[mx.nd.NDArray]) -> None:
-        """Wait for the sums that were begun."""
-        if self.size == 1:
-            return
-        with self._together():
-            for vector in vectors:
+        """Wait for what was begun. Each vector that comes is progress, over a slow network, too."""
+        for vector in vectors if self.size > 1 else ():
+            with self._together():
                 vector.wait_to_read()
 
     def all_gather(self, value: Any, name: str) -> list:
@@ -145,8 +143,7 @@ class Group:
         with self._together():
             for number, array in enumerate(arrays):
                 self._hvd.broadcast_(array, root_rank=0, name=f'broadcast.{number}')
-            for array in arrays:
-                array.wait_to_read()
+        self.finish(arrays)
 
     def barrier(self, name: str) -> None:
         """Wait until all ranks are here."""
