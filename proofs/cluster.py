@@ -270,7 +270,8 @@ GO_ON = [
     goes_on('a link is down for 4 s', 'ip link set {port2} down; sleep 4; ip link set {port2} up'),
     goes_on('the launcher is stopped for 15 s',
             'kill -STOP {launcher}; sleep 15; kill -CONT {launcher} {nsenter}'),
-    goes_on('packets 100 ms late in each direction', '{wire} {port2} --delay 0.1 &'),
+    goes_on('packets 100 ms late in each direction', '{wire} {port2} --delay 0.1 &',
+            (*TWO, '--rank-timeout', '20')),  # a vector of gradients takes most of 10 s
     goes_on('5 % of packets lost', '{wire} {port2} --loss 0.05 &'),
 ]
 SLURM_JOBS = [
