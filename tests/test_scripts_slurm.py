@@ -15,8 +15,9 @@ from gluon_a2.run import checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 STUBS = {  # the batch script runs on the first node
     'srun': '#!/bin/sh\necho "$@" >> "$CALLS"\nfor last; do :; done\nexec sh -c "$last"\n',
-    'scontrol': '#!/bin/sh\necho "scontrol $@" >> "$CALLS"\n[ "$1" = show ] && { hostname; echo '
-                'node2; } || true\n'}
+    'scontrol': '#!/bin/sh\necho "scontrol $@" >> "$CALLS"\n'
+                'case $2 in hostnames) hostname; echo node2 ;; '
+                'job) echo "JobId=7 JobState=${STATE:-RUNNING} Reason=None" ;; esac\n'}
 FLAGS = [
     '--recipe', 'digits', '--num-gpus', '0', '--input-size', '16', '--batch-size', '5',
     '--num-epochs', '2', '--log-interval', '1', '--save-steps', '1', '-j', '0'
@@ -52,7 +53,7 @@ def test_a_job_runs_on_its_nodes_is_stopped_and_goes_on(tmp_path, images):
     assert job.returncode == 75, told
     calls = (tmp_path / 'calls').read_text().splitlines()
     assert calls[0] == 'scontrol show hostnames node[1-2]' and calls[-1] == 'scontrol requeue 7'
-    assert len(calls) == 3 and calls[1].startswith('--overlap --nodes=1 --ntasks=1 '
+    assert len(calls) == 4 and calls[1].startswith('--overlap --nodes=1 --ntasks=1 '
                                                    '--nodelist=node2 --gpus-per-node=1 ')
     stopped = checkpoint.newest(tmp_path / 'run' / 'checkpoints').state
     assert stopped['ranks'] == 2 and stopped['at']['step'] > 0
@@ -72,13 +73,15 @@ def test_another_script(tmp_path):
     assert told.startswith('scripts/train_video.py --data-dir videos --save-dir ')
 
 
-def test_a_signal_before_training_has_begun_queues_the_job_again(tmp_path):
+@pytest.mark.parametrize('state, last', [('RUNNING', 'requeue 7'), ('COMPLETING', 'show job -o 7')])
+def test_a_signal_before_training_has_begun_queues_the_job_again(tmp_path, state, last):
+    """But not a job that scancel has cancelled, which is completing."""
     (tmp_path / 'python').write_text('#!/bin/sh\nexit 143\n')
     (tmp_path / 'python').chmod(0o755)
-    job = start(tmp_path, 'images', PYTHON=str(tmp_path / 'python'))
+    job = start(tmp_path, 'images', PYTHON=str(tmp_path / 'python'), STATE=state)
     job.communicate(timeout=60)
     assert job.returncode == 143
-    assert (tmp_path / 'calls').read_text().endswith('scontrol requeue 7\n')
+    assert (tmp_path / 'calls').read_text().endswith(f'scontrol {last}\n')
 
 
 def test_what_it_needs_is_said(tmp_path):
