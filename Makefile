@@ -29,10 +29,10 @@ HOROVOD = $(VENV)/.horovod-$(DEVICE)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-# On one thread, where all seeds tried came to an answer; see docs/attention.md.
+# On one thread, so that the same figures come out on any number of cores.
 demo: $(READY) ## train a plain network and one with A², score both, show what A² read
 	OMP_NUM_THREADS=1 $(PY) scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain --overwrite
-	OMP_NUM_THREADS=1 $(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --save-dir runs/demo-a2 --overwrite
+	OMP_NUM_THREADS=1 $(PY) scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 --m 128 --save-dir runs/demo-a2 --overwrite
 	$(PY) examples/far.py runs/demo-plain runs/demo-a2 --png runs/demo-a2/read.png
 
 video: $(READY) ## train a small video network, score it, see what it saw

@@ -3,7 +3,7 @@
 
     python scripts/train_imagenet.py --recipe far --save-dir runs/demo-plain
     python scripts/train_imagenet.py --recipe far --model a2_resnet26 --blocks conv2:2 \\
-        --save-dir runs/demo-a2
+        --m 128 --save-dir runs/demo-a2
     python examples/far.py runs/demo-plain runs/demo-a2 --png runs/demo-a2/read.png
 
 It scores both on the pictures that were held out. Then it draws the first that the plain network

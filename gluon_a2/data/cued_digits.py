@@ -33,7 +33,7 @@ from .recordio import RecordReader, RecordWriter
 QUESTIONS = 'far', 'near'
 SIDE, CELL, DIGIT, SQUARE, DOT = 32, 16, 14, 6, 2  # pixels
 COLOURS = np.array([(255, 60, 60), (60, 255, 60), (80, 80, 255)], np.float32)  # RGB
-DIGITS, COUNTS = 3, {'train': 9720, 'val': 900}  # of the embedded set
+DIGITS, COUNTS = 3, {'train': 7200, 'val': 900}  # of the embedded set
 
 Drawn = Tuple[np.ndarray, int, int]  # uint8 SIDE×SIDE×3, far's answer, near's answer
 
