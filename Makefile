@@ -48,7 +48,8 @@ lint: $(READY) ## check the style and the types
 	$(PY) -m mypy
 
 docs: $(READY) ## write the reference from the docstrings: build/api/index.html
-	$(PY) -c 'import pdoc' 2>/dev/null || $(PY) -m pip install 'pdoc>=14,<17'
+	$(PY) -c 'import pdoc' 2>/dev/null || \
+		$(PY) -m pip install --no-deps --require-hashes -r locks/docs.txt
 	$(PY) tools/api.py
 
 doctor: $(READY) ## tell what is installed, what is wrong with it and what corrects it
@@ -81,7 +82,7 @@ release: lint test docs ## what a release must pass: style, tests, reference, pr
 # For this processor and this Python: PYTHON=... names another.
 wheelhouse: $(READY) ## download all that make installs, for machines without a network (WHEELHOUSE=wheelhouse there)
 	$(PY) -m pip download --dest wheelhouse --no-deps --no-build-isolation --require-hashes \
-		-r locks/packages.txt -r locks/$(DEVICE).txt -r locks/horovod.txt
+		-r locks/packages.txt -r locks/$(DEVICE).txt -r locks/horovod.txt -r locks/docs.txt
 
 lock: ## write locks/ anew, with the newest versions that setup.py allows
 	sh tools/lock.sh

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Draw the pictures of the attention: the sheet of a digit, and its page as a browser
-shows it.
+shows it, of the weights that come along.
 
-    python scripts/train_imagenet.py --save-dir runs/digits
     python docs/attention_figures.py
 
 Needs Chromium and its driver (Debian: apt-get install chromium chromium-driver) and selenium, of
@@ -14,14 +13,23 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from gluon_a2.data import Preprocessing
+from gluon_a2.deploy import write_bundle
+from gluon_a2.deploy.gluon import from_gluon
+from gluon_a2.models import get_model
+from gluon_a2.models.released import RELEASES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 AT = '22,30'  # the foot of the 2: row 7, column 5 of the 8×8 maps
 BLOCK = 1  # conv3_unit2
+TOP = '1'  # gathering maps of a block: more would be wider than a page shows it
 WIDTH, HEIGHT = 1180, 900
 
 
@@ -29,7 +37,7 @@ def look(folder, model):
     """Write the sheet and the page of docs/digit.png into `folder`."""
     script, digit = ROOT / 'scripts' / 'visualize_attention.py', HERE / 'digit.png'
     subprocess.run([sys.executable, str(script), str(digit), '--model', model, '--at', AT, '--top',
-                    '5', '--out', str(folder)], check=True)
+                    TOP, '--out', str(folder)], check=True)
 
 
 def photograph(page, png):
@@ -54,7 +62,9 @@ def photograph(page, png):
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
-        own = str(ROOT / 'runs' / 'digits' / 'export' / 'a2_resnet26')
-        look(folder, sys.argv[1] if len(sys.argv) > 1 else own)
+        write_bundle(from_gluon(get_model('a2_resnet26', pretrained=True), 'a2_resnet26',
+                                RELEASES['digits'].classes, Preprocessing(32, crop_ratio=1.0)),
+                     Path(folder, 'digits'))
+        look(folder, str(Path(folder, 'digits')))
         shutil.copy(Path(folder) / 'sheet.png', HERE / 'attention.png')
         photograph(Path(folder) / 'page.html', HERE / 'attention_page.png')

@@ -21,7 +21,7 @@ from gluon_a2 import doctor
 from gluon_a2.machine import gpus, installation
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = [f'locks/{name}.txt' for name in ('packages', 'cpu', 'cu112', 'horovod')]
+LOCKS = [f'locks/{name}.txt' for name in ('packages', 'cpu', 'cu112', 'horovod', 'docs')]
 
 
 # ---- setup.py
@@ -118,6 +118,10 @@ def test_each_mxnet_and_horovod_are_locked_apart(packaging):
     extras = packaging['extras_require']
     assert locked('locks/cpu.txt') == [f'mxnet=={installation.MXNET}']
     assert locked('locks/horovod.txt') == extras['distributed']
+    docs, = map(requirements.Requirement, extras['docs'])
+    kept = [line for line in map(requirements.Requirement, locked('locks/docs.txt'))
+            if line.name == docs.name]
+    assert kept and all(str(line.specifier)[2:] in docs.specifier for line in kept)
     assert set(locked('locks/cu112.txt')) == {
         f'{installation.GPU_WHEEL}=={installation.MXNET}', *extras['cuda']} - {*extras['train']}
 
@@ -358,7 +362,7 @@ def test_the_wheelhouse_is_what_set_up_installs(machine):
     machine.run('make', 'DEVICE=cpu', 'lint')
     assert machine.run('make', 'DEVICE=cpu', 'wheelhouse')[1] == [
         '-m pip download --dest wheelhouse --no-deps --no-build-isolation --require-hashes '
-        '-r locks/packages.txt -r locks/cpu.txt -r locks/horovod.txt']
+        '-r locks/packages.txt -r locks/cpu.txt -r locks/horovod.txt -r locks/docs.txt']
 
 
 def test_an_unknown_device_is_refused(machine):

@@ -3,7 +3,8 @@
 # file, whose lines carry markers. `make lock` calls it.
 #
 # MXNet stands apart: its wheel asks for numpy < 2, which it does not need, and one wheel is for CPUs, the other for GPUs.
-# So does Horovod, which is compiled against them all. What it is built with is in the first file.
+# So does Horovod, which is compiled against them all. What it is built with is in the first file. What writes the reference stands
+# apart, too, since only `make docs` needs it.
 set -eu
 bounds=$(mktemp -d)
 trap 'rm -r "$bounds"' EXIT
@@ -28,6 +29,7 @@ echo "opencv-python; python_version < '3'" >"$bounds/overrides"
 printf '%s\n' 'setuptools<70' wheel 'cmake<4' cffi cloudpickle psutil pyyaml packaging |
     lock packages --constraint "$bounds/constraints" --override "$bounds/overrides" setup.py \
         --extra train --extra zoo --extra onnx --extra video --extra dev
+grep -o 'pdoc[<>=0-9,]*' setup.py | lock docs --constraint locks/packages.txt
 echo mxnet==1.9.1 | lock cpu --no-deps
 { echo mxnet-cu112==1.9.1; grep -o 'nvidia-[a-z0-9-]*-cu11==[0-9.]*' gluon_a2/machine/installation.py; } | sort -u |
     lock cu112 --no-deps
