@@ -449,7 +449,7 @@ class Rank(Process):
 
 class Launcher(Process):
     """What `launch.launcher` does for ranks that nobody watches any more: once one has ended in
-    order, or the watchdog of one here has left it, all may take the timeout to end."""
+    order, or one here is stopped after its last word, all may take the timeout to end."""
 
     def __init__(self, world, host):
         super().__init__(world, host)
@@ -461,7 +461,8 @@ class Launcher(Process):
         self.clock.tick()
         ranks, now = self.world.ranks, self.clock.now
         if self.deadline == FOREVER and any(
-                rank.in_order and not (rank.alive and (guard.alive or rank.host != self.host))
+                rank.in_order and not (rank.alive and (
+                    guard.alive or rank.host != self.host or rank.frozen < self.world.now))
                 for rank, guard in zip(ranks, self.world.guards)):
             self.deadline = now + self.world.timeout
         for rank in ranks if now > self.deadline else ():

@@ -320,6 +320,11 @@ def test_ranks_that_are_all_stopped_after_their_last_word(tmp_path, ranks):
                                'launcher\nrestart 1 of 1: from the beginning\n')
 
 
+def test_ranks_may_take_long_to_end(tmp_path):
+    """As libraries do on a busy machine. The job has come to its end, and is no fault."""
+    assert run(tmp_path, '--max-restarts', 1, '--fault', 'slow end') == (0, '')
+
+
 def test_a_request_to_stop_before_the_ranks_are_ready(tmp_path, horovod):
     with popen(tmp_path, '-np', 2, '--fault', 'absent', '--max-restarts', 2) as process:
         wait_for(tmp_path, 'ready')

@@ -99,6 +99,8 @@ class Toy:
                 self.gather(f'agreed-{step}')
         if self.given.fault == 'linger' and self.faulty():
             os.kill(os.getpid(), signal.SIGSTOP)
+        if self.given.fault == 'slow end' and self.faulty():
+            time.sleep(2 * self.given.timeout)
 
     def fault(self, heart, step):
         fault = self.given.fault

@@ -108,7 +108,7 @@ def launch(processes: Processes, script: str, arguments: Sequence[str], save_dir
 
     arguments: what `script` is given in every rank, besides `--save-dir` and, as they are asked
     for or needed, `--resume` and `--overwrite`. rank_timeout: seconds for all ranks to end after
-    the first of them has, in order, or has said its last word.
+    the first of them has, in order, or is stopped after its last word.
 
     0: all ranks ended well. 2: a rank has named a mistake of the user. 75: stopped on request,
     and saved. 143: terminated. 1: a fault, and no restarts left. Raises Interrupted after Ctrl-C.

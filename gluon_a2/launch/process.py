@@ -177,14 +177,14 @@ class Rank(subprocess.Popen):
         return []
 
     def is_over(self) -> bool:
-        """Whether it has ended, or at least has no watchdog any more, which leaves after the last
-        word of its rank."""
+        """Whether it has ended, or is stopped and has no watchdog any more, which leaves after the
+        last word of its rank. A rank that is at work may take seconds to end."""
         if self.returncode is not None:
             return True
         if self._watchdog is None:
             self._watchdog = next((pid for pid in self.children() if _is_watchdog(pid)), None)
             return False
-        return state(self._watchdog) in ('', 'Z', 'X')
+        return state(self._watchdog) in ('', 'Z', 'X') and state(self.pid) == 'T'
 
     def ending(self) -> str:
         """How it has ended, as a sentence."""
