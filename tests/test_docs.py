@@ -81,6 +81,32 @@ def test_files_of_the_repository_are_there(page, path):
         '/' not in path and any(ROOT.glob(f'[a-z]*/**/{path}'))), f'{page} names {path}'
 
 
+def clicks():
+    """{page: links from README.md to it}"""
+    found, front = {}, [ROOT / 'README.md']
+    while front:
+        here = front.pop(0)
+        for link in re.findall(r'\]\(([^)#\s:]+\.md)', here.read_text(encoding='utf-8')):
+            there = (here.parent / link).resolve()
+            if there not in found:
+                found[there] = found.get(here, 0) + 1
+                front.append(there)
+    return found
+
+
+def test_ten_things_are_as_many_clicks_away_as_contributing_says():
+    text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| [^|]+ \| (?:\[[\w-]+\]\()?([\w/.-]+\.md)\)? \| (\d) \|$', text,
+                      re.MULTILINE)
+    assert len(rows) == 10
+    assert {page: int(count) for page, count in rows} == {
+        page: clicks()[(ROOT / page).resolve()] for page, _ in rows}
+
+
+def test_every_page_is_two_clicks_away_at_most():
+    assert max(clicks()[page.resolve()] for page in PAGES if page.name != 'README.md') <= 2
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page):
     for link in re.findall(r'\]\(([^)#\s]+)', page.read_text(encoding='utf-8')):
