@@ -61,7 +61,7 @@ def test_every_block_is_run(page):
 def test_the_tutorial_works_from_top_to_bottom(tmp_path):
     printed = run('tutorial', tmp_path)
     said = printed.splitlines()
-    assert said[0] == '(2, 10)' and 'epoch 3' in printed
+    assert said[0] == '(2, 10)' and 'epoch 5' in printed
     assert re.search(r'(\d+\.\d) % of 100 held-out images', printed)
     assert "'digit 3'" in said[-1]
     assert (tmp_path / 'attention' / 'page.html').exists()
