@@ -210,11 +210,11 @@ class Workshop:
         folder = self.work / 'runs' / run.name
         data = self.data(run.seed)  # without it no run could be done: that is no result
         try:
-            script = self.plan.content['script']
-            command = [*([ROOT / 'benchmarks' / script] if in_torch(self.plan) else
-                         [ROOT / 'scripts' / script, '-j', '0']),
+            torch, script = in_torch(self.plan), self.plan.content['script']
+            command = [ROOT / ('benchmarks' if torch else 'scripts') / script,
                        *to_words(run.flags), f'--seed={run.seed}',
-                       f'--data-dir={data / run.question}', f'--save-dir={folder}', '--overwrite']
+                       f'--data-dir={data / run.question}', f'--save-dir={folder}', '--overwrite',
+                       *([] if torch else ['-j', '0'])]
             row['cpu_seconds'] = f'{self.command(run.name, command, lock):.1f}'
             row.update(self.results(folder), status=OK)
         except UserError as error:
