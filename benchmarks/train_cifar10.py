@@ -157,14 +157,20 @@ def main(argv=None):
     if not 0 <= args.warmup_epochs <= args.num_epochs:
         raise UserError(f'--warmup-epochs is {args.warmup_epochs:g}: choose 0 to --num-epochs, '
                         f'{args.num_epochs}')
-    args.save_dir.mkdir(parents=True, exist_ok=True)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(args.seed)
-    net = a2_torch.network(args.model, len(CLASSES), identity=args.identity).to(
-        device, memory_format=torch.channels_last)
+    try:
+        net = a2_torch.network(args.model, len(CLASSES), identity=args.identity)
+    except ValueError as error:
+        raise UserError(f'--model: {error}') from error
+    net.to(device, memory_format=torch.channels_last)
     train_set, val_set = (Pictures(args.data_dir, part, device) for part in ('train', 'val'))
+    if args.batch_size > len(train_set):
+        raise UserError(f'--batch-size is {args.batch_size}: choose {len(train_set)} at most, '
+                        'which is all pictures')
+    args.save_dir.mkdir(parents=True, exist_ok=True)
     with open(args.save_dir / 'log.jsonl', 'w') as log:
         train(net, train_set, val_set, args, log)
     export(net, args)

@@ -128,10 +128,14 @@ def test_a_run_of_a_study_ends_as_files_of_mxnet(published, trainer, tmp_path, m
         f'a2_resnet26-{kind}' for kind in ('0000.params', 'meta.json', 'symbol.json')]
 
 
-def test_what_cannot_be_done_is_said(trainer, tmp_path, capsys):
-    words = ['--model', 'resnet26', '--data-dir', str(tmp_path), '--save-dir']
+def test_what_cannot_be_done_is_said(published, trainer, tmp_path, capsys):
+    words = ['--model', 'resnet26', '--data-dir', str(published[0]), '--save-dir']
+    new = str(tmp_path / 'run')
     for more, said in (([str(tmp_path)], 'exists: choose another --save-dir'),
-                       ([str(tmp_path / 'run'), '--num-epochs', '3'], '--warmup-epochs is 5')):
+                       ([new, '--num-epochs', '3'], '--warmup-epochs is 5'),
+                       ([new, '--model', 'vgg'], "--model: unknown network 'vgg': choose one of"),
+                       ([new, '--batch-size', '71'], '--batch-size is 71: choose 70 at most')):
         with pytest.raises(SystemExit) as ended:
             trainer.main([*words, *more])
         assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
