@@ -23,25 +23,17 @@ DEMO = {'model': 'a2_resnet26', 'blocks': 'conv2:2', 'm': 128, 'n': 32, 'softmax
         'batch': 16, 'steps': 450, 'warmup': 45, 'lr': 0.01, 'fall': 380, 'momentum': 0.9,
         'wd': 1e-4, 'smoothing': 0.0, 'clip': 0.0}
 LEARNED = 0.8  # of the last 20 steps' pictures right, which the plateau does not reach
-MEAN, SCALE = (124, 117, 104), 0.0167
 
 
 def pictures(setting):
     """{part: (uint8 N×side×side×3, int64 N)} of the question far."""
-    import cv2
     import numpy as np
 
-    from gluon_a2.data import Preprocessing, cued_digits, digits
+    from gluon_a2.data import Preprocessing, cued_digits
     cued_digits.SQUARE = setting['square']
-    images, labels = digits.load_digits()
     side, found = setting['input_size'], {}
-    for number, (part, count) in enumerate((('train', setting['pictures']), ('val', 900))):
-        indices = digits.part_indices(part, len(images))
-        inks = [cv2.resize(images[i] / 16, (cued_digits.DIGIT, cued_digits.DIGIT),
-                           interpolation=cv2.INTER_CUBIC).clip(0, 1).astype(np.float32)
-                for i in indices]
-        drawn = list(cued_digits.pictures(count, cued_digits.DIGITS, inks,
-                                          np.array(labels)[indices], number))
+    for part, count in (('train', setting['pictures']), ('val', 900)):
+        drawn = list(cued_digits.embedded_pictures(part, count))
         found[part] = (np.stack([Preprocessing(side).resize(picture, side, side)
                                  for picture, *_ in drawn]), np.array([far for _, far, _ in drawn]))
     return found
@@ -79,6 +71,8 @@ def train(setting, seed, data, device):
     """(share of the held-out pictures that is right, step at which most were, or -1)."""
     import numpy as np
     import torch
+
+    from gluon_a2.data.preprocess import MEAN, SCALE
     torch.manual_seed(seed)
     net = network(setting).to(device).train()
     mean = torch.tensor(MEAN, device=device, dtype=torch.float32).view(1, 3, 1, 1)

@@ -122,7 +122,7 @@ def train(net, train_set, val_set, args, log):
 
 def export(net, args):
     """Write MXNet's files of the network, through the safetensors file that `gluon-a2` reads."""
-    from torch_steps import a2_torch
+    from gluon_a2.pytorch import a2_torch
     weights, names = args.save_dir / f'{args.model}.safetensors', args.save_dir / 'classes.txt'
     a2_torch.save(net.cpu(), weights)
     names.write_text('\n'.join(CLASSES) + '\n')
@@ -151,7 +151,8 @@ def main(argv=None):
     args = flags.parse_args(argv)
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # without it sums differ by run
     import torch
-    from torch_steps import a2_torch
+
+    from gluon_a2.pytorch import a2_torch
     if args.save_dir.exists() and not args.overwrite:
         raise UserError(f'{args.save_dir} exists: choose another --save-dir, or say --overwrite')
     if not 0 <= args.warmup_epochs <= args.num_epochs:

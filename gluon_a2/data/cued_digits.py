@@ -47,14 +47,19 @@ def cued_digits_folder(question: str, cache: str | os.PathLike | None = None) ->
 
 
 def _write(folder):
+    for part, count in COUNTS.items():
+        write(folder, part, DIGITS, tqdm(embedded_pictures(part, count),
+                                         f'drawing cued digits ({part})', count, unit='picture',
+                                         disable=None))
+
+
+def embedded_pictures(part: str, count: int) -> Iterator[Drawn]:
+    """Draw `count` pictures of 'train' or 'val' out of scikit-learn's digits."""
     images, labels = load_digits()
-    for number, (part, count) in enumerate(COUNTS.items()):
-        indices = part_indices(part, len(images))
-        inks = [cv2.resize(images[i] / 16, (DIGIT, DIGIT), interpolation=cv2.INTER_CUBIC)
-                .clip(0, 1).astype(np.float32) for i in indices]
-        drawn = pictures(count, DIGITS, inks, np.array(labels)[indices], number)
-        write(folder, part, DIGITS, tqdm(drawn, f'drawing cued digits ({part})', count,
-                                         unit='picture', disable=None))
+    indices = part_indices(part, len(images))
+    inks = [cv2.resize(images[i] / 16, (DIGIT, DIGIT), interpolation=cv2.INTER_CUBIC)
+            .clip(0, 1).astype(np.float32) for i in indices]
+    return pictures(count, DIGITS, inks, np.array(labels)[indices], list(COUNTS).index(part))
 
 
 def write(out: str | os.PathLike, part: str, digits: int, drawn: Iterable[Drawn]) -> None:
