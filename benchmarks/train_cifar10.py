@@ -155,9 +155,6 @@ def main(argv=None):
     from gluon_a2.pytorch import a2_torch
     if args.save_dir.exists() and not args.overwrite:
         raise UserError(f'{args.save_dir} exists: choose another --save-dir, or say --overwrite')
-    if not 0 <= args.warmup_epochs <= args.num_epochs:
-        raise UserError(f'--warmup-epochs is {args.warmup_epochs:g}: choose 0 to --num-epochs, '
-                        f'{args.num_epochs}')
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False
@@ -171,6 +168,11 @@ def main(argv=None):
     if args.batch_size > len(train_set):
         raise UserError(f'--batch-size is {args.batch_size}: choose {len(train_set)} at most, '
                         'which is all pictures')
+    steps = len(train_set) // args.batch_size
+    warmup = args.warmup_epochs * steps
+    if warmup and not 1 < warmup < args.num_epochs * steps:
+        raise UserError(f'--warmup-epochs is {args.warmup_epochs:g}, {warmup:g} steps: choose 0, '
+                        f'or more than one step and less than --num-epochs, {args.num_epochs}')
     args.save_dir.mkdir(parents=True, exist_ok=True)
     with open(args.save_dir / 'log.jsonl', 'w') as log:
         train(net, train_set, val_set, args, log)

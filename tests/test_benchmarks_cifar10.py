@@ -132,7 +132,10 @@ def test_what_cannot_be_done_is_said(published, trainer, tmp_path, capsys):
     words = ['--model', 'resnet26', '--data-dir', str(published[0]), '--save-dir']
     new = str(tmp_path / 'run')
     for more, said in (([str(tmp_path)], 'exists: choose another --save-dir'),
-                       ([new, '--num-epochs', '3'], '--warmup-epochs is 5'),
+                       ([new, '--batch-size', '35', '--num-epochs', '5'],
+                        '--warmup-epochs is 5, 10 steps'),
+                       ([new, '--batch-size', '35', '--warmup-epochs', '0.5'],
+                        '--warmup-epochs is 0.5, 1 steps: choose 0, or more than one step'),
                        ([new, '--model', 'vgg'], "--model: unknown network 'vgg': choose one of"),
                        ([new, '--batch-size', '71'], '--batch-size is 71: choose 70 at most')):
         with pytest.raises(SystemExit) as ended:
