@@ -12,14 +12,13 @@ bfloat16 in training; validation is float32. Log and files are as `train_imagene
 """
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import bench  # noqa: F401 (it makes gluon_a2 importable)
 import numpy as np
-from bench import ROOT, at_least
+from bench import at_least
 from cifar10 import CLASSES, SIDE, read
 
 from gluon_a2.cli import entry, parser
@@ -121,15 +120,18 @@ def train(net, train_set, val_set, args, log):
 
 
 def export(net, args):
-    """Write MXNet's files of the network, through the safetensors file that `gluon-a2` reads."""
+    """Write MXNet's files of the network, which say how its pictures were preprocessed."""
+    from gluon_a2.data.preprocess import Preprocessing, of_bytes
+    from gluon_a2.deploy.bundle import write_bundle
     from gluon_a2.pytorch import a2_torch
-    weights, names = args.save_dir / f'{args.model}.safetensors', args.save_dir / 'classes.txt'
+    from gluon_a2.run import network
+    weights = args.save_dir / f'{args.model}.safetensors'
     a2_torch.save(net.cpu(), weights)
-    names.write_text('\n'.join(CLASSES) + '\n')
-    subprocess.run([sys.executable, ROOT / 'scripts' / 'export.py', args.model,
-                    '--pretrained', weights, '--class-names', names,
-                    '--input-size', str(ENLARGED * SIDE),
-                    '--out', args.save_dir / 'export' / args.model], check=True)
+    bundle = network.from_zoo(args.model, weights, CLASSES, ENLARGED * SIDE)
+    mean, scale = of_bytes(IMAGENET['mean'], [1 / std for std in IMAGENET['std']], 1)
+    pixels = Preprocessing(ENLARGED * SIDE, 1.0, mean, scale, 'bilinear').to_meta()
+    write_bundle(bundle._replace(meta={**bundle.meta, **pixels, 'training': {'data': 'CIFAR-10'}}),
+                 args.save_dir / 'export' / args.model)
 
 
 @entry

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from loading import load
 
+from gluon_a2.data.preprocess import Preprocessing
+from gluon_a2.deploy.bundle import read_meta
 from gluon_a2.errors import UserError
 
 cifar = load('benchmarks/cifar10.py')
@@ -103,7 +105,7 @@ def test_every_picture_comes_once_an_epoch_and_a_seed_draws_the_same_again(publi
 
 def test_a_run_of_a_study_ends_as_files_of_mxnet(published, trainer, tmp_path, monkeypatch):
     study = load('benchmarks/study.py')
-    folder, *_ = published
+    folder, pixels, _ = published
     plan = tmp_path / 'plan.json'
     plan.write_text(json.dumps({
         'title': '', 'about': [], 'data': ['cifar10.py'], 'questions': ['classes'],
@@ -126,6 +128,12 @@ def test_a_run_of_a_study_ends_as_files_of_mxnet(published, trainer, tmp_path, m
     exported = tmp_path / 'work' / 'runs' / run.name / 'export'
     assert sorted(path.name for path in exported.iterdir()) == [
         f'a2_resnet26-{kind}' for kind in ('0000.params', 'meta.json', 'symbol.json')]
+    import torch
+    pictures = Preprocessing.from_meta(read_meta(exported / 'a2_resnet26'))
+    seen = trainer.Pictures(folder, 'val', torch.device('cpu')).whole(torch.arange(14))[0].numpy()
+    for picture, wanted in zip(pixels[70:], seen):  # OpenCV rounds to a level of 255
+        found = pictures.normalise(pictures(picture.transpose(1, 2, 0)))
+        assert np.abs(found - wanted).max() < max(pictures.scale)
 
 
 def test_what_cannot_be_done_is_said(published, trainer, tmp_path, capsys):
