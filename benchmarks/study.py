@@ -138,7 +138,8 @@ def to_words(flags):
 
 def all_rows(folder):
     """The rows of all plans of a folder: a run that several plans ask for is done once."""
-    return [row for path in sorted(Path(folder).glob('*.csv')) for row in read_rows(path)]
+    beside = (path.with_suffix('.csv') for path in sorted(Path(folder).glob('*.json')))
+    return [row for path in beside if path.exists() for row in read_rows(path)]
 
 
 def done(plan, retry=False):

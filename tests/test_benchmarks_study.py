@@ -206,7 +206,9 @@ def test_late_workers_begin_nothing(shop):
 
 def test_a_run_that_another_plan_has_done_is_not_done_again(shop):
     go(shop)
-    shop.plan.rows.rename(shop.plan.rows.with_name('another.csv'))
+    another = shop.plan.path.with_name('another.json')
+    another.write_bytes(shop.plan.path.read_bytes())
+    shop.plan.rows.rename(another.with_suffix('.csv'))
     go(shop)
     assert not shop.plan.rows.exists()
 
@@ -223,6 +225,12 @@ with study.claim(pathlib.Path({path!r})) as lock:
     print(child.pid, flush=True)
     time.sleep(60)
 '''
+
+
+def test_other_tables_beside_a_plan_are_no_rows(shop):
+    Path(shop.plan.path).with_name('prices.csv').write_text('what,price\nbread,2\n')
+    go(shop)
+    assert len(rows(shop.plan)) == len(shop.plan.runs)
 
 
 def test_a_claim_is_held_by_one_and_outlives_a_killed_worker_until_its_training_ends(tmp_path):
