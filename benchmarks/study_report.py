@@ -24,6 +24,7 @@ import itertools
 import math
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
@@ -43,6 +44,7 @@ LEVEL = 0.05
 MOST_EXACT = 16  # seeds, above which swaps are drawn
 SAMPLES = 10_000
 DRAWN = 3  # seeds, below which an interval is too wide to be drawn
+RESAMPLED = 5  # pairs, below which a bootstrap interval is too narrow to be told
 
 
 # ---- statistics
@@ -192,7 +194,8 @@ def hypotheses(results):
         ('expected', expected), ('the paper', lambda verdict: verdict.hypothesis['paper']),
         ('pairs', lambda verdict: len(verdict.differences)),
         ('difference, points (95 %, t)', measured(by_t)),
-        ('95 %, bootstrap', measured(lambda d: between(*bootstrap(d)) if len(d) > 1 else '–')),
+        ('95 %, bootstrap', measured(
+            lambda d: between(*bootstrap(d)) if len(d) >= RESAMPLED else '–')),
         ('P(better) (95 %)', measured(by_wins)),
         ('p (Holm)', lambda verdict: '–' if verdict.word.startswith('incomplete')
          else f'{verdict.p:.3f}'),
@@ -205,7 +208,7 @@ def spread_of(values):
     if not values:
         return '–'
     mean, half = interval(values)
-    return f'{mean:.1f}' if math.isnan(half) else f'{mean:.1f} ± {half:.1f}'
+    return f'{mean:.1f}' if len(values) < DRAWN else f'{mean:.1f} ± {half:.1f}'
 
 
 def arms(results):
@@ -261,8 +264,10 @@ def plan_of(results):
     train = ' '.join(f'{key}={value}' for key, value in plan.content['train'].items())
     same = all(equal for _, equal in results.duplicates)
     twice = f'{len(results.duplicates)} were done twice{"" if same else ", with other results"}'
+    hours = (f'Their processes took {taken:.1f} hours of CPU time, several at once on one GPU'
+             if in_torch(plan) else f'They took {taken:.1f} core-hours')
     lines = [f'{len(results.kept)} of {len(plan.runs)} runs are done, {len(results.failed)} failed '
-             f'and {twice}. They took {taken:.1f} core-hours. Commit of the code: '
+             f'and {twice}. {hours}. Commit of the code: '
              f'{", ".join(commits) or "none yet"}; processors: '
              f'{", ".join(processors) or "none yet"}. All networks train with `{train}`.', '',
              table(flags, [('network', str), ('its flags', lambda name: f'`{flags[name]}`')])]
@@ -395,7 +400,11 @@ def page(found, template):
     """The Markdown of `template` with the tables of each plan."""
     tables = {f'{name}_{part.__name__}': part(results) for name, results in found.items()
               for part in (plan_of, hypotheses, arms)}
-    return template.format(**tables, support=support(read_rows(SUPPORT)))
+    left: Counter = Counter()  # by whether they need a GPU
+    for results in found.values():
+        left[in_torch(results.plan)] += len(results.plan.runs) - len(results.kept)
+    return template.format(**tables, support=support(read_rows(SUPPORT)),
+                           left=left[False], left_on_a_gpu=left[True])
 
 
 @entry

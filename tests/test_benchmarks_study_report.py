@@ -164,8 +164,12 @@ def test_tables_by_hand(tmp_path):
     assert line == (f'| far | a | 3 of 3 | 0 | 62.0 ± {half:.1f} | 60.0 to 64.0 | 90.0 ± 0.0 | '
                     '1.00 | 2.0 | 36 |')
     line = report.hypotheses(results).splitlines()[2]
-    assert line == ('| far: a > b | – | 3 | +11.0 (+8.5 to +13.5) | +10.0 to +12.0 | '
+    assert line == ('| far: a > b | – | 3 | +11.0 (+8.5 to +13.5) | – | '
                     '1.00 (0.44 to 1.00) | 0.250 | **undecided** |')
+    five = plan(tmp_path, seeds=5)
+    given = rows(five, {'a': [60, 62, 64, 62, 62], 'b': [50, 51, 52, 51, 51]})
+    assert '| +11.0 (+10.1 to +11.9) | +10.4 to +11.6 |' in report.hypotheses(
+        report.Results(five, given))
     assert ('took 0.1 core-hours. Commit of the code: abc; processors: made up.'
             in report.plan_of(results))
 
