@@ -60,8 +60,7 @@ class World:
             act()
             if self.changed:
                 self.changed = False
-                if not any(process.alive and not process.excused
-                           for process in (*self.ranks, *self.guards)):
+                if not any(process.alive for process in (*self.ranks, *self.guards)):
                     return True
         return False
 
@@ -245,7 +244,7 @@ class Process:
 
     def __init__(self, world, host):
         self.world, self.host, self.alive, self.frozen, self._next = world, host, True, 0.0, FOREVER
-        self.ends, self.excused = [], False  # whether it may stay when the job is over
+        self.ends = []
 
     def wake(self, delay=None):
         """Have a turn soon; by then more may have arrived."""
@@ -292,6 +291,14 @@ class Rank(Process):
         self.waits_for, self.doom, self.in_order, self.step = None, None, False, 0
         self._main = self._program()
         self.slow = {}  # {step: s more}
+
+    def die(self, vanish=False):
+        """The kernel wakes a watchdog that was stopped."""
+        super().die(vanish)
+        guard = next((one for one in self.world.guards if one.subject is self), None)
+        if guard and guard.frozen == FOREVER and not vanish:
+            guard.frozen = 0.0
+            guard.wake()
 
     def begin(self, line):
         """Start, with a watchdog at the other end of `line`."""

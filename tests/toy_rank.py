@@ -131,9 +131,11 @@ class Toy:
                 for name in ('step', 'agreed'):
                     (self.meet / f'{name}-{rest}-{self.rank}').touch()
             sys.exit(0)
-        elif fault in ('unwatched', 'overlooked'):
+        elif fault in ('unwatched', 'overlooked', 'overlooked death'):
             number = signal.SIGKILL if fault == 'unwatched' else signal.SIGSTOP
             heart._process.send_signal(number)
+            if fault == 'overlooked death':
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(600)
 
 

@@ -17,12 +17,11 @@ from ..errors import UserError
 from ..machine import network
 from ..machine.ranks import STDERR, STOP
 from .options import Processes
-from .protocol import state
+from .protocol import PR_SET_PDEATHSIG, state
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
     r'(HOROVOD|GLUON_A2|NCCL|MXNET|G?OMP)_\w+|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
-PR_SET_PDEATHSIG = 1
 WATCHDOG = 'gluon_a2.launch.watchdog'  # the module that a rank starts
 
 

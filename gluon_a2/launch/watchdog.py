@@ -1,13 +1,26 @@
 """The watchdog process: watches one rank, its parent, for the hub (see `protocol`)."""
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 from .hub import Hub
-from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, state, wait
+from .protocol import (
+    ENDS,
+    GRACE,
+    LINGER,
+    NOT_FOR_WATCHDOGS,
+    PR_SET_PDEATHSIG,
+    Channel,
+    Clock,
+    say,
+    state,
+    wait,
+)
 
 DONE = {'end': 'done'}
 
@@ -57,12 +70,22 @@ class Watchdog:
     def turn(self) -> None:
         """One round: hear both sides, tell them what is new, end the rank where that is due."""
         self.clock.tick()
+        if self.outslept():
+            self.finished = True
+            if self.hub:
+                self.hub.finished = True
+            return
         if not self.finished:
             self.watch()
             self.talk()
             self.leave()
         if self.hub:
             self.hub.turn()
+
+    def outslept(self) -> bool:
+        """Whether it was stopped, and woken by the end of its rank, after the others had given it
+        up, so that what it would say now is wrong."""
+        return self.clock.leap > 0.9 * self.timeout and self.ended is None and self.gone()
 
     # -- the rank
 
@@ -204,6 +227,8 @@ def main() -> None:
     """Watch the rank at the other end of stdin, which first says what to watch."""
     for number in NOT_FOR_WATCHDOGS:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform.startswith('linux'):  # one that is stopped would stay for ever
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
     line = Channel(socket.socket(fileno=0))
     while not line.closed:
         wait([line], 60)
