@@ -50,8 +50,12 @@ WAYS = [(0, 3, ''), (1, 2, ''), (2, 3, ''), (4, 3, ''), (3, 5, ''), (5, 6, ''), 
         (6, 8, ''), (2, 9, '')]
 
 
-def draw_boxes(axes, boxes, arrows):
-    """Boxes with text, and arrows with a label between them."""
+def draw_boxes(size, xlim, ylim, boxes, arrows):
+    """(figure, axes) of boxes with text, and of arrows with a label between them."""
+    figure = new_figure(*size)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set(xlim=xlim, ylim=ylim)
     drawn = [axes.text(x, y, text, ha='center', va='center', fontsize=9, bbox={
         'boxstyle': 'round,pad=0.45', 'facecolor': colour, 'edgecolor': GREY})
         for x, y, text, colour in boxes]
@@ -62,15 +66,12 @@ def draw_boxes(axes, boxes, arrows):
             'patchB': drawn[end].get_bbox_patch(), 'shrinkA': 2, 'shrinkB': 2})
         axes.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.18, label, ha='center', fontsize=9,
                   style='italic')
+    return figure, axes
 
 
 def draw_block(png):
     """Figure 2 of the paper, with shapes."""
-    figure = new_figure(11, 3.6)
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.set(xlim=(-0.8, 14.2), ylim=(-0.7, 4.5))
-    draw_boxes(axes, BOXES, ARROWS)
+    figure, axes = draw_boxes((11, 3.6), (-0.8, 14.2), (-0.7, 4.5), BOXES, ARROWS)
     axes.plot([0, 0, 12.4], [1.65, -0.45, -0.45], color=GREY, linewidth=1)  # the residual path
     axes.annotate('', (12.4, 1.35), (12.4, -0.47), arrowprops=ARROW)
     axes.annotate('', (13.8, 1.6), (12.65, 1.6), arrowprops=ARROW)
@@ -80,11 +81,7 @@ def draw_block(png):
 
 def draw_layout(png):
     """The folders of the package, along which data flows."""
-    figure = new_figure(11, 3.4)
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.set(xlim=(-1.2, 14.2), ylim=(-0.1, 4.5))
-    draw_boxes(axes, LAYOUT, WAYS)
+    figure, _ = draw_boxes((11, 3.4), (-1.2, 14.2), (-0.1, 4.5), LAYOUT, WAYS)
     png.write_bytes(as_png(figure, 110))
 
 
