@@ -206,15 +206,19 @@ def test_the_readme_says_what_the_rows_say():
     readme = (report.ROOT / 'README.md').read_text(encoding='utf-8')
     for question, arm in [*(('far', arm) for arm in ('plain', 'a2x4', 'se', 'nlx4')),
                           *(('far', arm) for arm in ('a2_conv4', 'deeper', 'a2_conv3',
-                                                     'a2x4_identity')),
+                                                     'a2_conv2', 'a2x4_identity')),
                           ('near', 'plain'), ('near', 'a2x4')]:
         rows = results.of(question, arm).values()
         assert f'{report.spread_of([float(row["top1"]) for row in rows])} %' in readme
     assert all(min(results.pairs('far', 'a2x4', arm).values()) > 0 for arm in (
         'plain', 'se', 'nlx4'))
     words = Counter(verdict.word for verdict in report.judge(results))
-    for arm in ('local', 'local_a2x4'):
-        rows = found['limited'].of('far', arm).values()
+    for plan, arm in (('limited', 'local'), ('limited', 'local_a2x4'), ('fresh', 'plain'),
+                      ('fresh', 'a2x4')):
+        rows = found[plan].of('far', arm).values()
         assert report.spread_of([float(row['top1']) for row in rows]) in readme
+    pairs = list(found['cifar10'].pairs('classes', 'a2x4', 'plain').values())
+    assert f'A² was {-statistics.mean(pairs):.1f} points behind plain at three' in readme
+    assert len(pairs) == 3
     assert (f'Of the plan\'s {sum(words.values())} expectations {words["agrees"]} agree, '
             f'{words["disagrees"]} disagree and {words["undecided"]} are undecided.' in readme)
