@@ -96,12 +96,12 @@ def write(out, counts, digits, seed, mnist, check=True):
         cued_digits.write(out, part, digits, pictures(part, count, digits, seed, mnist, check))
 
 
-def sheet(path, count, digits, mnist, shown=32):
+def sheet(path, count, digits, mnist, shown=16):
     """Draw the first pictures of the validation part with both answers."""
     from gluon_a2.visualization.plots import contact_sheet
     drawn = list(itertools.islice(pictures('val', count, digits, None, mnist), shown))
     contact_sheet([picture[None] for picture, _, _ in drawn],
-                  [f'far {far}, near {near}' for _, far, near in drawn], path, columns=8)
+                  [f'far {far}, near {near}' for _, far, near in drawn], path, columns=4)
 
 
 @entry
