@@ -500,7 +500,7 @@ class Guard(watchdog.Watchdog, Process):
         """A round, and another one soon."""
         self.world.turning = self
         watchdog.Watchdog.turn(self)
-        if self.finished and (self.hub is None or self.hub.finished):
+        if self.over():
             self.die()
         else:
             self.wake(min(1, self.world.timeout / 10) * self.world.rng.uniform(0.3, 1))

@@ -57,35 +57,36 @@ class Watchdog:
         self.ended: dict | None = None  # the rank's last word
         self.kill_at: float | None = None
         self.finished = False
+        self.outslept = False  # the others have given it up while it was stopped
 
     def run(self) -> None:
         """Watch until the rank has ended, and as the hub until all have."""
         tick = min(0.1, self.timeout / 20)
-        while not (self.finished and (self.hub is None or self.hub.finished)):
+        while not self.over():
             channels = [channel for channel in (self.line, self.link)
                         if channel and not channel.closed]
             wait(channels + (self.hub.channels() if self.hub else []), tick)
             self.turn()
 
+    def over(self) -> bool:
+        """Whether this process may end."""
+        return self.outslept or self.finished and (self.hub is None or self.hub.finished)
+
     def turn(self) -> None:
         """One round: hear both sides, tell them what is new, end the rank where that is due."""
         self.clock.tick()
-        if self.outslept():
-            self.finished = True
-            if self.hub:
-                self.hub.finished = True
-            return
         if not self.finished:
+            slept = self.ended is None and self.clock.leap > 0.9 * self.timeout
             self.watch()
+            if slept and self.gone() and self.ended != DONE:
+                # It was stopped, and the end of its rank has woken it. The others gave it up
+                # meanwhile, so what it would say now is wrong.
+                self.outslept = True
+                return
             self.talk()
             self.leave()
         if self.hub:
             self.hub.turn()
-
-    def outslept(self) -> bool:
-        """Whether it was stopped, and woken by the end of its rank, after the others had given it
-        up, so that what it would say now is wrong."""
-        return self.clock.leap > 0.9 * self.timeout and self.ended is None and self.gone()
 
     # -- the rank
 
