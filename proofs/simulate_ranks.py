@@ -193,6 +193,7 @@ def watchdog_stopped(world):
     """SIGSTOP to a watchdog."""
     guard = world.rng.choice(world.guards)
     guard.stop()
+    guard.excused = True
     return {guard.rank}
 
 

@@ -60,7 +60,8 @@ class World:
             act()
             if self.changed:
                 self.changed = False
-                if not any(process.alive for process in (*self.ranks, *self.guards)):
+                if not any(process.alive and not process.excused
+                           for process in (*self.ranks, *self.guards)):
                     return True
         return False
 
@@ -244,7 +245,7 @@ class Process:
 
     def __init__(self, world, host):
         self.world, self.host, self.alive, self.frozen, self._next = world, host, True, 0.0, FOREVER
-        self.ends = []
+        self.ends, self.excused = [], False  # whether it may stay when the job is over
 
     def wake(self, delay=None):
         """Have a turn soon; by then more may have arrived."""
@@ -291,14 +292,6 @@ class Rank(Process):
         self.waits_for, self.doom, self.in_order, self.step = None, None, False, 0
         self._main = self._program()
         self.slow = {}  # {step: s more}
-
-    def die(self, vanish=False):
-        """The kernel wakes a watchdog that was stopped."""
-        super().die(vanish)
-        guard = next((one for one in self.world.guards if one.subject is self), None)
-        if guard and guard.frozen == FOREVER and not vanish:
-            guard.frozen = 0.0
-            guard.wake()
 
     def begin(self, line):
         """Start, with a watchdog at the other end of `line`."""
@@ -500,7 +493,7 @@ class Guard(watchdog.Watchdog, Process):
         """A round, and another one soon."""
         self.world.turning = self
         watchdog.Watchdog.turn(self)
-        if self.over():
+        if self.finished and (self.hub is None or self.hub.finished):
             self.die()
         else:
             self.wake(min(1, self.world.timeout / 10) * self.world.rng.uniform(0.3, 1))

@@ -188,10 +188,3 @@ def test_schedules():
 def test_a_rank_that_is_stopped_after_its_last_word():
     """No watchdog watches it any more, and the launcher ends it."""
     assert simulate_ranks.simulate(1, 42317)[:2] == (simulate_ranks.stopped, 'named')
-
-
-@pytest.mark.parametrize('schedule, kind, end', [
-    (1098, simulate_ranks.watchdog_stopped, 'no_hub'), (24411, simulate_ranks.pause, 'in_order')])
-def test_a_watchdog_that_slept_names_nobody(schedule, kind, end):
-    """It wakes when its rank has ended: the others gave it up meanwhile, or slept as well."""
-    assert simulate_ranks.simulate(1, schedule)[:2] == (kind, end)

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 from test_launch_watchdog import TOY, assert_all_gone, of_job, wait_for
@@ -318,6 +319,27 @@ def test_ranks_that_are_all_stopped_after_their_last_word(tmp_path, ranks):
                      -1)
     assert (code, said) == (0, 'rank 0 has not ended, for it was stopped, and was killed by the '
                                'launcher\nrestart 1 of 1: from the beginning\n')
+
+
+@pytest.mark.parametrize('at_rank', [0, 1])
+def test_a_watchdog_that_is_stopped_ends_with_its_rank(tmp_path, horovod, at_rank):
+    """Its rank dies before it finds that out."""
+    code, said = run(tmp_path, '-np', 2, '--fault', 'overlooked death', '--at-rank', at_rank)
+    assert code == 1 and f'rank {at_rank} was killed by SIGKILL' in said
+
+
+def test_a_hub_that_is_stopped_when_its_rank_is_done_ends_with_the_job(tmp_path, horovod):
+    with popen(tmp_path, '-np', 2, '--fault', 'leave', '--at-rank', 0, '--steps', 200) as job:
+        wait_for(tmp_path, 'agreed-199')
+        rank, = (one['pid'] for one in starts(tmp_path) if one['rank'] == 0)
+        while rank in of_job(tmp_path):
+            time.sleep(0.01)
+        hub, = (pid for pid in of_job(tmp_path) if b'of-rank-0' in Path(
+            f'/proc/{pid}/cmdline').read_bytes())
+        os.kill(hub, signal.SIGSTOP)
+        job.communicate(timeout=60)
+    assert_all_gone(tmp_path)
+    assert job.returncode == 1
 
 
 def test_ranks_may_take_long_to_end(tmp_path):

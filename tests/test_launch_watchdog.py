@@ -121,14 +121,6 @@ def test_a_watchdog_that_stands_still_is_ended_with_its_rank(tmp_path):
     assert codes[1] == 1 and 0 not in codes
 
 
-@pytest.mark.parametrize('at_rank', [0, 1])
-def test_a_watchdog_that_stands_still_wakes_when_its_rank_dies(tmp_path, at_rank):
-    codes, said = finish(tmp_path, start(tmp_path, '--fault', 'overlooked death', '--at-rank',
-                                         at_rank))
-    assert f'rank {at_rank} on {socket.gethostname()} died at step 3' in said
-    assert codes == [-signal.SIGKILL] * 3
-
-
 def test_drawing_for_ever_is_a_fault(monkeypatch):
     """To be alive is no progress any more, after some timeouts."""
     monkeypatch.setattr(hearts, 'ALONE', 2)

@@ -17,11 +17,12 @@ from ..errors import UserError
 from ..machine import network
 from ..machine.ranks import STDERR, STOP
 from .options import Processes
-from .protocol import PR_SET_PDEATHSIG, state
+from .protocol import state
 
 # what a rank on another host needs of the environment here
 EXPORTED = re.compile(
     r'(HOROVOD|GLUON_A2|NCCL|MXNET|G?OMP)_\w+|(PYTHON|LD_LIBRARY_)?PATH|VIRTUAL_ENV')
+PR_SET_PDEATHSIG = 1
 WATCHDOG = 'gluon_a2.launch.watchdog'  # the module that a rank starts
 
 
@@ -161,12 +162,16 @@ class Rank(subprocess.Popen):
             self._tell(STOP)
 
     def kill(self) -> None:
-        """End it and its data workers, which share its process group."""
+        """End it and its data workers, which share its process group, and a watchdog of it that is
+        stopped, which would stay for ever."""
         if self.poll() is None:
             self.given_up = state(self.pid) or 'unknown'
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
+        watchdog = self._watchdog
+        if watchdog is not None and state(watchdog) == 'T' and _is_watchdog(watchdog):
+            os.kill(watchdog, signal.SIGKILL)
 
     def children(self) -> list[int]:
         """Its watchdog and data workers; none where the kernel does not list them."""

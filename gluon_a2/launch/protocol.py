@@ -55,8 +55,6 @@ ENDS = {
     'garbled': '{name} is not understood: install the same gluon_a2 on every host',
     'unreachable': '{name} cannot be reached: its watchdog, its machine or the network is gone'}
 
-PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that the kernel sends when the parent ends
-
 # sent to all of a job, they are for the rank to act on
 NOT_FOR_WATCHDOGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -92,18 +90,16 @@ def is_hello(message: dict, size: int) -> bool:
 class Clock:
     """Seconds that this process has lived through: one leap counts as `longest` at most.
 
-    So a laptop that wakes up, or a job that was suspended as a whole, finds nobody overdue. `leap`
-    is what really passed between the last two ticks.
+    So a laptop that wakes up, or a job that was suspended as a whole, finds nobody overdue.
     """
 
     def __init__(self, longest: float) -> None:
-        self.now, self.leap, self._longest, self._last = 0.0, 0.0, longest, time.monotonic()
+        self.now, self._longest, self._last = 0.0, longest, time.monotonic()
 
     def tick(self) -> None:
         """Advance `now`; to be called in every turn of a loop."""
         last, self._last = self._last, time.monotonic()
-        self.leap = self._last - last
-        self.now += min(self.leap, self._longest)
+        self.now += min(self._last - last, self._longest)
 
 
 class Channel:

@@ -1,26 +1,13 @@
 """The watchdog process: watches one rank, its parent, for the hub (see `protocol`)."""
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
-import sys
 from typing import Any
 
 from .hub import Hub
-from .protocol import (
-    ENDS,
-    GRACE,
-    LINGER,
-    NOT_FOR_WATCHDOGS,
-    PR_SET_PDEATHSIG,
-    Channel,
-    Clock,
-    say,
-    state,
-    wait,
-)
+from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, state, wait
 
 DONE = {'end': 'done'}
 
@@ -57,32 +44,21 @@ class Watchdog:
         self.ended: dict | None = None  # the rank's last word
         self.kill_at: float | None = None
         self.finished = False
-        self.outslept = False  # the others have given it up while it was stopped
 
     def run(self) -> None:
         """Watch until the rank has ended, and as the hub until all have."""
         tick = min(0.1, self.timeout / 20)
-        while not self.over():
+        while not (self.finished and (self.hub is None or self.hub.finished)):
             channels = [channel for channel in (self.line, self.link)
                         if channel and not channel.closed]
             wait(channels + (self.hub.channels() if self.hub else []), tick)
             self.turn()
 
-    def over(self) -> bool:
-        """Whether this process may end."""
-        return self.outslept or self.finished and (self.hub is None or self.hub.finished)
-
     def turn(self) -> None:
         """One round: hear both sides, tell them what is new, end the rank where that is due."""
         self.clock.tick()
         if not self.finished:
-            slept = self.ended is None and self.clock.leap > 0.9 * self.timeout
             self.watch()
-            if slept and self.gone() and self.ended != DONE:
-                # It was stopped, and the end of its rank has woken it. The others gave it up
-                # meanwhile, so what it would say now is wrong.
-                self.outslept = True
-                return
             self.talk()
             self.leave()
         if self.hub:
@@ -228,8 +204,6 @@ def main() -> None:
     """Watch the rank at the other end of stdin, which first says what to watch."""
     for number in NOT_FOR_WATCHDOGS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform.startswith('linux'):  # one that is stopped would stay for ever
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
     line = Channel(socket.socket(fileno=0))
     while not line.closed:
         wait([line], 60)
