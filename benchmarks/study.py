@@ -84,6 +84,8 @@ class Plan(NamedTuple):
 def read_plan(path):
     """The plan in a JSON file; UserError where it says something that cannot be done."""
     path = Path(path)
+    if path.suffix != '.json':
+        raise UserError(f'{path} must end in .json, because its rows go into a .csv beside it')
     try:
         raw = path.read_bytes()
         content = json.loads(raw)

@@ -43,7 +43,7 @@ SUPPORT = ROOT / 'benchmarks' / 'attention_support.csv'
 LEVEL = 0.05
 MOST_EXACT = 16  # seeds, above which swaps are drawn
 SAMPLES = 10_000
-DRAWN = 3  # seeds, below which an interval is too wide to be drawn
+DRAWN = 3  # seeds, below which an interval is too wide to be shown
 RESAMPLED = 5  # pairs, below which a bootstrap interval is too narrow to be told
 
 
@@ -184,7 +184,8 @@ def hypotheses(results):
 
     def by_t(differences):
         mean, half = interval(differences)
-        return f'{points(mean)} ({between(mean - half, mean + half)})'
+        shown = between(mean - half, mean + half) if len(differences) >= DRAWN else '–'
+        return f'{points(mean)} ({shown})'
 
     def by_wins(differences):
         share, low, high = wins(differences)
@@ -264,7 +265,7 @@ def plan_of(results):
     train = ' '.join(f'{key}={value}' for key, value in plan.content['train'].items())
     same = all(equal for _, equal in results.duplicates)
     twice = f'{len(results.duplicates)} were done twice{"" if same else ", with other results"}'
-    hours = (f'Their processes took {taken:.1f} hours of CPU time, several at once on one GPU'
+    hours = (f'Their processes took {taken:.1f} hours of CPU time'
              if in_torch(plan) else f'They took {taken:.1f} core-hours')
     lines = [f'{len(results.kept)} of {len(plan.runs)} runs are done, {len(results.failed)} failed '
              f'and {twice}. {hours}. Commit of the code: '

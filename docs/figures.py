@@ -80,7 +80,7 @@ def draw_block(png):
 
 
 def draw_layout(png):
-    """The folders of the package, along which data flows."""
+    """The main folders of the package; arrows are the way of the data, not of imports."""
     figure, _ = draw_boxes((11, 3.4), (-1.2, 14.2), (-0.1, 4.5), LAYOUT, WAYS)
     png.write_bytes(as_png(figure, 110))
 

@@ -213,12 +213,12 @@ def test_the_readme_says_what_the_rows_say():
     assert all(min(results.pairs('far', 'a2x4', arm).values()) > 0 for arm in (
         'plain', 'se', 'nlx4'))
     words = Counter(verdict.word for verdict in report.judge(results))
-    for plan, arm in (('limited', 'local'), ('limited', 'local_a2x4'), ('fresh', 'plain'),
+    for name, arm in (('limited', 'local'), ('limited', 'local_a2x4'), ('fresh', 'plain'),
                       ('fresh', 'a2x4')):
-        rows = found[plan].of('far', arm).values()
+        rows = found[name].of('far', arm).values()
         assert report.spread_of([float(row['top1']) for row in rows]) in readme
     pairs = list(found['cifar10'].pairs('classes', 'a2x4', 'plain').values())
-    assert f'A² was {-statistics.mean(pairs):.1f} points behind plain at three' in readme
+    assert f'A² is {-statistics.mean(pairs):.1f} points\nbehind plain in their mean' in readme
     assert len(pairs) == 3
     assert (f'Of the plan\'s {sum(words.values())} expectations {words["agrees"]} agree, '
             f'{words["disagrees"]} disagree and {words["undecided"]} are undecided.' in readme)

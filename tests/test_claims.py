@@ -2,6 +2,7 @@
 import argparse
 import ast
 import functools
+import json
 import shlex
 from pathlib import Path
 
@@ -115,3 +116,11 @@ def test_a_plan_counts_when_it_has_been_run(monkeypatch, first, second, together
 @pytest.mark.filterwarnings('ignore:distutils')  # GluonCV compares versions with it
 def test_the_page_is_what_the_files_say():
     assert CLAIMS.page() == (ROOT / 'docs' / 'claims.md').read_text(encoding='utf-8')
+
+
+def test_every_expectation_that_is_of_the_paper_is_in_the_ledger():
+    """Also those that went against the block."""
+    named = {pair for row in ROWS for pair in CLAIMS.hypotheses(row['study'])}
+    for path in sorted((ROOT / 'benchmarks' / 'study').glob('*.json')):
+        for one in json.loads(path.read_text(encoding='utf-8'))['hypotheses']:
+            assert 'ours' in one['paper'] or (path.stem, CLAIMS.stated(one)) in named, one
