@@ -171,7 +171,8 @@ class Rank(subprocess.Popen):
         self.wait()
         watchdog = self._watchdog
         if watchdog is not None and state(watchdog) == 'T' and _is_watchdog(watchdog):
-            os.kill(watchdog, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(watchdog, signal.SIGKILL)
 
     def children(self) -> list[int]:
         """Its watchdog and data workers; none where the kernel does not list them."""
