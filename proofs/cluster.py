@@ -26,7 +26,7 @@ import cluster_hosts
 import cluster_slurm as slurm
 import job
 from bench import keeping, read_rows
-from cluster_hosts import SHARED
+from cluster_hosts import HOME, SHARED
 from cluster_scenarios import DATA, RUNS, SCENARIOS, SLACK, STUCK, TIMEOUT, Batch, Scenario
 from kills import differences
 from tqdm import tqdm
@@ -60,7 +60,7 @@ class Job:
     def __init__(self, scenario, hosts, folder):
         self.scenario, self.hosts, self.folder = scenario, hosts, folder
         self.log, self.lines, self.script = SHARED / 'output', 0, job.KINDS[scenario.data][0]
-        self.environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HOME': '/run/root',
+        self.environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HOME': HOME,
                             'PYTHONPATH': str(LIGHT), 'PYTHON': sys.executable}
         self.before = {process.pid for process in self._all()}
         self.since = time.monotonic()

@@ -19,9 +19,10 @@ SHARED = Path('/media')
 INSIDE = 'GLUON_A2_PROOF_INSIDE'
 PACKAGES = {'ip': 'iproute2', 'sshd': 'openssh-server', 'ssh': 'openssh-client',
             'nft': 'nftables', 'unshare': 'util-linux'}
+HOME = '/run/root'  # of root on each host, on a file system of that host's own
 NETWORKS = {'eth0': '10.77.0', 'eth1': '10.88.0'}  # the first three numbers of the addresses
 # The first process of a host. $1 is its number, $2 lines that it runs before its sshd starts.
-INIT = '''
+INIT = f'''
 read _
 set -e
 exec 2> /media/log-$1
@@ -30,9 +31,9 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /etc/ssh
 mkdir -m 755 /run/sshd
-mkdir -m 700 /run/root
+mkdir -m 700 {HOME}
 cp -p /media/ssh/* /etc/ssh
-sed 's|:/root:|:/run/root:|' /etc/passwd > /run/passwd
+sed 's|:/root:|:{HOME}:|' /etc/passwd > /run/passwd
 mount --bind /run/passwd /etc/passwd
 cp /media/hosts /run/hosts
 mount --bind /run/hosts /etc/hosts

@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 import cluster_slurm as slurm
 import job
-from cluster_hosts import SHARED
+from cluster_hosts import HOME, SHARED
 
 RUNS, DATA = SHARED / 'runs', {kind: SHARED / kind for kind in job.KINDS}
 IMAGES, SCRIPT = DATA['images'], 'scripts/train_imagenet.py'
@@ -131,13 +131,13 @@ WORK = [
     works("another port and user, in ssh's settings", prepare={
         1: "printf 'Host node2\nPort 2222\nUser trainer\n' >> /etc/ssh/ssh_config",
         2: "echo Port 2222 >> /etc/ssh/sshd_config; "
-           "echo 'trainer:x:0:0::/run/root:/bin/bash' >> /run/passwd"}),
+           f"echo 'trainer:x:0:0::{HOME}:/bin/bash' >> /run/passwd"}),
     works('another port, --remote-shell',
           (*TWO, '--remote-shell', 'ssh -p 2222 -o StrictHostKeyChecking=accept-new {host}'),
           {2: 'echo Port 2222 >> /etc/ssh/sshd_config'}),
     works('a banner, and a login that talks', prepare={
         2: 'echo Banner /etc/hosts >> /etc/ssh/sshd_config; '
-           'echo echo hello > /run/root/.bashrc'}),
+           f'echo echo hello > {HOME}/.bashrc'}),
     works('a run folder that is not shared', prepare={2: hide(RUNS)}),
     works('fewer cores on one host', prepare={2: 'taskset -p -c 0 $$'}),
     works('a host that takes no connections but of ssh', prepare={2: firewall(NEW)}),
@@ -157,8 +157,8 @@ FAIL = [
     fails('a host refuses the key', {2: 'rm /etc/ssh/key.pub'},
           r'Permission denied.*rank [23] on node2 ended'),
     fails('a host whose key has changed',
-          {1: 'mkdir -m 700 /run/root/.ssh; echo "node2 $(cat /etc/ssh/key.pub)" '
-              '> /run/root/.ssh/known_hosts'}, r'CHANGED.*rank [23] on node2 ended'),
+          {1: f'mkdir -m 700 {HOME}/.ssh; echo "node2 $(cat /etc/ssh/key.pub)" '
+              f'> {HOME}/.ssh/known_hosts'}, r'CHANGED.*rank [23] on node2 ended'),
     fails('a login that hangs', {2: 'echo ForceCommand sleep 25 >> /etc/ssh/sshd_config'},
           r'rank [23] on node2 has not started within 15 s', (*TWO, '--start-timeout', '15')),
     fails("ssh's port dropped by a firewall", {2: firewall('tcp dport 22 drop')},
