@@ -65,7 +65,7 @@ bench: $(READY) ## measure beside PyTorch, OpenVINO and ONNX Runtime
 	$(PY) benchmarks/peers.py $(ARGS)
 
 study: $(READY) ## go on with the study of docs/study.md, a run on each core (hours), and report
-	for plan in mechanism softmax limited fresh compact; do \
+	for plan in mechanism softmax limited fresh compact clips; do \
 		$(PY) benchmarks/study.py benchmarks/study/$$plan.json --workers $$(nproc) $(ARGS) || exit; done
 	$(PY) benchmarks/study_report.py
 	$(PY) docs/claims.py
