@@ -41,7 +41,8 @@ LIGHT = SHARED / 'light'
 HEAVY = ('onnx', 'scipy', 'sklearn', 'torch')
 WIRE = Path(__file__).with_name('cluster_wire.py')
 SLURM = 'scripts/train_imagenet.slurm'
-SENTENCE = r'(\[\d+ \S+\] )?(error: |rank \d|the remote shell)'
+SENTENCE = (r'(\[\d+ \S+\] )?(error: |rank \d|the remote shell|all-reduce of)|'
+            r'.*(ssh: connect|Permission denied|hostname nobody|HAS CHANGED|No such file)')
 STEP = 3       # of 8, after which faults happen
 
 
@@ -68,7 +69,9 @@ class Job:
 
     def start(self):
         """Give the command on the first host."""
-        words = [sys.executable, f'scripts/{self.script}.py',
+        if self.scenario.by:  # Horovod's command needs what our scripts bring
+            self.environment['PYTHONPATH'] += f':{job.ROOT / "tools" / "horovod"}'
+        words = [*self.scenario.by, sys.executable, f'scripts/{self.script}.py',
                  *job_flags(self.folder, self.scenario.data), *self.scenario.flags]
         with open(self.log, 'w') as output:
             self.launcher = self.hosts[1].start(words, job.ROOT, self.environment, output)

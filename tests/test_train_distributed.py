@@ -363,3 +363,13 @@ def test_each_array_that_comes_is_progress():
 
 def test_ranks_are_named_in_a_sentence():
     assert name_ranks([3]) == 'rank 3' and name_ranks([0, 3, 5]) == 'ranks 0, 3 and 5'
+
+
+@pytest.mark.parametrize('hosts, said', [
+    (['a'] * 6, 'ranks 1, 3 and 5'),
+    (['a', 'a', 'b', 'b', 'c', 'c'], 'rank 1 on a, rank 3 on b, rank 5 on c'),
+    (['a', 'b', 'b', 'b', 'a', 'a'], 'ranks 1 and 3 on b, rank 5 on a')])
+def test_ranks_of_several_hosts_are_named_with_theirs(hosts, said):
+    group = Group()
+    group._hosts = hosts
+    assert group.name([1, 3, 5]) == said

@@ -27,7 +27,8 @@ class Processes:
                                               metavar='NAME', group=GROUP)
     remote_shell: Optional[str] = option(
         None, 'runs its last argument, a line of shell, on {host}, with its own input; default: '
-        'ssh; in a Slurm job: "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD', group=GROUP)
+        'ssh; in a Slurm job give "srun --overlap -N1 -n1 -w {host} sh -c"', metavar='CMD',
+        group=GROUP)
     env: Tuple[str, ...] = option((), 'a variable of all ranks; whose output is shown',
                                   metavar='NAME[=VALUE]', repeat=True, group=GROUP)
     ranks_filter: Tuple[int, ...] = option((), None, low=0, metavar='RANK,…', group=GROUP)

@@ -104,6 +104,7 @@ def _watch(parent: int, limit: float) -> None:
         if gone or time.monotonic() > until and not _met.is_set():
             say(f'{_name()} was ended at its start: ' + (
                 'the launcher is gone' if gone else
-                f'it has not met the others within {limit:g} s, see --start-timeout'))
+                f'it has not met the others within {limit:g} s: one of them did not come, or a '
+                'firewall stands between the hosts; see --start-timeout and --network-interface'))
             # no exception would reach a main thread that waits inside Horovod
             os._exit(1)

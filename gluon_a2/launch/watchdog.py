@@ -158,7 +158,9 @@ class Watchdog:
         lost = self.link.closed or now - self.link_heard > self.timeout
         if lost and self.kill_at is None and not self.finished:
             if self.ended != DONE:
-                say(f'{self.name} has lost the watchdog of rank 0: ending this rank too')
+                where = f' at {self.address["host"]}' if self.address else ''
+                say(f'{self.name} has lost the watchdog of rank 0{where}: it, its machine or the '
+                    'network is gone; ending this rank too')
             self.kill_at = now
 
     def connect(self, address: dict) -> None:

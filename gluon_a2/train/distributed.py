@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Iterator, NoReturn, Sequence
@@ -43,6 +44,7 @@ class Group:
         self.rank: int = hvd.rank() if hvd else 0
         self.size: int = hvd.size() if hvd else 1
         self.local_rank: int = hvd.local_rank() if hvd else 0
+        self._hosts = self.all_gather(socket.gethostname(), 'hosts')
 
     @property
     def first(self) -> bool:
@@ -180,8 +182,17 @@ class Group:
         if first is None:
             return
         guilty = [rank for rank, sentence in enumerate(faults) if sentence == first]
-        where = '' if len(guilty) == self.size else f'{name_ranks(guilty)}: '
+        where = '' if len(guilty) == self.size else f'{self.name(guilty)}: '
         self.raise_once(UserError(where + first), cause)
+
+    def name(self, numbers: Sequence[int]) -> str:
+        """`name_ranks`, with their hosts where the job has several."""
+        by_host: dict[str, list[int]] = {}
+        for number in numbers:
+            by_host.setdefault(self._hosts[number], []).append(number)
+        if len(set(self._hosts)) == 1:
+            return name_ranks(numbers)
+        return ', '.join(f'{name_ranks(those)} on {host}' for host, those in by_host.items())
 
     def raise_once(self, error: UserError, cause: BaseException | None = None) -> NoReturn:
         """Raise, on rank 0, an error that all ranks have; the others leave with its exit code."""

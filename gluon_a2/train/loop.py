@@ -34,7 +34,7 @@ from ..run.recipes import Recipe, default_folder
 from ..scoring.metrics import Sums, evaluate, name_damaged
 from . import bfloat16, preflight
 from .datasets import eval_transform, open_sources, train_transform
-from .distributed import Group, name_ranks
+from .distributed import Group
 from .reporting import Reporter
 from .saving import Saver
 from .schedule import Plateau, Schedule
@@ -276,7 +276,7 @@ class Loop:
         return done.stop
 
     def _diverged(self, done: Outcome, lr: float) -> None:
-        where = f'{name_ranks(done.faulty)}: ' if self.group.size > 1 else ''
+        where = f'{self.group.name(done.faulty)}: ' if self.group.size > 1 else ''
         loss = self.group.all_gather(repr(done.loss), 'losses')[done.faulty[0]]
         finite = loss not in ('nan', 'inf', '-inf')
         what = 'a gradient is not finite' if finite else f'the loss is {loss}'

@@ -23,7 +23,7 @@ from ..machine.resources import free_memory
 from ..run.options import Options
 from ..run.recipes import Recipe, to_json
 from .datasets import fingerprint
-from .distributed import Group, name_ranks
+from .distributed import Group
 
 CHECKPOINTS = 4  # two are kept, the best one, and the one being written
 WAYS_OUT = {
@@ -44,7 +44,7 @@ def check(group: Group, recipe: Recipe, options: Options, sources: list, net: An
         other = [rank for rank, theirs in enumerate(everyone) if theirs[name] != everyone[0][name]]
         if other:
             group.raise_once(
-                UserError(f'{name_ranks(other)} started with other {name} than rank 0 ({way_out})'))
+                UserError(f'{group.name(other)} started with other {name} than rank 0 ({way_out})'))
     fault = None
     if options.num_gpus and not group.nccl_built():
         fault = ('Horovod was built without NCCL, which GPUs need: remove the mark .horovod-cu112 '

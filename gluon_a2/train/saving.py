@@ -13,7 +13,6 @@ from ..run.folder import versions
 from ..run.recipes import to_json
 from ..scoring.metrics import Sums
 from .datasets import class_names, data_name, fingerprint
-from .distributed import name_ranks
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -58,7 +57,7 @@ class Saver:
         other = [rank for rank, theirs in enumerate(digests) if theirs != digests[0]]
         if other:
             group.raise_once(UserError(
-                f'{name_ranks(other)} came to other parameters than rank 0 at step {step}: not '
+                f'{group.name(other)} came to other parameters than rank 0 at step {step}: not '
                 f'saved; look for broken memory there; {self.last_saved()}'))
         log.info('  step %d: all %d ranks hold the parameters and momenta %s', step, len(digests),
                  digests[0][:16])
