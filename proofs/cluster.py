@@ -212,6 +212,13 @@ def folder_of(scenario):
     return RUNS / re.sub(r'\W+', '-', scenario.name)
 
 
+def without_places(said, folder):
+    """What a job said, without the folders of this machine."""
+    for place, name in ((folder, '…'), (sys.executable, 'python'), (job.ROOT, '…')):
+        said = said.replace(str(place), name)
+    return said
+
+
 def try_out(scenario):
     """The row of a scenario, and what its job says."""
     folder = folder_of(scenario)
@@ -231,7 +238,7 @@ def try_out(scenario):
     lines = [line for line in said.splitlines() if re.match(SENTENCE, line)]
     row = {'scenario': scenario.name, 'end': code, 'seconds': round(seconds, 1),
            'same': '–' if same is None else same, 'left': len(left), 'good': good,
-           'sentence': ' | '.join(lines[:2]).replace(str(folder), '…')}
+           'sentence': without_places(' | '.join(lines[:2]), folder)}
     for process in left:
         said += f'left: {process.pid} {shlex.join(process.words)}\n'
     return row, said

@@ -1,4 +1,5 @@
 """The launcher: exit codes, restarts, signals, hosts; and that Horovod finds what it needs."""
+import contextlib
 import io
 import json
 import os
@@ -61,6 +62,18 @@ def test_the_command_of_a_rank(tmp_path):
                                        str(tmp_path)]
     assert job.command() == first
     assert '--resume' in launcher.Job(flags(), 's.py', rest, tmp_path, resume=True).command()
+
+
+@pytest.mark.parametrize('given, expected', [
+    ((), '300'), (('--env', 'HOROVOD_GLOO_TIMEOUT_SECONDS=20'), '20')])
+def test_env_may_set_how_long_horovod_waits(tmp_path, monkeypatch, given, expected):
+    pytest.importorskip('horovod.runner')
+    monkeypatch.delenv('HOROVOD_GLOO_TIMEOUT_SECONDS', raising=False)
+    job = launcher.Job(flags('-np', 2, *given), 's.py', [], tmp_path)
+    with contextlib.ExitStack() as stack:
+        found = [variables['HOROVOD_GLOO_TIMEOUT_SECONDS']
+                 for _, _, variables, *_ in launcher._starts(job, ['x'], stack)]
+    assert found == [expected] * 2
 
 
 # ---- one rank: no Horovod is needed

@@ -174,7 +174,9 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
     given = job.processes
-    common = {**os.environ, **given.variables(), LAUNCH: job.id}
+    # 300 s, because the watchdog finds a lost rank sooner
+    common = {'HOROVOD_GLOO_TIMEOUT_SECONDS': '300', **os.environ, **given.variables(),
+              LAUNCH: job.id}
     here = {LAUNCHER: str(os.getpid())}
     if given.num_proc == 1:
         return [(0, command, {**common, **here})]

@@ -32,8 +32,6 @@ def meeting(slot: Any, rendezvous: tuple[str, int], interface: str | None) -> di
     from horovod.runner.gloo_run import create_slot_env_vars
     address, port = rendezvous
     found = {
-        # by default much, because the watchdog finds a lost rank sooner
-        'HOROVOD_GLOO_TIMEOUT_SECONDS': os.environ.get('HOROVOD_GLOO_TIMEOUT_SECONDS', '300'),
         **create_slot_env_vars(slot), 'HOROVOD_CONTROLLER': 'gloo',
         'HOROVOD_CPU_OPERATIONS': 'gloo', 'HOROVOD_GLOO_RENDEZVOUS_PORT': str(port),
         network.RENDEZVOUS: address}
