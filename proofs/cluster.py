@@ -42,7 +42,7 @@ HEAVY = ('onnx', 'scipy', 'sklearn', 'torch')
 WIRE = Path(__file__).with_name('cluster_wire.py')
 SLURM = 'scripts/train_imagenet.slurm'
 SENTENCE = (r'(\[\d+ \S+\] )?(error: |rank \d|the remote shell|all-reduce of)|'
-            r'.*(ssh: connect|Permission denied|hostname nobody|HAS CHANGED|No such file)')
+            r'.*(ssh: connect|Permission denied|hostname nobody|HAS CHANGED|No such file|is saved)')
 STEP = 3       # of 8, after which faults happen
 
 

@@ -16,6 +16,7 @@ SLACK = 8      # s beyond it, in which all must be gone
 STUCK = 300    # s until a job that does not end is given up
 ENDLESS = ('--num-epochs', '1000')
 TWO = ('-np', '4', '-H', 'node1:2,node2:2')
+LONGER = (*TWO, '--num-epochs', '6')  # than --rank-timeout
 
 
 class Scenario(NamedTuple):
@@ -42,9 +43,10 @@ class Scenario(NamedTuple):
     by: Tuple[str, ...] = ()
 
     def reference(self):
-        """The ranks of the run on one host that it may equal."""
+        """The ranks and epochs of the run on one host that it may equal."""
         words = self.by + self.flags
-        return self.data, words[words.index('-np') + 1]
+        longer = words.index('--num-epochs') if '--num-epochs' in words else len(words)
+        return (self.data, words[words.index('-np') + 1], *words[longer:longer + 2])
 
 
 class Batch(NamedTuple):
@@ -238,11 +240,11 @@ GO_ON = [
     goes_on('a remote rank is killed, --max-restarts', 'kill -9 {rank2}'),
     goes_on('an ssh session is killed, --max-restarts', 'kill -9 {sshd2}'),
     goes_on('the hub is killed, --max-restarts', 'kill -9 {watchdog0}'),
-    goes_on('the hub is stopped, --max-restarts', 'kill -STOP {watchdog0}'),
+    goes_on('the hub is stopped, --max-restarts', 'kill -STOP {watchdog0}', LONGER),
     goes_on('a remote rank is stopped, --max-restarts', 'kill -STOP {rank3}'),
     goes_on('rank 0 is stopped, --max-restarts', 'kill -STOP {rank0}'),
     goes_on('a remote watchdog is killed, --max-restarts', 'kill -9 {watchdog2}'),
-    goes_on('a remote watchdog is stopped, --max-restarts', 'kill -STOP {watchdog2}'),
+    goes_on('a remote watchdog is stopped, --max-restarts', 'kill -STOP {watchdog2}', LONGER),
     goes_on('an ssh client is killed, --max-restarts', 'kill -9 {ssh2}'),
     goes_on('a link is down for 20 s, --max-restarts',
             '(ip link set {port2} down; sleep 20; ip link set {port2} up) &'),

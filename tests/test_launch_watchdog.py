@@ -15,6 +15,7 @@ import pytest
 from gluon_a2.errors import UserError
 from gluon_a2.launch import heart as hearts
 from gluon_a2.launch.heart import Heart
+from gluon_a2.launch.protocol import state
 
 TOY = Path(__file__).with_name('toy_rank.py')
 TIMEOUT, SLACK = 1.5, 15
@@ -223,6 +224,16 @@ def test_a_beat_is_cheap():
             heart.beat(step, 'compute')
         assert (time.perf_counter() - begun) / 1000 < 1e-3  # 2e-5 on an idle machine
     heart._process.wait(5)
+
+
+def test_a_stopped_watchdog_is_woken_by_the_last_word():
+    """It would stay on its host for ever, and the remote shell with it."""
+    with Heart(0, 1, 20) as heart:
+        heart.join(heart.address)
+        heart._process.send_signal(signal.SIGSTOP)
+        while state(heart._process.pid) != 'T':
+            time.sleep(0.01)
+    assert heart._process.wait(5) == 0
 
 
 def test_a_burst_of_beats_does_not_silence_a_rank(capfd):

@@ -20,7 +20,7 @@ from ..machine.network import job_address
 from ..machine.ranks import LAUNCHER, STDERR, launch_id
 from . import start
 from .process import WATCHDOG, die_with
-from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, wait
+from .protocol import JOIN_SLACK, NOT_FOR_WATCHDOGS, Channel, Clock, say, state, wait
 
 WAITING = 'waiting for the others'
 ALONE = 10      # timeouts that work without steps may take
@@ -160,6 +160,8 @@ class Heart:
             with contextlib.suppress(OSError):  # without a watchdog there is nobody to tell
                 self._line.socket.sendall(self._line.backlog + json.dumps(message).encode() + b'\n')
                 self._line.socket.shutdown(socket.SHUT_WR)
+            if state(self._process.pid) == 'T':  # one that is stopped would stay for ever
+                self._process.send_signal(signal.SIGCONT)
         atexit.unregister(self._at_exit)
         if threading.current_thread() is not self._thread:
             self._thread.join(1)
