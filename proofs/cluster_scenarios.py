@@ -191,9 +191,6 @@ FAIL = [
                             f'cp {IMAGES}/val.rec /run/images/train.rec; '
                             f'mount --bind /run/images {IMAGES}'},
           r'ranks 2 and 3 on node2: ', code=2),
-    fails('a data file that hangs',
-          {2: f'mkfifo /run/pipe; mount --bind /run/pipe {IMAGES}/train.idx'},
-          'rank 0 lost the others at step 0', (*TWO, '--env', 'HOROVOD_GLOO_TIMEOUT_SECONDS=20')),
     fails('no data', {2: hide(IMAGES)}, r'ranks 2 and 3 on node2: no train data', code=2),
     fails('an interface that is not there', {}, r'eth7 has no address here',
           (*TWO, '--network-interface', 'eth7'), code=2),

@@ -214,7 +214,7 @@ def test_the_readme_says_what_the_rows_say():
         'plain', 'se', 'nlx4'))
     words = Counter(verdict.word for verdict in report.judge(results))
     for name, arm in (('limited', 'local'), ('limited', 'local_a2x4'), ('fresh', 'plain'),
-                      ('fresh', 'a2x4')):
+                      ('fresh', 'a2x4'), ('clips', 'plain'), ('clips', 'a2'), ('clips', 'nl')):
         rows = found[name].of('far', arm).values()
         assert report.spread_of([float(row['top1']) for row in rows]) in readme
     pairs = list(found['cifar10'].pairs('classes', 'a2x4', 'plain').values())
