@@ -8,7 +8,7 @@ answer.
         --frame-stride 4 --data-dir clips/far
 
 A clip takes a picture of `cued_digits.py` apart. Each of its four cells, three of a coloured digit
-and one of a square, has a quarter of the clip to itself, and moves across the frame.
+and one of a square, has a quarter of the clip to itself, and moves by 3 pixels at most.
 
 - far: which digit has the colour of the square? The answer takes two moments.
 - near: which digit has the white dot? The answer is all in one moment.
@@ -79,6 +79,7 @@ def write(out, counts, digits, seed, mnist, check=True):
             first, second = (Path(out, question, part, str(answer), f'{i:05d}.mkv')
                              for question, answer in zip(QUESTIONS, both))
             encode(first, clip)
+            second.unlink(missing_ok=True)
             os.link(first, second)
 
 

@@ -35,8 +35,7 @@ def tap(name):
 
 
 def splice(port):
-    """Put a new wire between a port and its bridge; its bridge, and sockets at both
-    ends of the wire."""
+    """Put a new wire between a port and its bridge; (the bridge, sockets at both ends)."""
     shown = subprocess.run(['ip', '-o', 'link', 'show', port], capture_output=True, text=True,
                            check=True).stdout
     bridge = re.search(r'master (\S+)', shown).group(1)
@@ -51,7 +50,8 @@ def splice(port):
 def unsplice(port, bridge):
     """Remove that wire; the port goes back where it still is."""
     subprocess.run(['ip', 'link', 'delete', f'{port}-w'], check=True)
-    subprocess.run(['ip', 'link', 'set', port, 'master', bridge], stderr=subprocess.DEVNULL)
+    subprocess.run(['ip', 'link', 'set', port, 'master', bridge, 'promisc', 'off'],
+                   stderr=subprocess.DEVNULL)
 
 
 def carry(ends, delay, loss, until):

@@ -174,7 +174,7 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
     given = job.processes
-    # 300 s, because the watchdog finds a lost rank sooner
+    # 300 s unless something else is asked for, because the watchdog finds a lost rank sooner
     common = {'HOROVOD_GLOO_TIMEOUT_SECONDS': '300', **os.environ, **given.variables(),
               LAUNCH: job.id}
     here = {LAUNCHER: str(os.getpid())}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LAST = 10          # lines of a rank that are kept
 LONGEST = 1 << 16  # bytes of a line
 DRAIN = 1          # s for what ranks have written before they ended
-MOST = 10_000      # lines that wait for a terminal that stands still; later ones are left out
+MOST = 10_000      # pieces that wait for a terminal that stands still; a line is up to three
 
 
 def bar_columns(hosts: Iterable[str], chosen: Collection[int]) -> int:

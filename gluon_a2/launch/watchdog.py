@@ -6,6 +6,7 @@ import signal
 import socket
 from typing import Any
 
+from ..machine.network import LOOPBACK
 from .hub import Hub
 from .protocol import ENDS, GRACE, LINGER, NOT_FOR_WATCHDOGS, Channel, Clock, say, state, wait
 
@@ -158,9 +159,10 @@ class Watchdog:
         lost = self.link.closed or now - self.link_heard > self.timeout
         if lost and self.kill_at is None and not self.finished:
             if self.ended != DONE:
-                where = f' at {self.address["host"]}' if self.address else ''
-                say(f'{self.name} has lost the watchdog of rank 0{where}: it, its machine or the '
-                    'network is gone; ending this rank too')
+                host = self.address['host'] if self.address else LOOPBACK
+                where = ': ' if host == LOOPBACK else (
+                    f' at {host}: it, its machine or the network is gone; ')
+                say(f'{self.name} has lost the watchdog of rank 0{where}ending this rank too')
             self.kill_at = now
 
     def connect(self, address: dict) -> None:
