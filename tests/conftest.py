@@ -23,6 +23,7 @@ WARNINGS = (  # the last one that matches a warning decides
     'error::DeprecationWarning:gluon_a2',
     'error::DeprecationWarning:test_',
 )
+LONGEST = {'test_tutorial.py', 'test_digits.py'}
 
 
 def pytest_configure(config):
@@ -34,6 +35,11 @@ def pytest_configure(config):
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores() // workers)))
     for line in WARNINGS:
         config.addinivalue_line('filterwarnings', line)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: at the end they would keep one worker busy, and the other idle."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)  # stable
 
 
 @pytest.fixture(scope='module', autouse=True)

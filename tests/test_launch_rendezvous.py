@@ -47,8 +47,8 @@ def test_strangers_are_not_answered(server, method, path):
     ask(server, 'PUT', '/global/0', b'an address')
     path = path.format(other='0' * 32, secret=server.secret, port=server.server_port)
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=5)
-    connection.request(method, path, b'mine' if method == 'PUT' else None)
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        connection.request(method, path, b'mine' if method == 'PUT' else None)
         connection.getresponse()
     connection.close()
     assert ask(server, 'GET', '/global/0') == (200, b'an address')
