@@ -220,5 +220,6 @@ def test_the_readme_says_what_the_rows_say():
     pairs = list(found['cifar10'].pairs('classes', 'a2x4', 'plain').values())
     assert f'A² is {-statistics.mean(pairs):.1f} points\nbehind plain in their mean' in readme
     assert len(pairs) == 3
+    assert len(found['clips'].pairs('far', 'a2', 'plain')) == 7 and '(seven seeds)' in readme
     assert (f'Of the first plan\'s {sum(words.values())} expectations {words["agrees"]} agree, '
             f'{words["disagrees"]} disagree and {words["undecided"]} are undecided.' in readme)
