@@ -174,9 +174,7 @@ def _attempt(job: Job, command: list[str], signals: Signals) -> int:
 def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[tuple]:
     """The arguments of every `Rank` to start."""
     given = job.processes
-    # 300 s unless something else is asked for, because the watchdog finds a lost rank sooner
-    common = {'HOROVOD_GLOO_TIMEOUT_SECONDS': '300', **os.environ, **given.variables(),
-              LAUNCH: job.id}
+    common = {**os.environ, **given.variables(), LAUNCH: job.id}
     here = {LAUNCHER: str(os.getpid())}
     if given.num_proc == 1:
         return [(0, command, {**common, **here})]
@@ -192,6 +190,8 @@ def _starts(job: Job, command: list[str], stack: contextlib.ExitStack) -> list[t
     server = job.server = serve(plan, address)
     stack.callback(server.close)
     common[LIMIT] = str(given.start_timeout)
+    # by default much, because the watchdog finds a lost rank sooner
+    common.setdefault('HOROVOD_GLOO_TIMEOUT_SECONDS', '300')
     common[COLUMNS] = str(bar_columns(elsewhere, given.ranks_filter))
     for slot in plan:
         local, line = is_local(slot.hostname), command

@@ -187,11 +187,11 @@ class Group:
 
     def name(self, numbers: Sequence[int]) -> str:
         """`name_ranks`, with their hosts where the job has several."""
+        if len(set(self._hosts)) == 1:
+            return name_ranks(numbers)
         by_host: dict[str, list[int]] = {}
         for number in numbers:
             by_host.setdefault(self._hosts[number], []).append(number)
-        if len(set(self._hosts)) == 1:
-            return name_ranks(numbers)
         return ', '.join(f'{name_ranks(those)} on {host}' for host, those in by_host.items())
 
     def raise_once(self, error: UserError, cause: BaseException | None = None) -> NoReturn:
