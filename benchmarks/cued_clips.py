@@ -23,10 +23,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from bench import at_least
-from cued_digits import VAL_SEED, mnist_folder, pictures
+from cued_digits import VAL_SEED, command, pictures
 
-from gluon_a2.cli import entry, parser
+from gluon_a2.cli import entry
 from gluon_a2.data.cued_digits import CELL, QUESTIONS
 from gluon_a2.data.video import import_av, open_file
 
@@ -94,23 +93,7 @@ def sheet(path, count, digits, mnist, shown=12):
 @entry
 def main(argv=None):
     """Write the clips, or a sheet to look at."""
-    flags = parser(__doc__)
-    flags.add_argument('out', help='the folder to write')
-    flags.add_argument('--mnist', help='the folder of the idx files')
-    flags.add_argument('--train', type=at_least(1), default=21600,
-                       help='training clips (%(default)s)')
-    flags.add_argument('--val', type=at_least(1), default=900,
-                       help='validation clips (%(default)s)')
-    flags.add_argument('--digits', type=at_least(3), default=3,
-                       help='how many digits there are, from 0 on (%(default)s)')
-    flags.add_argument('--seed', type=at_least(0), default=0, help='of the training clips')
-    flags.add_argument('--sheet', metavar='PNG', help='draw some clips into this file instead')
-    args = flags.parse_args(argv)
-    mnist = mnist_folder(args.mnist)
-    if args.sheet:
-        sheet(args.sheet, args.val, args.digits, mnist)
-    else:
-        write(args.out, {'train': args.train, 'val': args.val}, args.digits, args.seed, mnist)
+    command(argv, __doc__, 'clips', write, sheet, val=900, digits=3)
 
 
 if __name__ == '__main__':

@@ -104,26 +104,32 @@ def sheet(path, count, digits, mnist, shown=16):
                   [f'far {far}, near {near}' for _, far, near in drawn], path, columns=4)
 
 
-@entry
-def main(argv=None):
-    """Write the record files, or a sheet to look at."""
-    flags = parser(__doc__)
+def command(argv, doc, what, write, sheet, val, digits):
+    """The command line that pictures and clips (`what`) share: write them, or a sheet to look at.
+    """
+    flags = parser(doc)
     flags.add_argument('out', help='the folder to write')
     flags.add_argument('--mnist', help='the folder of the idx files')
     flags.add_argument('--train', type=at_least(1), default=21600,
-                       help='training pictures (%(default)s)')
-    flags.add_argument('--val', type=at_least(1), default=2700,
-                       help='validation pictures (%(default)s)')
-    flags.add_argument('--digits', type=at_least(3), default=10,
+                       help=f'training {what} (%(default)s)')
+    flags.add_argument('--val', type=at_least(1), default=val,
+                       help=f'validation {what} (%(default)s)')
+    flags.add_argument('--digits', type=at_least(3), default=digits,
                        help='how many digits there are, from 0 on (%(default)s)')
-    flags.add_argument('--seed', type=at_least(0), default=0, help='of the training pictures')
-    flags.add_argument('--sheet', metavar='PNG', help='draw some pictures into this file instead')
+    flags.add_argument('--seed', type=at_least(0), default=0, help=f'of the training {what}')
+    flags.add_argument('--sheet', metavar='PNG', help=f'draw some {what} into this file instead')
     args = flags.parse_args(argv)
     mnist = mnist_folder(args.mnist)
     if args.sheet:
         sheet(args.sheet, args.val, args.digits, mnist)
     else:
         write(args.out, {'train': args.train, 'val': args.val}, args.digits, args.seed, mnist)
+
+
+@entry
+def main(argv=None):
+    """Write the record files, or a sheet to look at."""
+    command(argv, __doc__, 'pictures', write, sheet, val=2700, digits=10)
 
 
 if __name__ == '__main__':

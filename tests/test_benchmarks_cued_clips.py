@@ -75,7 +75,7 @@ def test_files_hold_the_clips_of_both_questions(tmp_path, mnist):
 
 
 def test_a_number_that_cannot_be_balanced_is_refused(tmp_path, capsys, monkeypatch, mnist):
-    monkeypatch.setattr(clips, 'mnist_folder', lambda given: tmp_path)
+    monkeypatch.setitem(clips.command.__globals__, 'mnist_folder', lambda given: tmp_path)
     with pytest.raises(SystemExit):
         clips.main([str(tmp_path / 'x'), '--train', '35'])
     assert 'multiple of 18' in capsys.readouterr().err
