@@ -332,7 +332,7 @@ def arguments(argv):
     """The flags, as a dict."""
     flags = parser(__doc__)
     flags.add_argument('--kills', type=at_least(1), default=800,
-                       help='how many of this kind in all, with those in the CSV')
+                       help='how many of this kind on these ranks, with those in the CSV')
     flags.add_argument('--kind', choices=job.KINDS, default='images', help='what to train on')
     flags.add_argument('--ranks', type=whole_numbers, default=[1, 2, 4],
                        help='numbers of ranks to share them: 1, 2 or 4, with commas between')
@@ -352,7 +352,7 @@ def main(argv=None):
     given = arguments(argv)
     rows = earlier(given['csv'])
     place = Path(tempfile.mkdtemp(prefix='kills-'))
-    done = sum(row['kind'] == given['kind'] for row in rows)
+    done = sum(row['kind'] == given['kind'] and row['ranks'] in given['ranks'] for row in rows)
     with keeping(given['csv'], FIELDS) as write, tqdm(total=given['kills'], initial=done,
                                                       unit='kill') as bar:
         for row in rows:
